@@ -1,0 +1,42 @@
+/* fd.h - files without surprises: whole reads and writes, paths that cannot leave their root, atomic replacement.
+ *
+ * Everything opened here is O_CLOEXEC. Sizes are bytes. Nothing here logs.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "base/str.h"
+
+/* Writes all n bytes, retrying EINTR and short writes; ERR_IO otherwise. */
+int fd_write_all(int fd, const void *p, size_t n, struct err *e) must_check;
+/* Reads until n bytes or end of file; *ret_n says how many. */
+int fd_read_full(int fd, void *p, size_t n, size_t *ret_n, struct err *e) must_check;
+
+/* Appends a whole file to *out. ERR_LIMIT when it is larger than max_bytes, ERR_NOT_FOUND when there is none. */
+int file_read(const char *path, size_t max_bytes, struct buf *out, struct err *e) must_check;
+int file_read_at(int dirfd, const char *path, size_t max_bytes, struct buf *out, struct err *e) must_check;
+/* Writes a file that exists whole or not at all: temporary name in the same directory, fsync, rename, fsync of the
+ * directory when durable. */
+int file_write_atomic(int dirfd, const char *path, struct str bytes, mode_t mode, bool durable,
+                      struct err *e) must_check;
+/* Writes (creates or truncates) a small file, not atomically and not synced. */
+int file_put(int dirfd, const char *path, struct str bytes, mode_t mode, struct err *e) must_check;
+
+/* Opens path below dirfd; symbolic links, "..", absolute paths and mounts cannot lead out of dirfd (openat2
+ * RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS). Returns -1 with errno set and err filled. */
+int open_beneath(int dirfd, const char *path, int flags, mode_t mode, struct err *e) must_check;
+
+/* mkdir -p below dirfd (AT_FDCWD allowed); existing directories are fine and keep their mode. */
+int mkdir_all(int dirfd, const char *path, mode_t mode, struct err *e) must_check;
+
+/* Removes a tree without following symbolic links and without crossing into other file systems; a missing path is
+ * fine. Works on trees with directories lacking permissions (as root). */
+int remove_tree(int dirfd, const char *path, struct err *e) must_check;
+
+int fd_set_nonblock(int fd, bool on);
+
+/* The directory this program's binary lies in; caller frees. Siblings (bloomery-job, ...) are found there. */
+char *program_dir(void);

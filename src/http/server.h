@@ -1,0 +1,73 @@
+/* server.h - the HTTP server, a thin skin over libmicrohttpd: epoll and a small thread pool, bodies streamed.
+ *
+ * A request is offered to the router when its header is complete; the router says which handler takes it and, for the
+ * body, whether it is to be collected (up to a limit) or streamed to a sink. The handler runs on a pool thread after the
+ * last body byte and answers exactly once by filling the response. Handlers may block (files, SQLite); many run at once.
+ *
+ * Limits (struct http_limits) protect against large headers, slow clients and too many connections; what exceeds them is
+ * answered 4xx and closed, and never reaches a handler. Every response carries Date and x-amzn-RequestId.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+#include "base/clock.h"
+#include "base/str.h"
+
+struct http_header {
+	struct str name, value;
+};
+
+struct http_request {
+	struct str method, target;      /* target as sent: path?query, not decoded */
+	struct str path, query;         /* the two halves of target, not decoded; query without '?' */
+	const struct http_header *headers; /* as sent, in order */
+	size_t header_count;
+	struct str remote;              /* "127.0.0.1" */
+	char request_id[37];
+	struct wall arrived;
+	struct buf body;                /* collected bodies; empty when streamed */
+	uint64_t body_bytes;            /* seen so far */
+	bool has_body_length;
+	uint64_t body_length;           /* Content-Length, when has_body_length */
+	void *ctx;                      /* the router's, freed by route.done */
+};
+/* First header of that name (case-insensitive); {NULL,0} when there is none. */
+struct str http_header_get(const struct http_request *r, const char *name);
+
+struct http_response {
+	int status;                     /* 200 unless set */
+	struct buf body;                /* either this ... */
+	int fd;                         /* ... or length bytes of this file from offset (sendfile; owned; -EBADF: no) */
+	uint64_t offset, length;
+	struct buf headers;             /* "Name: value\r\n" lines, from http_add_header */
+	bool head;                      /* Content-Length of the body, but no body (HEAD) */
+	bool close;                     /* close the connection afterwards */
+	uint64_t head_length;           /* Content-Length to announce when head and there is neither body nor fd */
+};
+void http_add_header(struct http_response *r, const char *name, const char *fmt, ...) printf_like(3, 4);
+
+struct http_route {
+	size_t collect_max;             /* collect the body up to this; more is 413 */
+	/* Streaming instead: called per piece on one thread at a time; -1 refuses the request (respond() is then called
+	 * with e set and may answer from it). */
+	int (*on_body)(struct http_request *r, struct str piece, struct err *e);
+	/* The answer. body_error is NULL, or why the body was refused or cut short. */
+	void (*respond)(struct http_request *r, const struct err *body_error, struct http_response *out);
+	void (*done)(struct http_request *r); /* always called, also when the client went away; may be NULL */
+};
+
+struct http_limits {
+	unsigned connections, connections_per_ip, threads;
+	size_t header_bytes;
+	unsigned idle_seconds;          /* no byte for so long: closed */
+	unsigned request_seconds;       /* header not complete by then: closed (slow clients) */
+};
+extern const struct http_limits http_default_limits;
+
+struct http_server;
+/* route(): fills *ret for the request whose header is there. Runs on a pool thread; must not block long. It cannot
+ * fail: to refuse, give a respond() that refuses. */
+int http_server_start(const char *listen_addr, uint16_t port, const struct http_limits *limits,
+                      void (*route)(void *arg, struct http_request *r, struct http_route *ret), void *arg,
+                      struct http_server **ret, struct err *e) must_check;
+uint16_t http_server_port(const struct http_server *s);
+void http_server_stop(struct http_server *s); /* waits for running handlers; NULL is fine */

@@ -1,0 +1,27 @@
+/* hostlink.h - the messages between bloomeryd and bloomery-host: JSON objects, one a packet, over the unix seqpacket
+ * socket <data>/host.sock (mode 0600, bloomeryd's user; the host checks the peer's uid). bloomery-host listens, and
+ * serves one daemon at a time; a new connection replaces the old one. Both sides tolerate unknown members and refuse
+ * unknown "v". Packets are at most HOSTLINK_MAX bytes.
+ *
+ *   daemon → host   {"t":"hello","v":1}
+ *                   {"t":"launch","job":ID}           start bloomery-job for jobs/ID unless it runs or has ended
+ *                   {"t":"watch","job":ID,"after":N}  send every fact with n > N, now and from now on
+ *                   {"t":"stop","job":ID}             tell the supervisor to stop the container (idempotent)
+ *                   {"t":"forget","job":ID}           the job is final and taken: clean up for good, remove work/
+ *                   {"t":"delete","job":ID}           as forget, and remove the whole job directory
+ *   host → daemon   {"t":"hello","v":1,"runtime":"runc 1.1.5","cgroups":"v1"}
+ *                   {"t":"fact","job":ID,"n":N,"at":MS,"fact":NAME,"args":{...}}   in order, per job
+ *                   {"t":"lost","job":ID,"reason":TEXT}   the supervisor is gone without ENDED; all is cleaned up
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+#include <jansson.h>
+
+#include "base/str.h"
+
+enum { HOSTLINK_VERSION = 1, HOSTLINK_MAX = 65536 };
+
+/* Blocking or not as fd is; 0 sent, -1 error (ERR_BUSY: would block). msg is borrowed. */
+int hostlink_send(int fd, const json_t *msg, struct err *e) must_check;
+/* 1: *ret is a new object with a string member "t"; 0: peer closed; -1: error (ERR_BUSY: nothing there now). */
+int hostlink_recv(int fd, json_t **ret, struct err *e) must_check;

@@ -1,0 +1,67 @@
+/* bundle.h - from a job's wishes to an OCI runtime bundle: config.json, the check before the start, and the runtime.
+ *
+ * Runs inside bloomery-job as root.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+#include <jansson.h>
+
+#include "oci/image.h"
+
+struct bundle_mount {
+	const char *source, *destination, *type; /* type "bind" or a file system */
+	const char *const *options;              /* NULL-terminated */
+};
+
+struct bundle_options {
+	const char *rootfs;              /* absolute; the overlay, already mounted */
+	const struct image *image;
+	const char *const *args;         /* process.args, NULL-terminated */
+	const char *const *env;          /* whole environment, NULL-terminated "K=V" */
+	const char *hostname;
+	const char *cgroup;              /* linux.cgroupsPath, e.g. "/bloomery/<id>" */
+	double cpus;
+	uint64_t memory_bytes, shm_bytes, pids;
+	bool isolated_network;           /* own network namespace with lo only; else the host's */
+	const struct bundle_mount *mounts; /* besides /proc /dev /dev/pts /dev/shm /dev/mqueue /sys /sys/fs/cgroup */
+	size_t mount_count;
+};
+
+/* process.args for SageMaker's way of starting (contract 1.5): entrypoint and arguments from the request (NULL when
+ * absent), the image's ENTRYPOINT, and the argument `train`. NULL-terminated; free each and the array. */
+char **bundle_args(const struct image *image, const char *const *entrypoint, const char *const *arguments);
+
+/* The OCI config: default seccomp profile, docker's default capabilities, no new privileges, masked and read-only
+ * paths, /dev/shm sized, no TTY, no rlimits beyond ours, user resolved in the rootfs' passwd and group. */
+int bundle_config(const struct bundle_options *o, json_t **ret, struct err *e) must_check;
+
+/* Looks at what would be executed, inside rootfs, before it is: found on PATH, executable, shebang's interpreter
+ * there, no CR in the first line, ELF for this machine, its loader there. ERR_TRAINER with a sentence that says what to
+ * do. Follows symbolic links as the container would (chroot semantics), never out of rootfs. */
+int bundle_preflight(const char *rootfs, const char *const *args, const char *const *env, const char *working_dir,
+                     struct err *e) must_check;
+
+/* runc or crun, whichever works here; probed by running it once on an empty bundle. */
+struct runtime {
+	char *path, *version;  /* "/usr/sbin/runc", "runc 1.1.5" */
+	int cgroup_version;    /* 1 or 2 */
+};
+int runtime_probe(const char *scratch_dir, struct runtime *ret, struct err *e) must_check;
+void runtime_fini(struct runtime *r);
+
+/* Starts a container detached: `bundle_dir` holds config.json; stdout/stderr go to the given descriptors. On return the
+ * first process runs and is a child of the nearest subreaper (us). ERR_TRAINER with the runtime's reason otherwise. */
+int runtime_start(const struct runtime *r, const char *state_dir, const char *bundle_dir, const char *id, int out_fd,
+                  int err_fd, pid_t *ret_pid, struct err *e) must_check;
+/* Kills every process of the container and removes what the runtime keeps about it. Idempotent. */
+int runtime_delete(const struct runtime *r, const char *state_dir, const char *id, struct err *e) must_check;
+
+/* Facts of a cgroup, readable until runtime_delete. */
+struct cgroup_stats {
+	uint64_t oom_kills, memory_peak_bytes, memory_limit_bytes, pids_max_hits, cpu_usec;
+};
+int cgroup_stats(const char *cgroup, struct cgroup_stats *ret, struct err *e) must_check;
+/* SIGKILLs everything in the cgroup and below, and removes it in every hierarchy. Idempotent, waits until empty. */
+int cgroup_destroy(const char *cgroup, struct err *e) must_check;
+/* Sends a signal to every process in it. */
+int cgroup_signal(const char *cgroup, int signo, struct err *e) must_check;

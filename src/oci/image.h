@@ -1,0 +1,40 @@
+/* image.h - the local image store: <data>/images/.
+ *
+ *   sha256-<hex>/rootfs/     unpacked once, owned as in the image, never written again; lower layer of every job
+ *   sha256-<hex>/image.json  Entrypoint, Cmd, Env, WorkingDir, User, architecture, digest, size_bytes, created
+ *   refs/<percent-encoded name:tag>   symbolic link to ../sha256-<hex>; replaced by rename
+ *   tmp/                     half-done imports, swept by whoever finds them older than their process
+ *
+ * Import and pull run in the exec'd helper bloomery-image (it parses foreign bytes; see oci/import.h); this header is
+ * the reader's side, used by bloomery-job, bloomeryd and the command line. Thread-safe; no state.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+#include <jansson.h>
+
+#include "base/str.h"
+
+struct image {
+	char *reference;     /* "my-algo:latest" as stored */
+	char *digest;        /* "sha256:..." */
+	char *rootfs;        /* absolute path */
+	char **entrypoint, **cmd, **env; /* NULL-terminated; never NULL themselves */
+	char *working_dir;   /* "/" when the image sets none */
+	char *user;          /* "" when the image sets none */
+	char *architecture;  /* "amd64", "arm64"; "" unknown */
+	uint64_t size_bytes;
+};
+void image_fini(struct image *i);
+
+/* The canonical local names that TrainingImage may mean, in order of preference (DESIGN 3): "my-algo" means
+ * "my-algo:latest"; "<account>.dkr.ecr.<region>.amazonaws.com/my-algo:tag" also means "my-algo:tag";
+ * "repo@sha256:..." means that digest. Calls fn until it returns true. */
+bool image_reference_each(struct str training_image, bool (*fn)(void *arg, struct str reference), void *arg);
+/* ERR_NOT_FOUND: no local image of that name. */
+int image_find(const char *images_dir, struct str training_image, struct image *ret, struct err *e) must_check;
+/* Whether it names a registry to pull from (has a host part). */
+bool image_reference_pullable(struct str training_image);
+/* Array of {"reference","digest","size_bytes","created","architecture"}; new reference. */
+int image_list(const char *images_dir, json_t **ret, struct err *e) must_check;
+/* ERR_NOT_FOUND. Removes the name; the digest's directory too when no other name holds it and in_use() is false. */
+int image_remove(const char *images_dir, struct str reference, struct err *e) must_check;
