@@ -1,0 +1,65 @@
+/* api.h - from an HTTP request to an operation's handler and back, for the services that are not S3.
+ *
+ * api.c owns: routing by credential scope, SigV4, X-Amz-Target / Action, model_check and model_refuse, error envelopes of
+ * each protocol. Handlers own only their operation: they get a checked request and return a reply or an error. They run
+ * on HTTP pool threads; whatever changes a job goes through job/jobs.h.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+#include <jansson.h>
+
+#include "aws/model.h"
+#include "base/clock.h"
+
+struct blob_store;
+struct jobs;  /* job/jobs.h: the control of all training jobs */
+struct store; /* store/store.h */
+
+struct access_key {
+	char *id, *secret, *token, *arn; /* token NULL: long-lived. arn: who it is, for GetCallerIdentity */
+};
+
+/* What every handler may use; set up by bloomeryd before the server starts, constant afterwards. */
+struct api {
+	const char *data_dir, *account, *region;
+	struct blob_store *blobs;
+	struct store *store;
+	struct jobs *jobs;
+	const struct access_key *keys;
+	size_t key_count;
+};
+
+struct api_call {
+	const struct api *api;
+	const struct service *service;
+	const struct operation *op;
+	const struct access_key *caller;
+	struct wall now;
+	const char *request_id;
+};
+
+/* in: checked, owned by the caller, may be changed. *ret_out: new reference, or left NULL for an empty 200. */
+typedef int api_fn(const struct api_call *call, json_t *in, json_t **ret_out, struct err *e);
+
+enum { API_MUTATES = 1 };
+
+/* The rows: ops.c. The router, `doc/generated/api.md` and the audit log read them. */
+struct api_op {
+	const char *service, *name;
+	api_fn *run;
+	unsigned flags;
+};
+extern const struct api_op api_ops[];
+extern const size_t api_op_count;
+
+struct http_request;
+struct http_route;
+/* The router given to http_server_start; arg is a struct api. S3 requests are handed to blob/front.h. */
+void api_route(void *arg, struct http_request *r, struct http_route *ret);
+
+/* One handler file per resource. */
+api_fn op_create_training_job, op_describe_training_job, op_list_training_jobs, op_stop_training_job,
+	op_update_training_job, op_delete_training_job;
+api_fn op_add_tags, op_list_tags, op_delete_tags;
+api_fn op_get_caller_identity;
+api_fn op_describe_log_groups, op_describe_log_streams, op_get_log_events;
