@@ -23,8 +23,8 @@ struct sig_claim {
 };
 
 /* Why a request is refused; the caller words it as its protocol does (contract 9.6). */
-enum sig_fault { SIG_OK, SIG_MISSING, SIG_INCOMPLETE, SIG_UNKNOWN_KEY, SIG_BAD_TOKEN, SIG_EXPIRED, SIG_SKEWED, SIG_MISMATCH,
-                 SIG_BAD_BODY_HASH };
+enum sig_fault { SIG_OK, SIG_MISSING, SIG_INCOMPLETE, SIG_BAD_SCOPE, SIG_UNKNOWN_KEY, SIG_BAD_TOKEN, SIG_EXPIRED,
+                 SIG_SKEWED, SIG_UNSIGNED_HEADER, SIG_MISMATCH, SIG_BAD_BODY_HASH };
 
 /* Reads the claim. SIG_MISSING: unsigned. SIG_INCOMPLETE: malformed; *why (static or in scratch) says what. */
 enum sig_fault sigv4_claim(const struct sig_request *r, struct buf *scratch, struct sig_claim *ret, const char **why);
