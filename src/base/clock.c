@@ -88,8 +88,8 @@ static bool join(const struct tm *in, struct wall *ret)
 	struct tm tm = *in;
 	time_t s;
 
-	if (tm.tm_mon < 0 || tm.tm_mon > 11 || tm.tm_mday < 1 || tm.tm_mday > 31 || tm.tm_hour > 23 ||
-	    tm.tm_min > 59 || tm.tm_sec > 60)
+	if (tm.tm_mon < 0 || tm.tm_mon > 11 || tm.tm_mday < 1 || tm.tm_mday > 31 || tm.tm_hour > 23 || tm.tm_min > 59 ||
+	    tm.tm_sec > 60)
 		return false;
 	s = timegm(&tm);
 	if (tm.tm_mday != in->tm_mday) /* 30 February */
@@ -102,9 +102,9 @@ bool wall_from_basic(struct str s, struct wall *ret)
 {
 	struct tm tm = { 0 };
 
-	if (!digits(&s, 4, &tm.tm_year) || !digits(&s, 2, &tm.tm_mon) || !digits(&s, 2, &tm.tm_mday) ||
-	    !lit(&s, "T") || !digits(&s, 2, &tm.tm_hour) || !digits(&s, 2, &tm.tm_min) ||
-	    !digits(&s, 2, &tm.tm_sec) || !lit(&s, "Z") || s.n)
+	if (!digits(&s, 4, &tm.tm_year) || !digits(&s, 2, &tm.tm_mon) || !digits(&s, 2, &tm.tm_mday) || !lit(&s, "T") ||
+	    !digits(&s, 2, &tm.tm_hour) || !digits(&s, 2, &tm.tm_min) || !digits(&s, 2, &tm.tm_sec) || !lit(&s, "Z") ||
+	    s.n)
 		return false;
 	tm.tm_year -= 1900;
 	tm.tm_mon--;

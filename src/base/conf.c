@@ -9,8 +9,8 @@ enum { CONF_MAX_BYTES = 1 << 20 };
 
 static char **conf_slot(struct conf *c, struct str key)
 {
-#define X(name, value, meaning)       \
-	if (str_is(key, #name))       \
+#define X(name, value, meaning) \
+	if (str_is(key, #name)) \
 		return &c->name;
 	CONF_KEYS(X)
 #undef X

@@ -5,6 +5,7 @@
 #include "base/str.h"
 
 /* The keys there are; the reader refuses others with the file and line. Strings are owned by the struct. */
+/* clang-format off */
 #define CONF_KEYS(X)                                                                                                    \
 	/* key             default            meaning                                                               */  \
 	X(account,         "000000000000",    "the account id in every ARN")                                           \
@@ -19,6 +20,7 @@
 	X(capacity_memory, "",                "bytes that jobs may take together; empty: memory less a reserve")       \
 	X(shm_fraction,    "0.5",             "/dev/shm of a container as a share of its memory")                      \
 	X(registry_insecure, "",              "host:port of registries spoken to without TLS, separated by blanks")
+/* clang-format on */
 
 struct conf {
 #define X(key, value, meaning) char *key;

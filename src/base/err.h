@@ -14,6 +14,7 @@
 
 /* One row decides four behaviours: the error type on the wire, the HTTP status, whether another try may help, and the
  * prefix of FailureReason. Wire names follow the service (contract, section 9). */
+/* clang-format off */
 #define ERR_KINDS(X)                                                                   \
 	/* kind         wire name                    http  retry  FailureReason        */  \
 	X(NONE,         "InternalFailure",           500,  0,     "InternalServerError")   \
@@ -32,12 +33,13 @@
 	X(IO,           "InternalFailure",           500,  1,     "InternalServerError")   \
 	X(BUSY,         "ThrottlingException",       400,  1,     "InternalServerError")   \
 	X(BUG,          "InternalFailure",           500,  0,     "InternalServerError")
+/* clang-format on */
 
 enum err_kind {
 #define X(kind, wire, http, retry, reason) ERR_##kind,
 	ERR_KINDS(X)
 #undef X
-	ERR_KIND_COUNT
+	        ERR_KIND_COUNT
 };
 
 struct err_info {
@@ -69,6 +71,7 @@ char *err_text(const struct err *e, char *dst, size_t dst_bytes);
 /* Prints "PROGRAM: chain" to stderr. */
 void err_print(const struct err *e, const char *program);
 
-/* An assertion about ourselves, never about input: prints where, and aborts. We are supervised, and state is on disk. */
+/* An assertion about ourselves, never about input: prints where, and aborts. We are supervised, and state is on disk.
+ */
 #define must(x) ((x) ? (void)0 : must_failed(#x, __FILE__, __LINE__))
 _Noreturn void must_failed(const char *what, const char *file, int line);

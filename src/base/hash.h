@@ -28,5 +28,5 @@ void random_bytes(void *p, size_t n);                      /* getrandom; cannot 
 char *random_uuid(char dst[37]);                           /* version 4, lower case */
 
 void buf_base64(struct buf *b, const void *p, size_t n);
-bool buf_unbase64(struct buf *b, struct str s); /* strict, padded; false leaves b unchanged */
+bool buf_unbase64(struct buf *b, struct str s);                 /* strict, padded; false leaves b unchanged */
 bool unhex(struct str s, unsigned char *out, size_t out_bytes); /* exactly 2*out_bytes digits */

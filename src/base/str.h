@@ -40,11 +40,11 @@ bool str_eq_nocase(struct str a, struct str b); /* ASCII only */
 int str_cmp(struct str a, struct str b);        /* unsigned bytewise, as S3 orders keys */
 bool str_starts(struct str s, struct str prefix);
 bool str_ends(struct str s, struct str suffix);
-bool str_skip(struct str *s, struct str prefix);    /* if s starts with prefix: step over it */
-struct str str_cut(struct str *s, char sep);        /* the part before sep; *s becomes the rest after it (or empty) */
-struct str str_cut_last(struct str *s, char sep);   /* the part after the last sep; *s becomes what is before it */
-struct str str_trim(struct str s);                  /* without ASCII blanks at both ends */
-ptrdiff_t str_find(struct str s, struct str needle);/* index or -1 */
+bool str_skip(struct str *s, struct str prefix);     /* if s starts with prefix: step over it */
+struct str str_cut(struct str *s, char sep);         /* the part before sep; *s becomes the rest after it (or empty) */
+struct str str_cut_last(struct str *s, char sep);    /* the part after the last sep; *s becomes what is before it */
+struct str str_trim(struct str s);                   /* without ASCII blanks at both ends */
+ptrdiff_t str_find(struct str s, struct str needle); /* index or -1 */
 bool str_has_byte(struct str s, char c);
 /* Whole-string decimal, no sign, no blanks; false on overflow, emptiness or anything else. */
 bool str_to_u64(struct str s, uint64_t *ret);
@@ -61,7 +61,7 @@ struct buf {
 void buf_init(struct buf *b);
 void buf_fini(struct buf *b); /* frees; b is zeroed and may be used again */
 #define _cleanup_buf_ _cleanup_(buf_fini)
-void buf_reset(struct buf *b); /* n = 0, memory kept */
+void buf_reset(struct buf *b);             /* n = 0, memory kept */
 void buf_need(struct buf *b, size_t more); /* room for `more` bytes and the NUL */
 void buf_add(struct buf *b, const void *p, size_t n);
 void buf_str(struct buf *b, struct str s);
@@ -80,7 +80,7 @@ static inline struct str buf_view(const struct buf *b)
 void buf_uri(struct buf *b, struct str s, bool keep_slash);
 /* Appends s with %XX decoded ('+' to blank when plus). False, and b unchanged, on a bad escape. */
 bool buf_uri_decode(struct buf *b, struct str s, bool plus);
-void buf_xml(struct buf *b, struct str s); /* XML text-escaped; bytes XML 1.0 cannot hold as &#xN; */
+void buf_xml(struct buf *b, struct str s);            /* XML text-escaped; bytes XML 1.0 cannot hold as &#xN; */
 void buf_hex(struct buf *b, const void *p, size_t n); /* lower case */
 
 /* malloc'd formatted string, caller frees. Never NULL. */

@@ -24,6 +24,7 @@
 
 /* What a supervisor can report, and the event it means to the job (contract 5.2); "" means none. args are members of
  * the fact's JSON object. */
+/* clang-format off */
 #define JOB_FACTS(X)                                                                                                 \
 	/* fact         event          args                                                                       */ \
 	X(STARTED,      "")         /* {}  the supervisor runs                                                    */ \
@@ -37,21 +38,22 @@
 	X(SALVAGING,    "SALVAGE")  /* {}  packing after a failure                                                */ \
 	X(ARTIFACT,     "")         /* {"bucket","key","file","size","md5"}  file: name in staged/, ready to take */ \
 	X(ENDED,        "")         /* {"result":"ok"|"failed"|"stopped"|"expired","reason"}                      */
+/* clang-format on */
 
 enum fact_kind {
 #define X(fact, event) FACT_##fact,
 	JOB_FACTS(X)
 #undef X
-	FACT_COUNT
+	        FACT_COUNT
 };
 extern const char *const fact_name[FACT_COUNT];
 extern const char *const fact_event[FACT_COUNT];
 
 struct fact {
-	uint64_t n;      /* 1, 2, 3 ... */
+	uint64_t n; /* 1, 2, 3 ... */
 	struct wall at;
 	enum fact_kind kind;
-	json_t *args;    /* an object; owned by the fact */
+	json_t *args; /* an object; owned by the fact */
 };
 void fact_fini(struct fact *f);
 

@@ -15,45 +15,45 @@ enum { SPEC_VERSION = 1, SPEC_MAX_BYTES = 8 << 20, SPEC_MAX_CHANNELS = 20 };
 enum place { PLACE_EMBEDDED, PLACE_REMOTE };
 
 struct channel_spec {
-	char *name;            /* ChannelName; already checked against the pattern, still only used as a leaf */
-	char *input_mode;      /* "File" | "Pipe" | "FastFile" */
-	char *content_type;    /* NULL when the request had none */
-	char *distribution;    /* "FullyReplicated" | "ShardedByS3Key" */
-	char *record_wrapper;  /* "None" | "RecordIO" */
-	char *compression;     /* "None" | "Gzip" */
-	char *s3_data_type;    /* "S3Prefix" ... */
+	char *name;           /* ChannelName; already checked against the pattern, still only used as a leaf */
+	char *input_mode;     /* "File" | "Pipe" | "FastFile" */
+	char *content_type;   /* NULL when the request had none */
+	char *distribution;   /* "FullyReplicated" | "ShardedByS3Key" */
+	char *record_wrapper; /* "None" | "RecordIO" */
+	char *compression;    /* "None" | "Gzip" */
+	char *s3_data_type;   /* "S3Prefix" ... */
 	char *s3_uri, *bucket, *prefix; /* prefix: S3Uri without "s3://bucket/" */
 	enum place place;
-	char *list;            /* PLACE_EMBEDDED: file name under lists/ */
+	char *list; /* PLACE_EMBEDDED: file name under lists/ */
 	uint64_t objects, bytes;
 };
 
 struct job_limits {
 	char *instance_type;
-	double cpus;               /* what the container gets, after clipping to the machine */
+	double cpus; /* what the container gets, after clipping to the machine */
 	uint64_t memory_bytes, shm_bytes, volume_bytes, pids;
-	char *clipped;             /* a sentence for the log when the machine is smaller than the type, else NULL */
+	char *clipped; /* a sentence for the log when the machine is smaller than the type, else NULL */
 };
 
-struct s3_target {             /* only where something is PLACE_REMOTE */
+struct s3_target { /* only where something is PLACE_REMOTE */
 	char *endpoint, *region, *access_key, *secret_key;
 };
 
 struct job_spec {
 	char *id, *name, *arn, *region, *account;
-	char *host_name;           /* "algo-1" */
+	char *host_name; /* "algo-1" */
 	unsigned host_number, host_count;
-	json_t *request;           /* CreateTrainingJob as accepted, defaults filled in */
+	json_t *request; /* CreateTrainingJob as accepted, defaults filled in */
 	struct job_limits limits;
-	char *image;               /* TrainingImage as given */
+	char *image; /* TrainingImage as given */
 	struct channel_spec *channels;
 	size_t channel_count;
 	int64_t max_runtime_s;
 	enum place output_place;
 	char *output_bucket, *output_prefix; /* S3OutputPath without trailing slash, split */
 	struct s3_target s3;
-	char *api_url;             /* http://127.0.0.1:8770, for AWS_ENDPOINT_URL in the container; may be NULL */
-	int64_t log_epoch_s;       /* CreationTime in seconds, the number in the log stream's name */
+	char *api_url;       /* http://127.0.0.1:8770, for AWS_ENDPOINT_URL in the container; may be NULL */
+	int64_t log_epoch_s; /* CreationTime in seconds, the number in the log stream's name */
 };
 
 json_t *spec_to_json(const struct job_spec *s); /* new reference */

@@ -6,10 +6,9 @@
  *                 WAIT            PLACE
  *     STARTING ─────────▶ PENDING ─────▶ ADMITTED ──┐
  *        │ PLACE                                     │ DOWNLOAD
- *        └──────────────▶ LAUNCHING ─────────────────┴▶ DOWNLOADING ─TRAIN▶ TRAINING ─UPLOAD──▶ UPLOADING ─OK▶ COMPLETED
- *                                                                             │  │   └SALVAGE▶ SALVAGING ─BAD▶ FAILED
- *     any of these ──STOP▶ STOPPING ──▶ STOPPED          TIMEOUT▶ EXPIRING ──▶ MAX_RUNTIME
- *     any non-final state ──LOST▶ FAILED
+ *        └──────────────▶ LAUNCHING ─────────────────┴▶ DOWNLOADING ─TRAIN▶ TRAINING ─UPLOAD──▶ UPLOADING ─OK▶
+ * COMPLETED │  │   └SALVAGE▶ SALVAGING ─BAD▶ FAILED any of these ──STOP▶ STOPPING ──▶ STOPPED          TIMEOUT▶
+ * EXPIRING ──▶ MAX_RUNTIME any non-final state ──LOST▶ FAILED
  *
  * What is true on disk: STARTING, PENDING: a row, no job directory needed. LAUNCHING, ADMITTED: the row, and a job
  * directory with spec.json that may or may not have a supervisor yet (launching twice is safe). DOWNLOADING to
@@ -23,6 +22,7 @@
 #include "base/str.h"
 
 /* Status words and messages: contract 5.1 to 5.3. */
+/* clang-format off */
 #define JOB_STATES(X)                                                                                                 \
 	/* state       TrainingJobStatus  SecondaryStatus        final  StatusMessage                              */ \
 	X(STARTING,    "InProgress",      "Starting",            0, "Starting the training job")                      \
@@ -39,7 +39,9 @@
 	X(FAILED,      "Failed",          "Failed",              1, "Training job failed")                            \
 	X(STOPPED,     "Stopped",         "Stopped",             1, "Training job stopped")                           \
 	X(MAX_RUNTIME, "Stopped",         "MaxRuntimeExceeded",  1, "Training job runtime exceeded MaxRuntimeInSeconds provided")
+/* clang-format on */
 
+/* clang-format off */
 #define JOB_EVENTS(X)                                                                         \
 	X(WAIT)        /* scheduler: the machine is full                                   */ \
 	X(PLACE)       /* scheduler: capacity is reserved, a supervisor is being launched  */ \
@@ -54,7 +56,9 @@
 	X(END_STOPPED) /* fact: ended because it was told to stop                          */ \
 	X(END_EXPIRED) /* fact: ended because the time was over                            */ \
 	X(LOST)        /* the supervisor is gone and left no ending                        */
+/* clang-format on */
 
+/* clang-format off */
 #define JOB_EDGES(X)                                                                                          \
 	X(STARTING, WAIT, PENDING)                                                                            \
 	X(STARTING, PLACE, LAUNCHING)                                                                         \
@@ -107,19 +111,20 @@
 	X(EXPIRING, END_BAD, FAILED)                                                                          \
 	X(EXPIRING, END_EXPIRED, MAX_RUNTIME)                                                                 \
 	X(EXPIRING, LOST, FAILED)
+/* clang-format on */
 
 enum job_state {
 #define X(state, status, secondary, final, message) JOB_##state,
 	JOB_STATES(X)
 #undef X
-	JOB_STATE_COUNT
+	        JOB_STATE_COUNT
 };
 
 enum job_event {
 #define X(event) EV_##event,
 	JOB_EVENTS(X)
 #undef X
-	JOB_EVENT_COUNT
+	        JOB_EVENT_COUNT
 };
 
 struct job_state_info {

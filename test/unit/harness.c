@@ -73,7 +73,8 @@ void test_golden(const char *file, int line, const char *name, struct str got)
 		buf_c(&want, (char)c);
 	fclose(f);
 	if (!str_eq(buf_view(&want), got))
-		test_failed(file, line, "%s differs\n  got:  " PRIstr "\n  want: %s", path, ARGstr(got), want.p ? want.p : "");
+		test_failed(file, line, "%s differs\n  got:  " PRIstr "\n  want: %s", path, ARGstr(got),
+		            want.p ? want.p : "");
 }
 
 static bool run_one(const struct test_case *t)

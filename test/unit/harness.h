@@ -28,33 +28,33 @@ const char *test_tmpdir(void);
 /* Compares with test/golden/NAME; UPDATE=1 in the environment rewrites the file instead. */
 void test_golden(const char *file, int line, const char *name, struct str got);
 
-#define TEST(id)                                                                                \
-	static void test_##id(void);                                                            \
-	__attribute__((constructor)) static void test_reg_##id(void)                            \
-	{                                                                                       \
-		static struct test_case t = { #id, __FILE__, test_##id, NULL };                 \
-		test_register(&t);                                                              \
-	}                                                                                       \
+#define TEST(id)                                                                \
+	static void test_##id(void);                                            \
+	__attribute__((constructor)) static void test_reg_##id(void)            \
+	{                                                                       \
+		static struct test_case t = { #id, __FILE__, test_##id, NULL }; \
+		test_register(&t);                                              \
+	}                                                                       \
 	static void test_##id(void)
 
 #define CHECK(x) ((x) ? (void)0 : test_failed(__FILE__, __LINE__, "%s does not hold", #x))
-#define CHECK_STR(got, want)                                                                     \
-	do {                                                                                     \
-		const char *got_ = (got), *want_ = (want);                                       \
-		if (!test_same_text(got_, want_))                                                \
+#define CHECK_STR(got, want)                                                                      \
+	do {                                                                                      \
+		const char *got_ = (got), *want_ = (want);                                        \
+		if (!test_same_text(got_, want_))                                                 \
 			test_failed(__FILE__, __LINE__, "\n  got:  %s\n  want: %s", got_, want_); \
 	} while (0)
-#define CHECK_INT(got, want)                                                                          \
-	do {                                                                                          \
-		long long got_ = (long long)(got), want_ = (long long)(want);                         \
-		if (got_ != want_)                                                                    \
+#define CHECK_INT(got, want)                                                                           \
+	do {                                                                                           \
+		long long got_ = (long long)(got), want_ = (long long)(want);                          \
+		if (got_ != want_)                                                                     \
 			test_failed(__FILE__, __LINE__, "%s: got %lld, want %lld", #got, got_, want_); \
 	} while (0)
-#define CHECK_OK(call)                                                                           \
-	do {                                                                                     \
-		struct err e_ = { 0 }, *e = &e_;                                                 \
-		char text_[4096];                                                                \
-		if ((call) < 0)                                                                  \
+#define CHECK_OK(call)                                                                                       \
+	do {                                                                                                 \
+		struct err e_ = { 0 }, *e = &e_;                                                             \
+		char text_[4096];                                                                            \
+		if ((call) < 0)                                                                              \
 			test_failed(__FILE__, __LINE__, "%s: %s", #call, err_text(e, text_, sizeof(text_))); \
 	} while (0)
 #define CHECK_GOLDEN(name, got) test_golden(__FILE__, __LINE__, name, got)
