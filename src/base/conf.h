@@ -19,6 +19,7 @@
 	X(capacity_cpus,   "",                "cpus that jobs may take together; empty: what the machine has")         \
 	X(capacity_memory, "",                "bytes that jobs may take together; empty: memory less a reserve")       \
 	X(shm_fraction,    "0.5",             "/dev/shm of a container as a share of its memory")                      \
+	X(stop_grace_seconds, "120",          "from SIGTERM to SIGKILL when a job is stopped (the service: 120)")       \
 	X(registry_insecure, "",              "host:port of registries spoken to without TLS, separated by blanks")
 /* clang-format on */
 

@@ -49,6 +49,7 @@ struct job_spec {
 	struct channel_spec *channels;
 	size_t channel_count;
 	int64_t max_runtime_s;
+	int64_t stop_grace_s; /* from SIGTERM to SIGKILL (contract 5.5: 120) */
 	enum place output_place;
 	char *output_bucket, *output_prefix; /* S3OutputPath without trailing slash, split */
 	struct s3_target s3;
