@@ -36,6 +36,7 @@ struct api_call {
 	const struct access_key *caller;
 	struct wall now;
 	const char *request_id;
+	struct buf *raw; /* a handler that has its reply as text appends it here and leaves *ret_out NULL (Describe, List) */
 };
 
 /* in: checked, owned by the caller, may be changed. *ret_out: new reference, or left NULL for an empty 200. */
