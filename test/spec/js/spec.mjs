@@ -1,0 +1,93 @@
+// The newest JavaScript SDK, aimed by AWS_ENDPOINT_URL alone: a job from upload to model. TAP on stdout.
+// SPDX-License-Identifier: Apache-2.0
+import assert from 'node:assert/strict';
+import { Readable } from 'node:stream';
+import * as sm from '@aws-sdk/client-sagemaker';
+import * as s3 from '@aws-sdk/client-s3';
+import { Upload } from '@aws-sdk/lib-storage';
+import { STSClient, GetCallerIdentityCommand } from '@aws-sdk/client-sts';
+import { CloudWatchLogsClient, DescribeLogStreamsCommand, GetLogEventsCommand } from '@aws-sdk/client-cloudwatch-logs';
+
+const endpoint = process.env.AWS_ENDPOINT_URL;
+const jobs = new sm.SageMakerClient({ maxAttempts: 1 });
+const store = new s3.S3Client({ maxAttempts: 1, forcePathStyle: true });
+const tests = [];
+const test = (name, run) => tests.push({ name, run });
+const wait = async (name) => {
+	for (let i = 0; i < 600; i++) {
+		const d = await jobs.send(new sm.DescribeTrainingJobCommand({ TrainingJobName: name }));
+		if (['Completed', 'Failed', 'Stopped'].includes(d.TrainingJobStatus)) return d;
+		await new Promise((r) => setTimeout(r, 50));
+	}
+	throw new Error(`${name} does not end`);
+};
+const request = (name, script, extra = {}) => ({
+	TrainingJobName: name, RoleArn: 'arn:aws:iam::000000000000:role/r',
+	AlgorithmSpecification: { TrainingImage: 'busy', TrainingInputMode: 'File' },
+	HyperParameters: { script }, OutputDataConfig: { S3OutputPath: 's3://js/out/', CompressionType: 'GZIP' },
+	ResourceConfig: { InstanceType: 'ml.m5.large', InstanceCount: 1, VolumeSizeInGB: 1 },
+	StoppingCondition: { MaxRuntimeInSeconds: 60 }, ...extra });
+
+test('sts tells an assumed role', async () => {
+	const who = await new STSClient({}).send(new GetCallerIdentityCommand({}));
+	assert.match(who.Arn, /^arn:aws:sts::000000000000:assumed-role\//);
+});
+test('s3: strings, streams, multipart, ranges, delete', async () => {
+	await store.send(new s3.CreateBucketCommand({ Bucket: 'js' }));
+	await store.send(new s3.PutObjectCommand({ Bucket: 'js', Key: 'in/é ü//x', Body: 'text', Metadata: { k: 'v' } }));
+	const got = await store.send(new s3.GetObjectCommand({ Bucket: 'js', Key: 'in/é ü//x' }));
+	assert.equal(await got.Body.transformToString(), 'text');
+	assert.equal(got.Metadata.k, 'v');
+	await store.send(new s3.DeleteObjectsCommand({ Bucket: 'js', Delete: { Objects: [{ Key: 'in/é ü//x' }] } }));
+	const big = Buffer.alloc(12 << 20, 'abcdefg');
+	await new Upload({ client: store, params: { Bucket: 'js', Key: 'big', Body: Readable.from([big]) }, partSize: 5 << 20 }).done();
+	const part = await store.send(new s3.GetObjectCommand({ Bucket: 'js', Key: 'big', Range: 'bytes=5242879-5242890' }));
+	assert.equal(await part.Body.transformToString(), big.subarray(5242879, 5242891).toString());
+	await store.send(new s3.PutObjectCommand({ Bucket: 'js', Key: 'in/a', Body: Readable.from(['str', 'eam']), ContentLength: 6 }));
+	const list = await store.send(new s3.ListObjectsV2Command({ Bucket: 'js', Prefix: 'in/' }));
+	assert.deepEqual(list.Contents.map((o) => o.Key), ['in/a']);
+});
+test('a job from upload to model', async () => {
+	const { TrainingJobArn } = await jobs.send(new sm.CreateTrainingJobCommand(request('js-1',
+		'cp /opt/ml/input/data/train/a /opt/ml/model/a; echo from the trainer', {
+			InputDataConfig: [{ ChannelName: 'train', DataSource: { S3DataSource: { S3DataType: 'S3Prefix', S3Uri: 's3://js/in/' } } }] })));
+	assert.match(TrainingJobArn, /training-job\/js-1$/);
+	const d = await wait('js-1');
+	assert.equal(d.TrainingJobStatus, 'Completed', d.FailureReason);
+	assert.equal(d.ModelArtifacts.S3ModelArtifacts, 's3://js/out/js-1/output/model.tar.gz');
+	assert.equal(d.OutputDataConfig.CompressionType, 'GZIP');
+	assert.ok(d.CreationTime instanceof Date && d.TrainingEndTime >= d.CreationTime);
+	await store.send(new s3.HeadObjectCommand({ Bucket: 'js', Key: 'out/js-1/output/model.tar.gz' }));
+	const logs = new CloudWatchLogsClient({});
+	const { logStreams } = await logs.send(new DescribeLogStreamsCommand({ logGroupName: '/aws/sagemaker/TrainingJobs', logStreamNamePrefix: 'js-1/' }));
+	const { events } = await logs.send(new GetLogEventsCommand({ logGroupName: '/aws/sagemaker/TrainingJobs', logStreamName: logStreams[0].logStreamName, startFromHead: true }));
+	assert.equal(events.at(-1).message, 'from the trainer');
+});
+test('the waiter and the paginator of the SDK', async () => {
+	await jobs.send(new sm.CreateTrainingJobCommand(request('js-2', 'true')));
+	const got = await sm.waitUntilTrainingJobCompletedOrStopped({ client: jobs, maxWaitTime: 60, minDelay: 1, maxDelay: 1 }, { TrainingJobName: 'js-2' });
+	assert.equal(got.state, 'SUCCESS');
+	const names = [];
+	for await (const page of sm.paginateListTrainingJobs({ client: jobs, pageSize: 1 }, { NameContains: 'js-' }))
+		names.push(...page.TrainingJobSummaries.map((j) => j.TrainingJobName));
+	assert.deepEqual(names.sort(), ['js-1', 'js-2']);
+});
+test('errors carry the name and the message of the service', async () => {
+	await assert.rejects(jobs.send(new sm.DescribeTrainingJobCommand({ TrainingJobName: 'nobody' })), { name: 'ValidationException', message: 'Requested resource not found.' });
+	await assert.rejects(jobs.send(new sm.CreateTrainingJobCommand(request('js-1', 'true'))), { name: 'ResourceInUse' });
+	await assert.rejects(jobs.send(new sm.CreateTrainingJobCommand({ TrainingJobName: 'js-3', ResourceConfig: { InstanceCount: '1' } })), { name: 'SerializationException' });
+	await assert.rejects(jobs.send(new sm.CreateAlgorithmCommand({ AlgorithmName: 'a', TrainingSpecification: { TrainingImage: 'x', SupportedTrainingInstanceTypes: ['ml.m5.large'], TrainingChannels: [{ Name: 'c', SupportedContentTypes: [], SupportedInputModes: ['File'] }] } })), { name: 'NotImplementedException' });
+});
+
+let bad = 0, n = 0;
+console.log(`1..${tests.length}`);
+for (const { name, run } of tests) {
+	try {
+		await run();
+		console.log(`ok ${++n} - ${name}`);
+	} catch (e) {
+		bad++;
+		console.log(`not ok ${++n} - ${name}\n# ${String(e.stack || e).replaceAll('\n', '\n# ')}`);
+	}
+}
+process.exit(bad ? 1 : 0);
