@@ -1,8 +1,8 @@
 /* front.h - the S3 face of the object store: one HTTP request in, one S3 answer (or S3 error XML) out.
  *
- * op/api.c finds out that a request is S3's and who signed it, and hands it over here in the header phase, on an HTTP pool
- * thread. The front owns everything from there: r->ctx, the body (aws-chunked decoding, chunk signatures, the payload
- * hash) and the answer, also the answer to a request whose signature was refused.
+ * op/api.c finds out that a request is S3's and who signed it, and hands it over here in the header phase, on an HTTP
+ * pool thread. The front owns everything from there: r->ctx, the body (aws-chunked decoding, chunk signatures, the
+ * payload hash) and the answer, also the answer to a request whose signature was refused.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #pragma once
@@ -15,15 +15,17 @@ struct http_route;
 
 /* What the signature says. Everything it points to dies when s3_front_route returns: copy what the body needs. */
 struct s3_auth {
-	enum sig_fault fault;    /* SIG_OK, or why the request is refused (SIG_MISSING: it is unsigned) */
-	const char *why;         /* more about the fault, for the Message; may be NULL */
-	const char *region;      /* the server's, for SIG_BAD_SCOPE */
-	const struct sig_claim *claim; /* NULL when nothing could be read (SIG_MISSING, SIG_INCOMPLETE) */
-	struct str secret;       /* of claim->access_key; for chunk signatures; empty unless SIG_OK */
-	struct str scope;        /* "20260101/us-east-1/s3/aws4_request" */
-	struct str seed;         /* the request's signature, hex: the seed of the chunk signatures */
-	struct str payload_hash; /* x-amz-content-sha256 as sent, or "UNSIGNED-PAYLOAD" for presigned requests without it;
-	                          * a hash in hex must equal the body's (XAmzContentSHA256Mismatch, refused before it exists) */
+	enum sig_fault fault; /* SIG_OK, or why the request is refused (SIG_MISSING: it is unsigned) */
+	const char *why;      /* more about the fault, for the Message; may be NULL */
+	const char *region;   /* the server's, for SIG_BAD_SCOPE */
+	const struct sig_claim
+	        *claim;    /* never NULL; for SIG_MISSING, SIG_BOTH and SIG_INCOMPLETE only claim->presigned counts */
+	struct str secret; /* of claim->access_key; for chunk signatures; empty unless SIG_OK */
+	struct str scope;  /* "20260101/us-east-1/s3/aws4_request" */
+	struct str seed;   /* the request's signature, hex: the seed of the chunk signatures */
+	struct str payload_hash; /* x-amz-content-sha256 as sent, or "UNSIGNED-PAYLOAD" for presigned requests without
+	                          * it; a hash in hex must equal the body's (XAmzContentSHA256Mismatch, refused before
+	                          * it exists) */
 };
 
 /* Fills *ret as an http_server route() does. Never fails: refusals are answers. */

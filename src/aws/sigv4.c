@@ -1,0 +1,683 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "aws/sigv4.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+
+#include "base/hash.h"
+
+#define ALGORITHM "AWS4-HMAC-SHA256"
+
+enum { MAX_PARAMS = 512, MAX_SIGNED = 128 };
+
+static char lower(char c)
+{
+	return c >= 'A' && c <= 'Z' ? (char)(c + 32) : c;
+}
+
+static bool blank(char c)
+{
+	return c == ' ' || (c >= '\t' && c <= '\r');
+}
+
+static bool starts_nocase(struct str s, struct str prefix)
+{
+	return s.n >= prefix.n && str_eq_nocase((struct str){ s.p, prefix.n }, prefix);
+}
+
+/* ---- the canonical request ---- */
+
+/* Appends the path without "." and ".." pieces and doubled slashes, as the clients do before they sign. */
+static void add_normal_path(struct buf *out, struct str path)
+{
+	size_t start = out->n;
+	bool slash = str_ends(path, STR("/"));
+
+	while (path.n) {
+		struct str piece = str_cut(&path, '/');
+
+		if (!piece.n || str_is(piece, "."))
+			continue;
+		if (!str_is(piece, "..")) {
+			buf_c(out, '/');
+			buf_str(out, piece);
+			continue;
+		}
+		while (out->n > start && out->p[--out->n] != '/')
+			;
+		out->p[out->n] = 0;
+	}
+	if (slash || out->n == start)
+		buf_c(out, '/');
+}
+
+static void add_path(struct buf *out, struct str path, bool s3)
+{
+	_cleanup_buf_ struct buf plain = { 0 };
+
+	if (!path.n)
+		path = STR("/");
+	if (!s3)
+		add_normal_path(&plain, path);
+	else if (!buf_uri_decode(&plain, path, false))
+		buf_str(&plain, path);
+	buf_uri(out, buf_view(&plain), true);
+}
+
+struct param {
+	struct str name, value;
+	size_t name_at, value_at; /* while the buffer still grows */
+};
+
+static int param_cmp(const void *a, const void *b)
+{
+	const struct param *x = a, *y = b;
+	int c = str_cmp(x->name, y->name);
+
+	return c ? c : str_cmp(x->value, y->value);
+}
+
+/* One half of a parameter, decoded and encoded again, so that every way to write it is signed alike. */
+static struct str recode(struct buf *space, struct buf *tmp, struct str s)
+{
+	size_t at = space->n;
+
+	buf_reset(tmp);
+	if (!buf_uri_decode(tmp, s, true))
+		buf_str(tmp, s);
+	buf_uri(space, buf_view(tmp), false);
+	return (struct str){ NULL, space->n - at };
+}
+
+static void add_query(struct buf *out, struct str query, bool presigned, bool without_token)
+{
+	_cleanup_buf_ struct buf space = { 0 }, tmp = { 0 };
+	_cleanup_free_ struct param *params = NULL;
+	size_t count = 0, room = 1;
+
+	if (!query.n)
+		return;
+	for (size_t i = 0; i < query.n; i++)
+		room += query.p[i] == '&';
+	params = xcalloc(room, sizeof(*params));
+	while (query.n) {
+		struct str value = str_cut(&query, '&'), name = str_cut(&value, '=');
+		struct param *p = &params[count];
+
+		if (!name.n && !value.n)
+			continue;
+		if (presigned &&
+		    (str_is(name, "X-Amz-Signature") || (without_token && str_is(name, "X-Amz-Security-Token"))))
+			continue;
+		p->name_at = space.n;
+		p->name = recode(&space, &tmp, name);
+		p->value_at = space.n;
+		p->value = recode(&space, &tmp, value);
+		count++;
+	}
+	for (size_t i = 0; i < count; i++) {
+		params[i].name.p = space.p + params[i].name_at;
+		params[i].value.p = space.p + params[i].value_at;
+	}
+	qsort(params, count, sizeof(*params), param_cmp);
+	for (size_t i = 0; i < count; i++) {
+		if (i)
+			buf_c(out, '&');
+		buf_str(out, params[i].name);
+		buf_c(out, '=');
+		buf_str(out, params[i].value);
+	}
+}
+
+/* Appends a header's value with runs of blanks as one blank, none at the ends. */
+static void add_value(struct buf *out, struct str value)
+{
+	bool gap = false;
+	size_t start = out->n;
+
+	for (size_t i = 0; i < value.n; i++) {
+		if (blank(value.p[i])) {
+			gap = true;
+			continue;
+		}
+		if (gap && out->n > start)
+			buf_c(out, ' ');
+		gap = false;
+		buf_c(out, value.p[i]);
+	}
+}
+
+/* All headers called name, joined by commas. False when there is none. */
+static bool add_header(struct buf *out, const struct sig_request *r, struct str name)
+{
+	bool found = false;
+
+	for (size_t i = 0; i < name.n; i++)
+		buf_c(out, lower(name.p[i]));
+	buf_c(out, ':');
+	for (size_t i = 0; i < r->header_count; i++) {
+		if (!str_eq_nocase(r->headers[i].name, name))
+			continue;
+		if (found)
+			buf_c(out, ',');
+		found = true;
+		add_value(out, r->headers[i].value);
+	}
+	buf_c(out, '\n');
+	return found;
+}
+
+/* False when a signed header is not there. */
+static bool canonical(const struct sig_request *r, struct str signed_headers, struct str payload_hash, bool s3,
+                      bool presigned, bool without_token, struct buf *out)
+{
+	struct str names = signed_headers;
+	bool all = true;
+
+	buf_str(out, r->method);
+	buf_c(out, '\n');
+	add_path(out, r->path, s3);
+	buf_c(out, '\n');
+	add_query(out, r->query, presigned, without_token);
+	buf_c(out, '\n');
+	while (names.n)
+		all &= add_header(out, r, str_cut(&names, ';'));
+	buf_c(out, '\n');
+	buf_str(out, signed_headers);
+	buf_c(out, '\n');
+	buf_str(out, payload_hash);
+	return all;
+}
+
+void sigv4_canonical(const struct sig_request *r, struct str signed_headers, struct str payload_hash, bool s3,
+                     bool presigned, struct buf *out)
+{
+	canonical(r, signed_headers, payload_hash, s3, presigned, false, out);
+}
+
+/* ---- keys and signatures ---- */
+
+void sigv4_signing_key(struct str secret, struct str date8, struct str region, struct str service,
+                       unsigned char out[32])
+{
+	_cleanup_buf_ struct buf start = { 0 };
+	struct str key = { (const char *)out, 32 };
+
+	buf_z(&start, "AWS4");
+	buf_str(&start, secret);
+	hmac_sha256(buf_view(&start), date8, out);
+	hmac_sha256(key, region, out);
+	hmac_sha256(key, service, out);
+	hmac_sha256(key, STR("aws4_request"), out);
+	explicit_bzero(start.p, start.n);
+}
+
+static void sign(const unsigned char key[32], struct str amz_date, struct str date8, struct str region,
+                 struct str service, struct str canonical_request, char hex[65])
+{
+	_cleanup_buf_ struct buf text = { 0 };
+	unsigned char digest[SHA256_BYTES];
+
+	sha256(canonical_request, digest);
+	buf_need(&text, 256);
+	buf_z(&text, ALGORITHM "\n");
+	buf_str(&text, amz_date);
+	buf_c(&text, '\n');
+	buf_str(&text, date8);
+	buf_c(&text, '/');
+	buf_str(&text, region);
+	buf_c(&text, '/');
+	buf_str(&text, service);
+	buf_z(&text, "/aws4_request\n");
+	buf_hex(&text, digest, sizeof(digest));
+	hmac_sha256((struct str){ (const char *)key, 32 }, buf_view(&text), digest);
+	buf_reset(&text);
+	buf_hex(&text, digest, sizeof(digest));
+	memcpy(hex, text.p, 65);
+}
+
+enum { CACHE_KEYS = 16 };
+
+struct sig_cache {
+	pthread_mutex_t mu; /* hold it to touch anything below */
+	struct cached {
+		char *name; /* secret, date, region and service; none may contain the '\n' between them */
+		size_t n;
+		unsigned char key[32];
+	} entry[CACHE_KEYS];
+	unsigned next;
+};
+
+struct sig_cache *sig_cache_new(void)
+{
+	struct sig_cache *c = xcalloc(1, sizeof(*c));
+
+	must(pthread_mutex_init(&c->mu, NULL) == 0);
+	return c;
+}
+
+void sig_cache_free(struct sig_cache *c)
+{
+	if (!c)
+		return;
+	for (unsigned i = 0; i < CACHE_KEYS; i++) {
+		if (c->entry[i].name)
+			explicit_bzero(c->entry[i].name, c->entry[i].n);
+		free(c->entry[i].name);
+	}
+	explicit_bzero(c->entry, sizeof(c->entry));
+	pthread_mutex_destroy(&c->mu);
+	free(c);
+}
+
+static bool cache_find(struct sig_cache *c, struct str name, unsigned char out[32])
+{
+	bool found = false;
+
+	pthread_mutex_lock(&c->mu);
+	for (unsigned i = 0; i < CACHE_KEYS && !found; i++) {
+		struct cached *e = &c->entry[i];
+
+		if (!e->name || !str_eq((struct str){ e->name, e->n }, name))
+			continue;
+		memcpy(out, e->key, 32);
+		found = true;
+	}
+	pthread_mutex_unlock(&c->mu);
+	return found;
+}
+
+static void cache_put(struct sig_cache *c, struct buf *name, const unsigned char key[32])
+{
+	struct cached *e;
+
+	pthread_mutex_lock(&c->mu);
+	e = &c->entry[c->next++ % CACHE_KEYS];
+	if (e->name)
+		explicit_bzero(e->name, e->n);
+	free(e->name);
+	e->n = name->n;
+	e->name = buf_take(name);
+	memcpy(e->key, key, 32);
+	pthread_mutex_unlock(&c->mu);
+}
+
+void sig_cache_key(struct sig_cache *c, struct str secret, struct str date8, struct str region, struct str service,
+                   unsigned char out[32])
+{
+	_cleanup_buf_ struct buf name = { 0 };
+	const struct str parts[] = { secret, date8, region, service };
+
+	if (!c) {
+		sigv4_signing_key(secret, date8, region, service, out);
+		return;
+	}
+	buf_need(&name, 128);
+	for (size_t i = 0; i < ARRAY_LEN(parts); i++) {
+		buf_str(&name, parts[i]);
+		buf_c(&name, '\n');
+	}
+	if (cache_find(c, buf_view(&name), out))
+		return;
+	sigv4_signing_key(secret, date8, region, service, out);
+	cache_put(c, &name, out);
+}
+
+/* ---- reading a claim ---- */
+
+static enum sig_fault bad(const char **why, enum sig_fault fault, const char *what)
+{
+	*why = what;
+	return fault;
+}
+
+/* KEY/20130524/us-east-1/s3/aws4_request; the key id may hold slashes itself. */
+static enum sig_fault read_credential(struct str s, struct sig_claim *c, const char **why)
+{
+	struct str end = str_cut_last(&s, '/');
+
+	c->service = str_cut_last(&s, '/');
+	c->region = str_cut_last(&s, '/');
+	c->date8 = str_cut_last(&s, '/');
+	c->access_key = s;
+	if (!c->access_key.n || !c->date8.n || !c->region.n || !c->service.n)
+		return bad(why, SIG_INCOMPLETE,
+		           "Credential must have five parts: KEY-ID/YYYYMMDD/REGION/SERVICE/aws4_request.");
+	if (!str_is(end, "aws4_request"))
+		return bad(why, SIG_INCOMPLETE, "Credential should be scoped with a valid terminator: 'aws4_request'.");
+	for (size_t i = 0; i < c->date8.n; i++)
+		if (c->date8.p[i] < '0' || c->date8.p[i] > '9')
+			return bad(why, SIG_INCOMPLETE, "The date in Credential must be YYYYMMDD.");
+	if (c->date8.n != 8)
+		return bad(why, SIG_INCOMPLETE, "The date in Credential must be YYYYMMDD.");
+	return SIG_OK;
+}
+
+static enum sig_fault check_dates(struct sig_claim *c, const char **why)
+{
+	if (!str_starts(c->amz_date, c->date8))
+		return bad(why, SIG_BAD_SCOPE,
+		           "The date in the credential scope is not the day of the request's date.");
+	return SIG_OK;
+}
+
+static const struct sig_header *find_header(const struct sig_request *r, const char *name, unsigned *ret_count)
+{
+	const struct sig_header *first = NULL;
+
+	*ret_count = 0;
+	for (size_t i = 0; i < r->header_count; i++) {
+		if (!str_eq_nocase(r->headers[i].name, str_of(name)))
+			continue;
+		if (!first)
+			first = &r->headers[i];
+		++*ret_count;
+	}
+	return first;
+}
+
+/* X-Amz-Date, else Date, which is turned into the same form in scratch. */
+static enum sig_fault read_date(const struct sig_request *r, struct buf *scratch, struct sig_claim *c, const char **why)
+{
+	unsigned count;
+	const struct sig_header *h = find_header(r, "x-amz-date", &count);
+	char text[CLOCK_TEXT_BYTES];
+
+	if (count > 1)
+		return bad(why, SIG_INCOMPLETE, "There is more than one X-Amz-Date header.");
+	if (h) {
+		c->amz_date = str_trim(h->value);
+		if (!wall_from_basic(c->amz_date, &c->at))
+			return bad(why, SIG_INCOMPLETE, "X-Amz-Date must be YYYYMMDD'T'HHMMSS'Z'.");
+		return SIG_OK;
+	}
+	h = find_header(r, "date", &count);
+	if (!h)
+		return bad(why, SIG_INCOMPLETE,
+		           "Authorization header requires existence of either a 'X-Amz-Date' or a 'Date' header.");
+	if (!wall_from_http(str_trim(h->value), &c->at) && !wall_from_basic(str_trim(h->value), &c->at))
+		return bad(why, SIG_INCOMPLETE, "The Date header is not an HTTP date.");
+	buf_reset(scratch);
+	buf_z(scratch, wall_basic(c->at, text));
+	c->amz_date = buf_view(scratch);
+	return SIG_OK;
+}
+
+static enum sig_fault claim_header(const struct sig_request *r, struct str value, struct buf *scratch,
+                                   struct sig_claim *c, const char **why)
+{
+	struct str credential = { 0 }, rest = str_trim(value), algorithm = str_cut(&rest, ' ');
+	const struct sig_header *token;
+	enum sig_fault fault;
+	unsigned count;
+
+	if (!str_is(algorithm, ALGORITHM))
+		return bad(why, SIG_INCOMPLETE, "Unsupported authorization: only " ALGORITHM " is understood.");
+	while (rest.n) {
+		struct str val = str_trim(str_cut(&rest, ',')), key = str_trim(str_cut(&val, '='));
+		struct str *to = str_is(key, "Credential")      ? &credential
+		                 : str_is(key, "SignedHeaders") ? &c->signed_headers
+		                 : str_is(key, "Signature")     ? &c->signature
+		                                                : NULL;
+
+		if (!to)
+			return bad(why, SIG_INCOMPLETE, "Authorization header has a part that is not understood.");
+		if (to->p)
+			return bad(why, SIG_INCOMPLETE, "Authorization header has a part twice.");
+		*to = str_trim(val);
+	}
+	if (!credential.n)
+		return bad(why, SIG_INCOMPLETE, "Authorization header requires 'Credential' parameter.");
+	if (!c->signature.n)
+		return bad(why, SIG_INCOMPLETE, "Authorization header requires 'Signature' parameter.");
+	if (!c->signed_headers.n)
+		return bad(why, SIG_INCOMPLETE, "Authorization header requires 'SignedHeaders' parameter.");
+	fault = read_credential(credential, c, why);
+	if (!fault)
+		fault = read_date(r, scratch, c, why);
+	if (fault)
+		return fault;
+	token = find_header(r, "x-amz-security-token", &count);
+	if (token)
+		c->token = str_trim(token->value);
+	return check_dates(c, why);
+}
+
+/* The decoded value of a presigned query's parameter; .p is NULL without it. */
+static enum sig_fault query_param(struct str query, const char *name, struct buf *scratch, struct str *ret,
+                                  const char **why)
+{
+	*ret = (struct str){ 0 };
+	while (query.n) {
+		struct str value = str_cut(&query, '&'), key = str_cut(&value, '=');
+		size_t at = scratch->n;
+
+		if (!str_is(key, name))
+			continue;
+		if (ret->p)
+			return bad(why, SIG_INCOMPLETE, "A query parameter of the signature is there twice.");
+		if (!buf_uri_decode(scratch, value, true))
+			return bad(why, SIG_INCOMPLETE, "A query parameter of the signature is not encoded properly.");
+		*ret = (struct str){ scratch->p + at, scratch->n - at };
+	}
+	return SIG_OK;
+}
+
+static enum sig_fault claim_query(const struct sig_request *r, struct buf *scratch, struct sig_claim *c,
+                                  const char **why)
+{
+	struct str algorithm, credential, expires;
+	const struct {
+		const char *name, *missing;
+		struct str *to;
+	} params[] = {
+		{ "X-Amz-Algorithm", "The query lacks X-Amz-Algorithm.", &algorithm },
+		{ "X-Amz-Credential", "The query lacks X-Amz-Credential.", &credential },
+		{ "X-Amz-Signature", "The query lacks X-Amz-Signature.", &c->signature },
+		{ "X-Amz-Date", "The query lacks X-Amz-Date.", &c->amz_date },
+		{ "X-Amz-SignedHeaders", "The query lacks X-Amz-SignedHeaders.", &c->signed_headers },
+		{ "X-Amz-Expires", "The query lacks X-Amz-Expires.", &expires },
+		{ "X-Amz-Security-Token", NULL, &c->token },
+	};
+	enum sig_fault fault;
+
+	buf_reset(scratch);
+	buf_need(scratch, r->query.n + 1); /* views into it must not move */
+	for (size_t i = 0; i < ARRAY_LEN(params); i++) {
+		fault = query_param(r->query, params[i].name, scratch, params[i].to, why);
+		if (fault)
+			return fault;
+		if (!params[i].to->n && params[i].missing)
+			return bad(why, SIG_INCOMPLETE, params[i].missing);
+	}
+	if (!str_is(algorithm, ALGORITHM))
+		return bad(why, SIG_INCOMPLETE, "X-Amz-Algorithm only supports " ALGORITHM ".");
+	fault = read_credential(credential, c, why);
+	if (fault)
+		return fault;
+	if (!wall_from_basic(c->amz_date, &c->at))
+		return bad(why, SIG_INCOMPLETE, "X-Amz-Date must be YYYYMMDD'T'HHMMSS'Z'.");
+	if (str_starts(expires, STR("-")))
+		return bad(why, SIG_INCOMPLETE, "X-Amz-Expires must be non-negative.");
+	if (!str_to_u64(expires, &c->expires_s))
+		return bad(why, SIG_INCOMPLETE, "X-Amz-Expires should be a number.");
+	if (c->expires_s > SIG_MAX_EXPIRES_S)
+		return bad(why, SIG_INCOMPLETE, "X-Amz-Expires must be less than a week (in seconds) that is 604800.");
+	return check_dates(c, why);
+}
+
+static bool query_signed(struct str query)
+{
+	while (query.n) {
+		struct str value = str_cut(&query, '&'), key = str_cut(&value, '=');
+
+		if (str_is(key, "X-Amz-Signature") || str_is(key, "X-Amz-Algorithm"))
+			return true;
+	}
+	return false;
+}
+
+enum sig_fault sigv4_claim(const struct sig_request *r, struct buf *scratch, struct sig_claim *ret, const char **why)
+{
+	unsigned count;
+	const struct sig_header *auth = find_header(r, "authorization", &count);
+
+	*ret = (struct sig_claim){ .presigned = query_signed(r->query) };
+	*why = NULL;
+	if (auth && ret->presigned)
+		return bad(why, SIG_BOTH,
+		           "Only one auth mechanism allowed; only the X-Amz-Algorithm query parameter or "
+		           "the Authorization header should be specified.");
+	if (ret->presigned)
+		return claim_query(r, scratch, ret, why);
+	if (!auth)
+		return bad(why, SIG_MISSING, "The request is not signed.");
+	if (count > 1)
+		return bad(why, SIG_INCOMPLETE, "There is more than one Authorization header.");
+	return claim_header(r, auth->value, scratch, ret, why);
+}
+
+/* ---- verifying ---- */
+
+enum sig_fault sigv4_check_time(const struct sig_claim *c, struct wall now)
+{
+	int64_t age_ms = now.ms - c->at.ms;
+
+	if (age_ms < -SIG_SKEW_S * 1000LL)
+		return SIG_SKEWED;
+	if (c->presigned)
+		return age_ms > (int64_t)c->expires_s * 1000 ? SIG_EXPIRED : SIG_OK;
+	return age_ms > SIG_SKEW_S * 1000LL ? SIG_SKEWED : SIG_OK;
+}
+
+static bool is_signed(struct str signed_headers, struct str name)
+{
+	while (signed_headers.n)
+		if (str_eq_nocase(str_cut(&signed_headers, ';'), name))
+			return true;
+	return false;
+}
+
+static bool all_signed(const struct sig_request *r, struct str signed_headers)
+{
+	if (!is_signed(signed_headers, STR("host")))
+		return false;
+	for (size_t i = 0; i < r->header_count; i++) {
+		struct str name = r->headers[i].name;
+
+		if (starts_nocase(name, STR("x-amz-")) && !str_eq_nocase(name, STR("x-amz-security-token")) &&
+		    !is_signed(signed_headers, name))
+			return false;
+	}
+	return true;
+}
+
+static bool matches(const struct sig_request *r, const struct sig_claim *c, const unsigned char key[32],
+                    struct str payload_hash, bool s3, bool without_token)
+{
+	_cleanup_buf_ struct buf text = { 0 };
+	char hex[65];
+
+	buf_need(&text, 1024);
+	if (!canonical(r, c->signed_headers, payload_hash, s3, c->presigned, without_token, &text))
+		return false;
+	sign(key, c->amz_date, c->date8, c->region, c->service, buf_view(&text), hex);
+	return c->signature.n == 64 && equal_secret(hex, c->signature.p, 64);
+}
+
+enum sig_fault sigv4_verify_key(const struct sig_request *r, const struct sig_claim *c, const unsigned char key[32],
+                                struct str payload_hash, bool s3)
+{
+	struct str names = c->signed_headers;
+	size_t count = 1;
+
+	for (size_t i = 0; i < names.n; i++)
+		count += names.p[i] == ';';
+	if (count > MAX_SIGNED || r->header_count > MAX_PARAMS) /* the work is their product */
+		return SIG_MISMATCH;
+	if (!all_signed(r, c->signed_headers))
+		return SIG_UNSIGNED_HEADER;
+	if (matches(r, c, key, payload_hash, s3, false))
+		return SIG_OK;
+	if (c->presigned && c->token.n && matches(r, c, key, payload_hash, s3, true))
+		return SIG_OK;
+	return SIG_MISMATCH;
+}
+
+enum sig_fault sigv4_verify(const struct sig_request *r, const struct sig_claim *c, struct str secret,
+                            struct str payload_hash, bool s3, struct wall now)
+{
+	enum sig_fault fault = sigv4_check_time(c, now);
+	unsigned char key[32];
+
+	if (fault)
+		return fault;
+	sigv4_signing_key(secret, c->date8, c->region, c->service, key);
+	fault = sigv4_verify_key(r, c, key, payload_hash, s3);
+	explicit_bzero(key, sizeof(key));
+	return fault;
+}
+
+/* ---- signing ---- */
+
+static int name_cmp(const void *a, const void *b)
+{
+	return str_cmp(*(const struct str *)a, *(const struct str *)b);
+}
+
+/* The names of r's headers in lower case, sorted, each once, joined by ';'. */
+static void add_names(struct buf *out, const struct sig_request *r)
+{
+	_cleanup_buf_ struct buf space = { 0 };
+	_cleanup_free_ struct str *names = xcalloc(r->header_count, sizeof(*names));
+	size_t total = 0;
+
+	for (size_t i = 0; i < r->header_count; i++)
+		total += r->headers[i].name.n;
+	buf_need(&space, total); /* names view it */
+	for (size_t i = 0; i < r->header_count; i++) {
+		names[i] = (struct str){ space.p + space.n, r->headers[i].name.n };
+		for (size_t k = 0; k < names[i].n; k++)
+			buf_c(&space, lower(r->headers[i].name.p[k]));
+	}
+	qsort(names, r->header_count, sizeof(*names), name_cmp);
+	for (size_t i = 0; i < r->header_count; i++) {
+		if (i && str_eq(names[i], names[i - 1]))
+			continue;
+		if (i)
+			buf_c(out, ';');
+		buf_str(out, names[i]);
+	}
+}
+
+void sigv4_sign(const struct sig_request *r, struct str access_key, struct str secret, struct str token,
+                struct str region, struct str service, struct str payload_hash, struct wall now, struct buf *out)
+{
+	bool s3 = str_is(service, "s3");
+	_cleanup_free_ struct sig_header *headers = xcalloc(r->header_count + 3, sizeof(*headers));
+	_cleanup_buf_ struct buf names = { 0 }, text = { 0 };
+	struct sig_request q = *r;
+	char date[CLOCK_TEXT_BYTES], hex[65];
+	struct str amz_date = str_of(wall_basic(now, date)), date8 = { date, 8 };
+	unsigned char key[32];
+
+	if (r->header_count)
+		memcpy(headers, r->headers, r->header_count * sizeof(*headers));
+	headers[q.header_count++] = (struct sig_header){ STR("X-Amz-Date"), amz_date };
+	if (s3)
+		headers[q.header_count++] = (struct sig_header){ STR("X-Amz-Content-Sha256"), payload_hash };
+	if (token.n)
+		headers[q.header_count++] = (struct sig_header){ STR("X-Amz-Security-Token"), token };
+	q.headers = headers;
+	add_names(&names, &q);
+	canonical(&q, buf_view(&names), payload_hash, s3, false, false, &text);
+	sigv4_signing_key(secret, date8, region, service, key);
+	sign(key, amz_date, date8, region, service, buf_view(&text), hex);
+	explicit_bzero(key, sizeof(key));
+
+	buf_f(out, "Authorization: " ALGORITHM " Credential=" PRIstr "/%.8s/" PRIstr "/" PRIstr "/aws4_request, ",
+	      ARGstr(access_key), date, ARGstr(region), ARGstr(service));
+	buf_f(out, "SignedHeaders=" PRIstr ", Signature=%s\n", ARGstr(buf_view(&names)), hex);
+	for (size_t i = r->header_count; i < q.header_count; i++)
+		buf_f(out, PRIstr ": " PRIstr "\n", ARGstr(headers[i].name), ARGstr(headers[i].value));
+}
