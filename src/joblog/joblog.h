@@ -1,9 +1,10 @@
 /* joblog.h - what the container printed, byte for byte, with the time each line arrived. Written by bloomery-job only,
- * read by bloomeryd (logs API), the command line and FailureReason. See joblog.c for the file's format.
+ * read by bloomeryd (logs API), the command line and FailureReason. See frame.h for the file's format.
  *
  * A record is one line (or a piece of an over-long one). Records are numbered from 0; their times never go back. A
  * reader may read while the writer writes: a torn tail is not seen. kill -9 of the writer loses no whole record that
- * joblog_add returned for.
+ * joblog_add or joblog_add_lines returned for: nothing is buffered, each call is one write to the kernel. Writer and
+ * readers are used by one thread each; errors are ERR_IO unless said otherwise.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #pragma once
@@ -15,32 +16,41 @@ enum joblog_source { LOG_FROM_CONTAINER, LOG_FROM_PLATFORM };
 struct log_record {
 	struct wall at;
 	enum joblog_source source;
-	bool ends_line;       /* false: the next record goes on with the same line */
-	struct str bytes;     /* without '\n'; a view, valid until the next call on the reader */
-	uint64_t n;           /* number of the record */
+	bool ends_line;   /* false: the next record goes on with the same line */
+	struct str bytes; /* without '\n'; a view, valid until the next call on the reader */
+	uint64_t n;       /* number of the record */
 };
 
 struct joblog;
-/* Creates or appends (a torn tail is cut). */
+/* Creates (0644) or appends (a torn tail is cut, numbering goes on). ERR_INVALID: the file is no job log. */
 int joblog_open(const char *path, struct joblog **ret, struct err *e) must_check;
+/* Adds one record; bytes hold no '\n'. Over-long ones become several records. An `at` before the last record's counts
+ * as the last record's. Nothing is added when there is nothing to say (no bytes and no end of line). */
 int joblog_add(struct joblog *l, struct wall at, enum joblog_source source, bool ends_line, struct str bytes,
                struct err *e) must_check;
+/* Adds everything that came in one read, '\n' and all, as one record a line: the cheap way, a frame costs 36 bytes and
+ * a system call however many lines are in it. Bytes after the last '\n' become a record that does not end its line, so
+ * a caller with two sources hands in whole lines and keeps the rest until it is whole or too long. */
+int joblog_add_lines(struct joblog *l, struct wall at, enum joblog_source source, struct str bytes,
+                     struct err *e) must_check;
 int joblog_close(struct joblog *l, struct err *e); /* syncs; l is freed whatever happens */
 
 struct joblog_reader;
-/* ERR_NOT_FOUND: nothing was printed yet. */
+/* At the first record. ERR_NOT_FOUND: nothing was printed yet. ERR_INVALID: the file is no job log. */
 int joblog_reader_open(const char *path, struct joblog_reader **ret, struct err *e) must_check;
 void joblog_reader_close(struct joblog_reader *r); /* NULL is fine */
 DEFINE_CLEANUP(struct joblog_reader, joblog_reader_close)
-/* Positions the reader: at byte offset `offset` as told by joblog_offset (0: start). ERR_INVALID: not a record's start. */
+/* Positions the reader: at byte offset `offset` as told by joblog_offset (0: start). ERR_INVALID: not a record's start.
+ */
 int joblog_seek(struct joblog_reader *r, uint64_t offset, struct err *e) must_check;
-uint64_t joblog_offset(const struct joblog_reader *r); /* of the next record */
+uint64_t joblog_offset(const struct joblog_reader *r);                                      /* of the next record */
 int joblog_next(struct joblog_reader *r, struct log_record *ret, struct err *e) must_check; /* 1, 0 at the end, -1 */
 /* One record before the current position, moving back over it: 1, 0 at the start, -1. */
 int joblog_prev(struct joblog_reader *r, struct log_record *ret, struct err *e) must_check;
-/* Moves to the first record at or after t. */
+/* Moves to the first record at or after t (the end if there is none); reads O(log size). */
 int joblog_seek_time(struct joblog_reader *r, struct wall t, struct err *e) must_check;
-/* Appends the last lines of the log (container's only), at most max_lines and max_bytes, made printable, '\n' between. */
+/* Appends the last lines of the log (container's only), at most max_lines and max_bytes, made printable, '\n' between.
+ * The very last line is cut at its front to fit; earlier ones are there whole or not at all. A missing log has none. */
 int joblog_tail(const char *path, size_t max_lines, size_t max_bytes, struct buf *out, struct err *e) must_check;
 /* Appends bytes as the service shows them: TAB becomes #011 and so on (contract 6.1), non-UTF-8 bytes are replaced. */
 void joblog_escape(struct str bytes, struct buf *out);

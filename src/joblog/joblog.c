@@ -1,0 +1,192 @@
+/* The writer. SPDX-License-Identifier: Apache-2.0 */
+#include "joblog/joblog.h"
+
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+#include "base/hash.h"
+#include "joblog/frame.h"
+
+struct joblog {
+	int fd;
+	unsigned char mark[JOBLOG_MARK_BYTES];
+	uint64_t end;     /* offset behind the last whole frame */
+	bool torn;        /* there may be part of a frame behind it */
+	uint64_t next;    /* number of the next record */
+	struct wall last; /* time of the last record */
+};
+
+static void joblog_freep(struct joblog **l)
+{
+	if (!*l)
+		return;
+	cleanup_closep(&(*l)->fd);
+	free(*l);
+}
+
+/* A log is new until it has its head; two halves of a head are written again. */
+static int start(struct joblog *l, const char *path, struct err *e)
+{
+	unsigned char head[JOBLOG_START] = JOBLOG_MAGIC;
+
+	random_bytes(l->mark, sizeof(l->mark));
+	memcpy(head + 8, l->mark, sizeof(l->mark));
+	if (ftruncate(l->fd, 0) < 0)
+		return err_sys(e, "emptying %s", path);
+	if (fd_write_all(l->fd, head, sizeof(head), e) < 0)
+		return err_in(e, "starting %s", path);
+	l->end = JOBLOG_START;
+	return 0;
+}
+
+/* Takes the last frame, *next being behind it, as where to go on. */
+static int go_on_after(struct joblog *l, uint64_t frame, const struct joblog_frame *f, uint64_t next, struct err *e)
+{
+	_cleanup_free_ char *body = xcalloc(1, f->length);
+
+	if (joblog_pread(l->fd, body, f->length, frame + JOBLOG_HEAD_BYTES, e) <= 0)
+		return err_in(e, "reading the last frame");
+	l->end = next;
+	l->next = f->first + joblog_count(body, f->length);
+	l->last = f->at;
+	return 0;
+}
+
+/* The usual case: the file ends with a whole frame, found from behind. 1: found; 0: look from the front. */
+static int find_end_backwards(struct joblog *l, uint64_t size, struct err *e)
+{
+	struct joblog_frame f;
+	uint32_t trailer;
+	uint64_t at, next;
+
+	if (size < JOBLOG_START + JOBLOG_HEAD_BYTES + sizeof(trailer))
+		return 0;
+	if (joblog_pread(l->fd, &trailer, sizeof(trailer), size - sizeof(trailer), e) <= 0)
+		return err_in(e, "reading the end of the log");
+	at = (uint64_t)le32toh(trailer) + JOBLOG_HEAD_BYTES + sizeof(trailer);
+	if (at > size - JOBLOG_START)
+		return 0;
+	at = size - at;
+	if (joblog_frame_at(l->fd, l->mark, at, &f, &next, NULL) <= 0 || next != size)
+		return 0;
+	return go_on_after(l, at, &f, next, e) < 0 ? -1 : 1;
+}
+
+/* Walks all frames up to the first that is not whole, and cuts the file there. */
+static int find_end_forwards(struct joblog *l, struct err *e)
+{
+	uint64_t at = JOBLOG_START, last = 0, next;
+	struct joblog_frame f, last_frame;
+
+	while (joblog_frame_at(l->fd, l->mark, at, &f, &next, NULL) > 0) {
+		last = at;
+		last_frame = f;
+		at = next;
+	}
+	l->end = at;
+	if (last && go_on_after(l, last, &last_frame, at, e) < 0)
+		return -1;
+	return ftruncate(l->fd, (off_t)at) < 0 ? err_sys(e, "cutting the torn end of the log") : 0;
+}
+
+int joblog_open(const char *path, struct joblog **ret, struct err *e)
+{
+	_cleanup_(joblog_freep) struct joblog *l = xcalloc(1, sizeof(*l));
+	struct stat st;
+	int rc;
+
+	l->fd = open(path, O_RDWR | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0644);
+	if (l->fd < 0 || fstat(l->fd, &st) < 0)
+		return err_sys(e, "opening %s", path);
+	rc = joblog_mark_read(l->fd, path, l->mark, e);
+	if (rc < 0)
+		return -1;
+	if (rc == 0)
+		rc = start(l, path, e);
+	else {
+		rc = find_end_backwards(l, (uint64_t)st.st_size, e);
+		if (rc == 0)
+			rc = find_end_forwards(l, e);
+	}
+	if (rc < 0)
+		return err_in(e, "%s", path);
+	*ret = take_ptr(l);
+	return 0;
+}
+
+/* Writes one frame, or none: what a full disk let through of it is cut off again. */
+static int write_frame(struct joblog *l, struct wall at, enum joblog_source source, struct str bytes, bool newline,
+                       struct err *e)
+{
+	struct joblog_frame f = { at, l->next, (uint32_t)(bytes.n + newline), source };
+	unsigned char head[JOBLOG_HEAD_BYTES];
+	uint32_t trailer = htole32(f.length);
+	struct iovec iov[] = { { head, sizeof(head) },
+		               { (void *)bytes.p, bytes.n },
+		               { (char[]){ '\n' }, newline },
+		               { &trailer, sizeof(trailer) } };
+	size_t want = sizeof(head) + f.length + sizeof(trailer);
+	ssize_t w;
+
+	if (l->torn && ftruncate(l->fd, (off_t)l->end) < 0)
+		return err_sys(e, "cutting the torn end of the log");
+	l->torn = false;
+	joblog_head_write(head, l->mark, &f);
+	do
+		w = writev(l->fd, iov, ARRAY_LEN(iov));
+	while (w < 0 && errno == EINTR);
+	if (w != (ssize_t)want) {
+		/* A regular file takes less than everything only when it cannot take more. */
+		errno = w < 0 ? errno : ENOSPC;
+		err_sys(e, "writing %zu bytes to the log", want);
+		l->torn = w > 0 && ftruncate(l->fd, (off_t)l->end) < 0;
+		return -1;
+	}
+	l->end += want;
+	l->next += joblog_count(bytes.p, bytes.n) + (newline && (!bytes.n || bytes.p[bytes.n - 1] == '\n'));
+	l->last = at;
+	return 0;
+}
+
+int joblog_add(struct joblog *l, struct wall at, enum joblog_source source, bool ends_line, struct str bytes,
+               struct err *e)
+{
+	if (at.ms < l->last.ms)
+		at = l->last;
+	for (; bytes.n + ends_line > JOBLOG_BODY_MAX; bytes.p += JOBLOG_BODY_MAX, bytes.n -= JOBLOG_BODY_MAX)
+		if (write_frame(l, at, source, (struct str){ bytes.p, JOBLOG_BODY_MAX }, false, e) < 0)
+			return -1;
+	return bytes.n || ends_line ? write_frame(l, at, source, bytes, ends_line, e) : 0;
+}
+
+int joblog_add_lines(struct joblog *l, struct wall at, enum joblog_source source, struct str bytes, struct err *e)
+{
+	if (at.ms < l->last.ms)
+		at = l->last;
+	while (bytes.n) {
+		struct str part = bytes;
+
+		if (part.n > JOBLOG_BODY_MAX) {
+			const char *nl = memrchr(part.p, '\n', JOBLOG_BODY_MAX);
+
+			part.n = nl ? (size_t)(nl + 1 - part.p) : JOBLOG_BODY_MAX;
+		}
+		if (write_frame(l, at, source, part, false, e) < 0)
+			return -1;
+		bytes.p += part.n;
+		bytes.n -= part.n;
+	}
+	return 0;
+}
+
+int joblog_close(struct joblog *l, struct err *e)
+{
+	_cleanup_(joblog_freep) struct joblog *mine = l;
+
+	return fdatasync(mine->fd) < 0 ? err_sys(e, "syncing the log") : 0;
+}

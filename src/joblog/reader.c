@@ -1,0 +1,359 @@
+/* The reader. It reads through one window of the file, WINDOW_BYTES or a frame long. SPDX-License-Identifier:
+ * Apache-2.0 */
+#include "joblog/joblog.h"
+
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "joblog/frame.h"
+
+enum { WINDOW_BYTES = 64 << 10 };
+
+struct joblog_reader {
+	int fd;
+	unsigned char mark[JOBLOG_MARK_BYTES];
+	/* The next record is in the frame at `frame`, `at` bytes into its body. */
+	uint64_t frame;
+	uint32_t at;
+	bool loaded; /* f and body are those of `frame`, and n is right */
+	struct joblog_frame f;
+	uint64_t n;       /* number of the next record */
+	const char *body; /* into the window */
+	struct {
+		char *p;
+		size_t cap, n;
+		uint64_t offset;
+	} window;
+};
+
+int joblog_reader_open(const char *path, struct joblog_reader **ret, struct err *e)
+{
+	_cleanup_(joblog_reader_closep) struct joblog_reader *r = xcalloc(1, sizeof(*r));
+	int rc;
+
+	r->frame = JOBLOG_START;
+	r->fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (r->fd < 0 && errno == ENOENT)
+		return err_set(e, ERR_NOT_FOUND, "%s: nothing was printed yet", path);
+	if (r->fd < 0)
+		return err_sys(e, "opening %s", path);
+	rc = joblog_mark_read(r->fd, path, r->mark, e);
+	if (rc < 0)
+		return -1;
+	if (rc == 0)
+		return err_set(e, ERR_NOT_FOUND, "%s: nothing was printed yet", path);
+	*ret = take_ptr(r);
+	return 0;
+}
+
+void joblog_reader_close(struct joblog_reader *r)
+{
+	if (!r)
+		return;
+	cleanup_closep(&r->fd);
+	free(r->window.p);
+	free(r);
+}
+
+/* Makes the window show [offset, offset + n): 1 and *ret; 0 when the file ends before. What is read along with it lies
+ * behind, or before when reading backwards. */
+static int look(struct joblog_reader *r, uint64_t offset, size_t n, bool backwards, const char **ret, struct err *e)
+{
+	size_t want = n > WINDOW_BYTES ? n : WINDOW_BYTES;
+	uint64_t from = !backwards ? offset : offset + n > want ? offset + n - want : 0;
+
+	if (!r->window.n || offset < r->window.offset || offset + n > r->window.offset + r->window.n) {
+		r->loaded = false; /* body may be gone */
+		if (r->window.cap < want)
+			r->window.p = xrealloc(r->window.p, r->window.cap = want);
+		r->window.offset = from;
+		r->window.n = 0;
+		while (r->window.n < want) {
+			ssize_t got = pread(r->fd, r->window.p + r->window.n, want - r->window.n,
+			                    (off_t)(from + r->window.n));
+
+			if (got < 0 && errno == EINTR)
+				continue;
+			if (got < 0)
+				return err_sys(e, "reading the log at byte %" PRIu64, from);
+			if (got == 0)
+				break;
+			r->window.n += (size_t)got;
+		}
+		if (offset + n > r->window.offset + r->window.n)
+			return 0;
+	}
+	*ret = r->window.p + (offset - r->window.offset);
+	return 1;
+}
+
+/* One try at load(). */
+static int try_load(struct joblog_reader *r, bool backwards, struct err *e)
+{
+	const char *p;
+	uint32_t trailer;
+	int rc;
+
+	r->loaded = false;
+	rc = look(r, r->frame, JOBLOG_HEAD_BYTES, false, &p, e);
+	if (rc <= 0)
+		return rc;
+	if (!joblog_head_read((const unsigned char *)p, r->mark, &r->f))
+		return err_set(e, ERR_IO, "the log is damaged at byte %" PRIu64, r->frame);
+	rc = look(r, r->frame, JOBLOG_HEAD_BYTES + r->f.length + sizeof(trailer), backwards, &p, e);
+	if (rc <= 0)
+		return rc;
+	r->body = p + JOBLOG_HEAD_BYTES;
+	memcpy(&trailer, r->body + r->f.length, sizeof(trailer));
+	if (le32toh(trailer) != r->f.length || r->at > r->f.length)
+		return err_set(e, ERR_IO, "the log is damaged at byte %" PRIu64, r->frame);
+	if (r->at == 0)
+		r->n = r->f.first;
+	r->loaded = true;
+	return 1;
+}
+
+/* Loads the frame at r->frame: 1; 0 when it is not whole (yet). A torn frame may be cut and written anew by the next
+ * writer, so that what was seen of it is not remembered, and damage is believed only when seen afresh. */
+static int load(struct joblog_reader *r, bool backwards, struct err *e)
+{
+	int rc = try_load(r, backwards, NULL);
+
+	if (rc < 0) {
+		r->window.n = 0;
+		rc = try_load(r, backwards, e);
+	}
+	if (rc <= 0)
+		r->window.n = 0;
+	return rc;
+}
+
+static uint64_t behind(const struct joblog_reader *r)
+{
+	return r->frame + JOBLOG_HEAD_BYTES + r->f.length + JOBLOG_TRAILER_BYTES;
+}
+
+static void stand_at(struct joblog_reader *r, uint64_t frame)
+{
+	r->frame = frame;
+	r->at = 0;
+	r->loaded = false;
+}
+
+static void fill(const struct joblog_reader *r, uint32_t end, struct log_record *ret)
+{
+	bool ends = r->body[end - 1] == '\n';
+
+	*ret = (struct log_record){ r->f.at, r->f.source, ends, { r->body + r->at, end - r->at - ends }, r->n };
+}
+
+int joblog_next(struct joblog_reader *r, struct log_record *ret, struct err *e)
+{
+	const char *nl;
+	uint32_t end;
+
+	if (!r->loaded) {
+		int rc = load(r, false, e);
+
+		if (rc <= 0)
+			return rc;
+	}
+	nl = memchr(r->body + r->at, '\n', r->f.length - r->at);
+	end = nl ? (uint32_t)(nl + 1 - r->body) : r->f.length;
+	fill(r, end, ret);
+	r->n++;
+	r->at = end;
+	if (end == r->f.length)
+		stand_at(r, behind(r));
+	return 1;
+}
+
+/* Steps to the end of the frame before: 1; 0 at the start. */
+static int step_back(struct joblog_reader *r, struct err *e)
+{
+	uint64_t here = r->frame, length;
+	uint32_t trailer;
+	const char *p;
+	int rc;
+
+	if (here <= JOBLOG_START)
+		return 0;
+	rc = look(r, here - sizeof(trailer), sizeof(trailer), true, &p, e);
+	if (rc < 0)
+		return -1;
+	if (rc > 0)
+		memcpy(&trailer, p, sizeof(trailer));
+	length = rc > 0 ? (uint64_t)le32toh(trailer) + JOBLOG_HEAD_BYTES + sizeof(trailer) : 0;
+	if (rc == 0 || here - JOBLOG_START < length)
+		return err_set(e, ERR_IO, "the log is damaged before byte %" PRIu64, here);
+	stand_at(r, here - length);
+	rc = load(r, true, e);
+	if (rc <= 0 || behind(r) != here) {
+		stand_at(r, here);
+		return rc < 0 ? -1 : err_set(e, ERR_IO, "the log is damaged before byte %" PRIu64, here);
+	}
+	r->at = r->f.length;
+	r->n = r->f.first + joblog_count(r->body, r->f.length);
+	return 1;
+}
+
+int joblog_prev(struct joblog_reader *r, struct log_record *ret, struct err *e)
+{
+	uint32_t end;
+	const char *nl;
+
+	if (r->at == 0 || !r->loaded) {
+		int rc = r->at == 0 ? step_back(r, e) : load(r, true, e);
+
+		if (rc <= 0)
+			return rc;
+	}
+	end = r->at;
+	nl = memrchr(r->body, '\n', end - 1);
+	r->at = nl ? (uint32_t)(nl + 1 - r->body) : 0;
+	r->n--;
+	fill(r, end, ret);
+	return 1;
+}
+
+uint64_t joblog_offset(const struct joblog_reader *r)
+{
+	return r->frame + (r->at ? JOBLOG_HEAD_BYTES + r->at : 0);
+}
+
+/* The last frame that starts before offset, looking back as far as a frame can reach: 1 and *ret; 0 if none. */
+static int frame_before(struct joblog_reader *r, uint64_t offset, uint64_t *ret, struct err *e)
+{
+	uint64_t from = offset > JOBLOG_START + JOBLOG_FRAME_MAX ? offset - JOBLOG_FRAME_MAX : JOBLOG_START;
+	size_t n = (size_t)(offset - from);
+	const char *p;
+	int rc = look(r, from, n, true, &p, e);
+
+	if (rc <= 0)
+		return rc;
+	for (size_t i = n; i-- >= JOBLOG_MARK_BYTES;)
+		if (memcmp(p + i + 1 - JOBLOG_MARK_BYTES, r->mark, JOBLOG_MARK_BYTES) == 0) {
+			*ret = from + i + 1 - JOBLOG_MARK_BYTES;
+			return 1;
+		}
+	return 0;
+}
+
+/* Stands at the record that starts at offset: 1; 0 when none does. */
+static int seek_to(struct joblog_reader *r, uint64_t offset, struct err *e)
+{
+	uint64_t frame, into;
+	int rc;
+
+	if (offset < JOBLOG_START)
+		return 0;
+	stand_at(r, offset);
+	/* Where a whole frame ends a record starts, or will. */
+	if (offset == JOBLOG_START || step_back(r, NULL) > 0) {
+		stand_at(r, offset);
+		return 1;
+	}
+	rc = frame_before(r, offset, &frame, e);
+	if (rc <= 0)
+		return rc;
+	stand_at(r, frame);
+	rc = load(r, false, e);
+	into = offset - frame;
+	if (rc <= 0 || into <= JOBLOG_HEAD_BYTES || into - JOBLOG_HEAD_BYTES >= r->f.length)
+		return rc < 0 ? -1 : 0;
+	r->at = (uint32_t)(into - JOBLOG_HEAD_BYTES);
+	r->n = r->f.first + joblog_count(r->body, r->at);
+	return r->body[r->at - 1] == '\n';
+}
+
+int joblog_seek(struct joblog_reader *r, uint64_t offset, struct err *e)
+{
+	uint64_t frame = r->frame, n = r->n;
+	uint32_t at = r->at;
+	int rc;
+
+	r->window.n = 0;
+	r->loaded = false;
+	rc = offset ? seek_to(r, offset, e) : 0;
+	if (rc > 0)
+		return 0;
+	if (offset == 0) {
+		stand_at(r, JOBLOG_START);
+		return 0;
+	}
+	/* Back to where we were. */
+	stand_at(r, frame);
+	r->at = at;
+	r->n = n;
+	return rc < 0 ? -1 : err_set(e, ERR_INVALID, "no log record starts at byte %" PRIu64, offset);
+}
+
+/* The first whole frame that starts in [from, to): 1 with *ret and its time; 0 if none. */
+static int frame_after(struct joblog_reader *r, uint64_t from, uint64_t to, uint64_t *ret, struct wall *ret_at,
+                       struct err *e)
+{
+	while (from < to) {
+		size_t n = (size_t)(to - from < WINDOW_BYTES - JOBLOG_MARK_BYTES ? to - from
+		                                                                 : WINDOW_BYTES - JOBLOG_MARK_BYTES);
+		struct joblog_frame f;
+		uint64_t next;
+		const char *p, *hit;
+		int rc = look(r, from, n + JOBLOG_MARK_BYTES - 1, false, &p, e);
+
+		if (rc <= 0)
+			return rc;
+		hit = memmem(p, n + JOBLOG_MARK_BYTES - 1, r->mark, JOBLOG_MARK_BYTES);
+		if (!hit) {
+			from += n;
+			continue;
+		}
+		from += (uint64_t)(hit - p);
+		rc = joblog_frame_at(r->fd, r->mark, from, &f, &next, e);
+		if (rc <= 0)
+			return rc;
+		*ret = from;
+		*ret_at = f.at;
+		return 1;
+	}
+	return 0;
+}
+
+int joblog_seek_time(struct joblog_reader *r, struct wall t, struct err *e)
+{
+	struct joblog_frame f;
+	struct stat st;
+	uint64_t lo = JOBLOG_START, hi, next;
+	int rc;
+
+	if (fstat(r->fd, &st) < 0)
+		return err_sys(e, "looking at the log");
+	r->window.n = 0;
+	r->loaded = false;
+	hi = (uint64_t)st.st_size - JOBLOG_MARK_BYTES;
+	/* lo is always a frame's start with everything before it earlier than t; no frame that starts in [lo, hi) and
+	 * does not start at or after hi is missed. */
+	while (hi > lo + 2 * WINDOW_BYTES) {
+		uint64_t mid = lo + (hi - lo) / 2, found;
+		struct wall at;
+
+		rc = frame_after(r, mid, hi, &found, &at, e);
+		if (rc < 0)
+			return -1;
+		if (rc > 0 && at.ms < t.ms)
+			lo = found;
+		else
+			hi = mid;
+	}
+	for (;; lo = next) {
+		rc = joblog_frame_at(r->fd, r->mark, lo, &f, &next, e);
+		if (rc < 0)
+			return -1;
+		if (rc == 0 || f.at.ms >= t.ms)
+			break;
+	}
+	stand_at(r, lo);
+	return 0;
+}
