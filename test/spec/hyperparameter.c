@@ -1,5 +1,5 @@
-/* hyperparameter NAME: prints the value of one hyperparameter of hyperparameters.json, unescaped. Part of the `busy` test
- * image, so that a test's trainer can be a shell script inside the test.
+/* hyperparameter NAME: prints the value of one hyperparameter of hyperparameters.json, unescaped. Part of the `busy`
+ * test image, so that a test's trainer can be a shell script inside the test.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include <stdio.h>
