@@ -49,6 +49,9 @@ enum fact_kind {
 extern const char *const fact_name[FACT_COUNT];
 extern const char *const fact_event[FACT_COUNT];
 
+/* The longest line of a journal, so that every fact also fits in a message of the host link. */
+enum { FACT_MAX_BYTES = 60000 };
+
 struct fact {
 	uint64_t n; /* 1, 2, 3 ... */
 	struct wall at;
@@ -59,11 +62,13 @@ void fact_fini(struct fact *f);
 
 /* ---- journal, writer's side (bloomery-job) ---- */
 struct journal;
-/* Opens for appending; drops a torn last line; numbering goes on after the last whole fact. */
+/* Opens for appending; drops a torn last line; numbering goes on after the last whole fact. ERR_IN_USE when another
+ * process has it open for writing; ERR_SYNTAX when more than the last line is damaged. */
 int journal_open(const char *job_dir, struct journal **ret, struct err *e) must_check;
 void journal_close(struct journal *j); /* NULL is fine */
 DEFINE_CLEANUP(struct journal, journal_close)
-/* Appends and fdatasyncs one fact; args (may be NULL) is borrowed. When it returns 0 the fact is never lost. */
+/* Appends and fdatasyncs one fact; args (may be NULL) is borrowed. When it returns 0 the fact is never lost; when it
+ * fails the journal is as it was. ERR_LIMIT: args are too large. */
 int journal_add(struct journal *j, enum fact_kind kind, const json_t *args, struct err *e) must_check;
 
 /* ---- journal, reader's side ---- */
@@ -72,13 +77,15 @@ int fact_parse(struct str line, struct fact *ret, struct err *e) must_check;
 /* Writes the line, with '\n', that fact_parse reads. */
 void fact_write(const struct fact *f, struct buf *out);
 /* Calls fn for every whole fact with n > after, starting at *offset (0 at first), and moves *offset behind the last
- * whole line; a torn tail is left for the next call. A missing journal has no facts. fn's -1 ends the reading. */
+ * whole line; a torn tail is left for the next call. A missing journal has no facts. fn's -1 ends the reading, with
+ * *offset before that fact. ERR_SYNTAX: a line is no fact, or a number is missing. */
 int journal_read(const char *job_dir, uint64_t after, uint64_t *offset,
                  int (*fn)(const struct fact *f, void *arg, struct err *e), void *arg, struct err *e) must_check;
 
 /* ---- pid and exit ---- */
 int jobdir_write_pid(const char *job_dir, pid_t pid, struct err *e) must_check;
-/* 1 and *ret_pid: that very process is alive. 0: no pid file, or it is gone (also when the number was reused). */
+/* 1 and *ret_pid: that very process is alive (and not a zombie). 0: no pid file, or it is gone (also when the number
+ * was reused). */
 int jobdir_alive(const char *job_dir, pid_t *ret_pid, struct err *e) must_check;
 uint64_t process_start_time(pid_t pid); /* 0 if there is no such process */
 int jobdir_write_exit(const char *job_dir, const char *text, struct err *e) must_check;

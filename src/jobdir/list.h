@@ -23,5 +23,7 @@ struct list_reader;
 int list_open(const char *path, struct list_reader **ret, struct err *e) must_check;
 void list_close(struct list_reader *r); /* NULL is fine */
 DEFINE_CLEANUP(struct list_reader, list_close)
-/* 1: *ret filled; 0: end; -1: error (a torn or malformed record). */
+/* OBJECT_ID is checked to be 2 to 64 lower-case letters and digits, the key to have 1 to 1024 bytes. The key is
+ * NUL-terminated, and may have a NUL inside.
+ * 1: *ret filled; 0: end; -1: error (a torn or malformed record). */
 int list_next(struct list_reader *r, struct list_entry *ret, struct err *e) must_check;

@@ -1,0 +1,415 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "jobdir/spec.h"
+
+#include <fcntl.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+#include "jobdir/jobdir.h"
+
+/* spec.json is written by one user and read by root, so each member has a row that says what it may be. The same rows
+ * write it. */
+enum form { FORM_TEXT, FORM_U64, FORM_I64, FORM_UINT, FORM_REAL, FORM_PLACE };
+
+struct member {
+	const char *name;
+	size_t offset;
+	enum form form;
+	bool optional;              /* text only: may be absent, and is then NULL */
+	bool free;                  /* text: a user's, which may hold control characters */
+	bool (*check)(struct str);  /* text: besides being UTF-8 of at most max bytes */
+	const char *const *choices; /* text: one of these, NULL-terminated */
+	double min, max;            /* numbers; bytes of a text */
+};
+
+#define BYTES_MAX ((double)(1ULL << 50))
+
+static bool leaf_ok(struct str s)
+{
+	return s.n > 0 && s.n <= 255 && !str_has_byte(s, '/') && !str_is(s, ".") && !str_is(s, "..");
+}
+
+static bool only(struct str s, const char *bytes)
+{
+	for (size_t i = 0; i < s.n; i++)
+		if (!s.p[i] || !strchr(bytes, s.p[i]))
+			return false;
+	return true;
+}
+
+#define DIGITS "0123456789"
+#define LOWER "abcdefghijklmnopqrstuvwxyz"
+#define UPPER "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+
+static bool account_ok(struct str s)
+{
+	return s.n == 12 && only(s, DIGITS);
+}
+
+static bool label_ok(struct str s)
+{
+	return s.n > 0 && only(s, DIGITS LOWER UPPER "-");
+}
+
+static bool type_ok(struct str s)
+{
+	return s.n > 0 && only(s, DIGITS LOWER ".-");
+}
+
+static bool channel_name_ok(struct str s)
+{
+	return leaf_ok(s) && only(s, DIGITS LOWER UPPER ".-_");
+}
+
+static bool bucket_ok(struct str s)
+{
+	return leaf_ok(s) && s.n >= 3 && only(s, DIGITS LOWER UPPER ".-_");
+}
+
+static bool s3_uri_ok(struct str s)
+{
+	return str_starts(s, STR("s3://")) || str_starts(s, STR("https://"));
+}
+
+static bool url_ok(struct str s)
+{
+	return str_starts(s, STR("http://")) || str_starts(s, STR("https://"));
+}
+
+static const char *const input_modes[] = { "File", "Pipe", "FastFile", NULL };
+static const char *const distributions[] = { "FullyReplicated", "ShardedByS3Key", NULL };
+static const char *const wrappers[] = { "None", "RecordIO", NULL };
+static const char *const compressions[] = { "None", "Gzip", NULL };
+static const char *const data_types[] = { "S3Prefix", "ManifestFile", "AugmentedManifestFile", "Converse", NULL };
+static const char *const places[] = { [PLACE_EMBEDDED] = "embedded", [PLACE_REMOTE] = "remote", NULL };
+
+/* clang-format off */
+#define AT(type, field) .name = #field, .offset = offsetof(struct type, field)
+static const struct member spec_members[] = {
+	{ AT(job_spec, id), .check = job_id_valid, .max = 16 },
+	{ AT(job_spec, name), .check = label_ok, .max = 63 },
+	{ AT(job_spec, arn), .max = 256 },
+	{ AT(job_spec, region), .check = label_ok, .max = 32 },
+	{ AT(job_spec, account), .check = account_ok, .max = 12 },
+	{ AT(job_spec, host_name), .check = label_ok, .max = 63 },
+	{ AT(job_spec, host_number), FORM_UINT, .min = 1, .max = 1000 },
+	{ AT(job_spec, host_count), FORM_UINT, .min = 1, .max = 1000 },
+	{ AT(job_spec, image), .free = true, .max = 4 * 255 },
+	{ AT(job_spec, max_runtime_s), FORM_I64, .min = 1, .max = 31622400 },
+	{ AT(job_spec, stop_grace_s), FORM_I64, .min = 0, .max = 86400 },
+	{ AT(job_spec, output_place), FORM_PLACE },
+	{ AT(job_spec, output_bucket), .check = bucket_ok, .max = 255 },
+	{ AT(job_spec, output_prefix), .free = true, .max = 4 * 1024 },
+	{ AT(job_spec, api_url), .optional = true, .check = url_ok, .max = 256 },
+	{ AT(job_spec, log_epoch_s), FORM_I64, .min = 0, .max = 1e12 },
+};
+static const struct member limits_members[] = {
+	{ AT(job_limits, instance_type), .check = type_ok, .max = 64 },
+	{ AT(job_limits, cpus), FORM_REAL, .min = 0.01, .max = 8192 },
+	{ AT(job_limits, memory_bytes), FORM_U64, .min = 1 << 20, .max = BYTES_MAX },
+	{ AT(job_limits, shm_bytes), FORM_U64, .min = 0, .max = BYTES_MAX },
+	{ AT(job_limits, volume_bytes), FORM_U64, .min = 1 << 20, .max = BYTES_MAX },
+	{ AT(job_limits, pids), FORM_U64, .min = 1, .max = 4194304 },
+	{ AT(job_limits, clipped), .optional = true, .max = 1024 },
+};
+static const struct member channel_members[] = {
+	{ AT(channel_spec, name), .check = channel_name_ok, .max = 64 },
+	{ AT(channel_spec, input_mode), .choices = input_modes, .max = 16 },
+	{ AT(channel_spec, content_type), .optional = true, .free = true, .max = 4 * 256 },
+	{ AT(channel_spec, distribution), .choices = distributions, .max = 32 },
+	{ AT(channel_spec, record_wrapper), .choices = wrappers, .max = 16 },
+	{ AT(channel_spec, compression), .choices = compressions, .max = 16 },
+	{ AT(channel_spec, s3_data_type), .choices = data_types, .max = 32 },
+	{ AT(channel_spec, s3_uri), .free = true, .check = s3_uri_ok, .max = 4 * 1024 },
+	{ AT(channel_spec, bucket), .check = bucket_ok, .max = 255 },
+	{ AT(channel_spec, prefix), .free = true, .max = 4 * 1024 },
+	{ AT(channel_spec, place), FORM_PLACE },
+	{ AT(channel_spec, list), .optional = true, .check = leaf_ok, .max = 255 },
+	{ AT(channel_spec, objects), FORM_U64, .max = BYTES_MAX },
+	{ AT(channel_spec, bytes), FORM_U64, .max = BYTES_MAX * 1024 },
+};
+static const struct member s3_members[] = {
+	{ AT(s3_target, endpoint), .check = url_ok, .max = 1024 },
+	{ AT(s3_target, region), .check = label_ok, .max = 64 },
+	{ AT(s3_target, access_key), .max = 256 },
+	{ AT(s3_target, secret_key), .max = 256 },
+};
+/* clang-format on */
+
+/* ---- writing ---- */
+
+static json_t *member_to_json(const struct member *m, const void *at)
+{
+	switch (m->form) {
+	case FORM_TEXT: return json_string(*(char *const *)at);
+	case FORM_U64: return json_integer((json_int_t) * (const uint64_t *)at);
+	case FORM_I64: return json_integer(*(const int64_t *)at);
+	case FORM_UINT: return json_integer(*(const unsigned *)at);
+	case FORM_REAL: return json_real(*(const double *)at);
+	case FORM_PLACE: return json_string(places[*(const enum place *)at]);
+	}
+	return NULL;
+}
+
+static json_t *members_to_json(const struct member *m, size_t n, const void *base)
+{
+	json_t *j = json_object();
+
+	for (size_t i = 0; i < n; i++) {
+		const void *at = (const char *)base + m[i].offset;
+
+		if (m[i].form == FORM_TEXT && m[i].optional && !*(char *const *)at)
+			continue;
+		/* A text that is missing or not UTF-8 is left out, and then refused by name by the reader. */
+		json_object_set_new(j, m[i].name, member_to_json(&m[i], at));
+	}
+	return j;
+}
+
+json_t *spec_to_json(const struct job_spec *s)
+{
+	json_t *j = members_to_json(spec_members, ARRAY_LEN(spec_members), s), *channels = json_array();
+
+	for (size_t i = 0; i < s->channel_count; i++)
+		json_array_append_new(channels,
+		                      members_to_json(channel_members, ARRAY_LEN(channel_members), &s->channels[i]));
+	json_object_set_new(j, "v", json_integer(SPEC_VERSION));
+	json_object_set(j, "request", s->request);
+	json_object_set_new(j, "limits", members_to_json(limits_members, ARRAY_LEN(limits_members), &s->limits));
+	json_object_set_new(j, "channels", channels);
+	if (s->s3.endpoint)
+		json_object_set_new(j, "s3", members_to_json(s3_members, ARRAY_LEN(s3_members), &s->s3));
+	return j;
+}
+
+/* ---- reading ---- */
+
+static int refuse(const char *where, const char *name, const char *why, struct err *e)
+{
+	return err_set(e, ERR_INVALID, "%s%s: %s", where, name, why);
+}
+
+static int text_from_json(const struct member *m, const char *where, const json_t *v, char **at, struct err *e)
+{
+	struct str s = { json_string_value(v), json_string_length(v) };
+	bool chosen = !m->choices;
+
+	if (!json_is_string(v))
+		return refuse(where, m->name, "not a string", e);
+	if ((double)s.n > m->max)
+		return refuse(where, m->name, "too long", e);
+	for (size_t i = 0; i < s.n; i++)
+		if (!s.p[i] || (!m->free && ((unsigned char)s.p[i] < ' ' || s.p[i] == 0x7f)))
+			return refuse(where, m->name, "holds a control character", e);
+	for (size_t i = 0; m->choices && m->choices[i]; i++)
+		chosen |= str_is(s, m->choices[i]);
+	if (!chosen || !utf8_valid(s) || (m->check && !m->check(s)))
+		return refuse(where, m->name, "not a value it can have", e);
+	*at = str_dup(s);
+	return 0;
+}
+
+static int number_from_json(const struct member *m, const char *where, const json_t *v, void *at, struct err *e)
+{
+	double d = json_number_value(v);
+
+	if (m->form == FORM_REAL ? !json_is_number(v) : !json_is_integer(v))
+		return refuse(where, m->name, m->form == FORM_REAL ? "not a number" : "not an integer", e);
+	if (!(d >= m->min && d <= m->max))
+		return err_set(e, ERR_INVALID, "%s%s: %g is not from %g to %g", where, m->name, d, m->min, m->max);
+	if (m->form == FORM_REAL)
+		*(double *)at = d;
+	else if (m->form == FORM_U64)
+		*(uint64_t *)at = (uint64_t)json_integer_value(v);
+	else if (m->form == FORM_UINT)
+		*(unsigned *)at = (unsigned)json_integer_value(v);
+	else
+		*(int64_t *)at = json_integer_value(v);
+	return 0;
+}
+
+static int place_from_json(const struct member *m, const char *where, const json_t *v, enum place *at, struct err *e)
+{
+	for (size_t i = 0; places[i]; i++)
+		if (json_is_string(v) && strcmp(json_string_value(v), places[i]) == 0) {
+			*at = (enum place)i;
+			return 0;
+		}
+	return refuse(where, m->name, "neither \"embedded\" nor \"remote\"", e);
+}
+
+/* Fills base, of which texts are NULL before, from the object j; `also` are names that the caller reads itself. */
+static int members_from_json(const struct member *m, size_t n, const char *where, const char *const *also,
+                             const json_t *j, void *base, struct err *e)
+{
+	const char *key;
+	json_t *v;
+
+	if (!json_is_object(j))
+		return err_set(e, ERR_INVALID, "%s not an object", *where ? where : "the specification is");
+	json_object_foreach ((json_t *)j, key, v) {
+		bool known = false;
+
+		for (size_t i = 0; i < n && !known; i++)
+			known = strcmp(key, m[i].name) == 0;
+		for (size_t i = 0; also && also[i] && !known; i++)
+			known = strcmp(key, also[i]) == 0;
+		if (!known)
+			return err_set(e, ERR_INVALID, "%s'%.64s' is not a member that there is", where, key);
+	}
+	for (size_t i = 0; i < n; i++) {
+		void *at = (char *)base + m[i].offset;
+		int rc;
+
+		v = json_object_get(j, m[i].name);
+		if (!v && m[i].optional)
+			continue;
+		if (!v)
+			return refuse(where, m[i].name, "missing", e);
+		if (m[i].form == FORM_TEXT)
+			rc = text_from_json(&m[i], where, v, at, e);
+		else if (m[i].form == FORM_PLACE)
+			rc = place_from_json(&m[i], where, v, at, e);
+		else
+			rc = number_from_json(&m[i], where, v, at, e);
+		if (rc < 0)
+			return -1;
+	}
+	return 0;
+}
+
+static int channel_check(const struct job_spec *s, size_t at, const char *where, struct err *e)
+{
+	const struct channel_spec *c = &s->channels[at];
+
+	if (c->place == PLACE_EMBEDDED && !c->list)
+		return refuse(where, "list", "missing", e);
+	if (c->place == PLACE_REMOTE && c->list)
+		return refuse(where, "list", "only for data of the embedded store", e);
+	if (c->place == PLACE_REMOTE && !s->s3.endpoint)
+		return refuse("", "s3", "missing, and a channel's data is remote", e);
+	for (size_t i = 0; i < at; i++)
+		if (strcmp(s->channels[i].name, c->name) == 0)
+			return refuse(where, "name", "another channel has this name", e);
+	return 0;
+}
+
+static int channels_from_json(const json_t *j, struct job_spec *s, struct err *e)
+{
+	size_t n = json_array_size(j);
+
+	if (!json_is_array(j))
+		return refuse("", "channels", "not an array", e);
+	if (n > SPEC_MAX_CHANNELS)
+		return refuse("", "channels", "too many", e);
+	s->channels = xcalloc(n ? n : 1, sizeof(*s->channels));
+	s->channel_count = n;
+	for (size_t i = 0; i < n; i++) {
+		char where[32];
+
+		snprintf(where, sizeof(where), "channels[%zu].", i);
+		if (members_from_json(channel_members, ARRAY_LEN(channel_members), where, NULL, json_array_get(j, i),
+		                      &s->channels[i], e) < 0 ||
+		    channel_check(s, i, where, e) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+static int whole_from_json(const json_t *j, struct job_spec *s, struct err *e)
+{
+	static const char *const also[] = { "v", "request", "limits", "channels", "s3", NULL };
+	const json_t *v = json_object_get(j, "v"), *s3 = json_object_get(j, "s3");
+
+	if (json_is_object(j) && (!json_is_integer(v) || json_integer_value(v) != SPEC_VERSION))
+		return err_set(e, ERR_INVALID, "v: this program reads version %d of the specification only",
+		               SPEC_VERSION);
+	if (members_from_json(spec_members, ARRAY_LEN(spec_members), "", also, j, s, e) < 0)
+		return -1;
+	if (s->host_number > s->host_count)
+		return refuse("", "host_number", "more than host_count", e);
+	if (!json_is_object(json_object_get(j, "request")))
+		return refuse("", "request", "not an object", e);
+	s->request = json_incref(json_object_get(j, "request"));
+	if (members_from_json(limits_members, ARRAY_LEN(limits_members), "limits.", NULL, json_object_get(j, "limits"),
+	                      &s->limits, e) < 0)
+		return -1;
+	if (s3 && members_from_json(s3_members, ARRAY_LEN(s3_members), "s3.", NULL, s3, &s->s3, e) < 0)
+		return -1;
+	if (s->output_place == PLACE_REMOTE && !s3)
+		return refuse("", "s3", "missing, and the output is remote", e);
+	return channels_from_json(json_object_get(j, "channels"), s, e);
+}
+
+int spec_from_json(const json_t *j, struct job_spec *ret, struct err *e)
+{
+	struct job_spec s = { 0 };
+
+	if (whole_from_json(j, &s, e) < 0) {
+		spec_fini(&s);
+		return -1;
+	}
+	*ret = s;
+	return 0;
+}
+
+int spec_load(const char *job_dir, struct job_spec *ret, struct err *e)
+{
+	_cleanup_free_ char *path = strf("%s/spec.json", job_dir);
+	_cleanup_close_ int dir = open(job_dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	_cleanup_buf_ struct buf text = { 0 };
+	json_error_t why;
+	json_t *j;
+	int rc;
+
+	if (dir < 0)
+		return err_sys(e, "opening %s", job_dir);
+	if (file_read_at(dir, "spec.json", SPEC_MAX_BYTES, &text, e) < 0)
+		return err_in(e, "%s", job_dir);
+	j = json_loadb(text.p, text.n, JSON_REJECT_DUPLICATES, &why);
+	if (!j)
+		return err_set(e, ERR_SYNTAX, "%s:%d:%d: %s", path, why.line, why.column, why.text);
+	rc = spec_from_json(j, ret, e);
+	json_decref(j);
+	return rc < 0 ? err_in(e, "%s", path) : 0;
+}
+
+int spec_save(int job_dirfd, const struct job_spec *s, struct err *e)
+{
+	json_t *j = spec_to_json(s);
+	_cleanup_free_ char *text = json_dumps(j, JSON_INDENT(1));
+	struct job_spec check = { 0 };
+	int rc;
+
+	/* What the reader would refuse is found here, where it can still be said to somebody. */
+	rc = spec_from_json(j, &check, e);
+	if (rc == 0) {
+		spec_fini(&check);
+		must(text);
+		rc = file_write_atomic(job_dirfd, "spec.json", str_of(text), 0600, true, e);
+	}
+	json_decref(j);
+	return rc < 0 ? err_in(e, "writing spec.json") : 0;
+}
+
+/* ---- freeing ---- */
+
+static void free_texts(const struct member *m, size_t n, void *base)
+{
+	for (size_t i = 0; i < n; i++)
+		if (m[i].form == FORM_TEXT)
+			free(*(char **)((char *)base + m[i].offset));
+}
+
+void spec_fini(struct job_spec *s)
+{
+	free_texts(spec_members, ARRAY_LEN(spec_members), s);
+	free_texts(limits_members, ARRAY_LEN(limits_members), &s->limits);
+	free_texts(s3_members, ARRAY_LEN(s3_members), &s->s3);
+	for (size_t i = 0; i < s->channel_count; i++)
+		free_texts(channel_members, ARRAY_LEN(channel_members), &s->channels[i]);
+	free(s->channels);
+	json_decref(s->request);
+	*s = (struct job_spec){ 0 };
+}

@@ -1,0 +1,220 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "harness.h"
+#include "jobdir/spec.h"
+
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static const char good_text[] =
+        "{\"v\":1,\"id\":\"0123456789abcdef\",\"name\":\"iris-1\",\"arn\":\"arn:aws:sagemaker:us-east-1:000000000000:"
+        "training-job/iris-1\",\"region\":\"us-east-1\",\"account\":\"000000000000\",\"host_name\":\"algo-1\","
+        "\"host_number\":1,\"host_count\":1,\"image\":\"iris:latest\",\"max_runtime_s\":86400,\"stop_grace_s\":120,"
+        "\"output_place\":\"embedded\",\"output_bucket\":\"bkt\",\"output_prefix\":\"a/../b\",\"api_url\":\"http://"
+        "127.0.0.1:"
+        "8770\",\"log_epoch_s\":1700000000,\"request\":{\"TrainingJobName\":\"iris-1\"},"
+        "\"limits\":{\"instance_type\":\"ml.m5.large\",\"cpus\":1.5,\"memory_bytes\":1073741824,\"shm_bytes\":67108864,"
+        "\"volume_bytes\":1073741824,\"pids\":4096,\"clipped\":\"smaller\"},"
+        "\"s3\":{\"endpoint\":\"https://s3\",\"region\":\"eu-west-1\",\"access_key\":\"AK\",\"secret_key\":\"SK\"},"
+        "\"channels\":[{\"name\":\"train\",\"input_mode\":\"File\",\"content_type\":\"text/csv\",\"distribution\":"
+        "\"FullyReplicated\",\"record_wrapper\":\"None\",\"compression\":\"None\",\"s3_data_type\":\"S3Prefix\",\"s3_"
+        "uri\":"
+        "\"s3://bkt/"
+        "x\",\"bucket\":\"bkt\",\"prefix\":\"x\",\"place\":\"embedded\",\"list\":\"0\",\"objects\":2,\"bytes\":3},"
+        "{\"name\":\"test\",\"input_mode\":\"Pipe\",\"distribution\":\"ShardedByS3Key\",\"record_wrapper\":"
+        "\"RecordIO\","
+        "\"compression\":\"Gzip\",\"s3_data_type\":\"S3Prefix\",\"s3_uri\":\"s3://bkt/"
+        "y\",\"bucket\":\"bkt\",\"prefix\":"
+        "\"y\",\"place\":\"remote\",\"objects\":0,\"bytes\":0}]}";
+
+static json_t *good(void)
+{
+	json_t *j = json_loads(good_text, JSON_REJECT_DUPLICATES, NULL);
+
+	must(j);
+	return j;
+}
+
+TEST(a_specification_round_trips)
+{
+	json_t *j = good(), *back;
+	struct job_spec s = { 0 };
+
+	CHECK_OK(spec_from_json(j, &s, e));
+	CHECK_STR(s.name, "iris-1");
+	CHECK(s.channel_count == 2 && s.channels[1].place == PLACE_REMOTE && !s.channels[1].list);
+	CHECK(s.limits.cpus == 1.5 && s.limits.pids == 4096 && s.host_count == 1);
+	back = spec_to_json(&s);
+	CHECK(json_equal(j, back));
+	json_decref(back);
+	json_decref(j);
+	spec_fini(&s);
+}
+
+TEST(a_specification_is_saved_and_loaded)
+{
+	int dir = open(test_tmpdir(), O_DIRECTORY | O_RDONLY | O_CLOEXEC);
+	struct job_spec s = { 0 }, back = { 0 };
+	json_t *j = good();
+	struct stat st;
+
+	CHECK_OK(spec_from_json(j, &s, e));
+	CHECK_OK(spec_save(dir, &s, e));
+	CHECK(fstatat(dir, "spec.json", &st, 0) == 0 && (st.st_mode & 0777) == 0600);
+	CHECK_OK(spec_load(test_tmpdir(), &back, e));
+	CHECK_STR(back.s3.secret_key, "SK");
+	free(s.id);
+	s.id = xstrdup("../../../../etc/x");
+	CHECK(spec_save(dir, &s, NULL) == -1); /* the writer does not write what the reader refuses */
+	spec_fini(&s);
+	spec_fini(&back);
+	json_decref(j);
+	close(dir);
+}
+
+/* Takes the good specification with the value at a path such as "channels/0/name" replaced (or removed: v NULL). */
+static json_t *changed(const char *path, json_t *v)
+{
+	json_t *j = good(), *at = j;
+	struct str rest = str_of(path);
+
+	for (;;) {
+		_cleanup_free_ char *part = str_dup(str_cut(&rest, '/'));
+
+		if (!rest.n && v)
+			json_object_set_new(at, part, v);
+		else if (!rest.n)
+			must(json_object_del(at, part) == 0);
+		if (!rest.n)
+			return j;
+		at = json_is_array(at) ? json_array_get(at, (size_t)atoll(part)) : json_object_get(at, part);
+	}
+}
+
+static void refused(const char *path, json_t *v, const char *names)
+{
+	_cleanup_free_ char *shown = v ? json_dumps(v, JSON_ENCODE_ANY) : xstrdup("(missing)");
+	json_t *j = changed(path, v);
+	struct job_spec s = { 0 };
+	struct err err = { 0 };
+	char text[3000];
+
+	if (spec_from_json(j, &s, &err) == 0) {
+		test_failed(__FILE__, __LINE__, "taken: %s = %s", path, shown);
+		spec_fini(&s);
+	} else if (err.kind != ERR_INVALID || !strstr(err_text(&err, text, sizeof(text)), names))
+		test_failed(__FILE__, __LINE__, "%s = %s: '%s' does not name %s", path, shown, text, names);
+	json_decref(j);
+}
+
+/* Every member there is, in turn: removed, and of each wrong type. */
+TEST(every_member_is_required_and_typed)
+{
+	static const char *const objects[] = { "", "limits/", "s3/", "channels/0/" };
+	static const char optional[] = " api_url clipped content_type s3 ";
+
+	for (size_t i = 0; i < ARRAY_LEN(objects); i++) {
+		_cleanup_free_ char *in = strf("%sx", objects[i]);
+		json_t *j = changed(in, json_null()), *at = j, *v;
+		struct str rest = str_of(objects[i]);
+		const char *key;
+
+		while (rest.n) {
+			_cleanup_free_ char *part = str_dup(str_cut(&rest, '/'));
+
+			at = json_is_array(at) ? json_array_get(at, (size_t)atoll(part)) : json_object_get(at, part);
+		}
+		refused(in, json_null(), "'x' is not a member"); /* an unknown one, too */
+		json_object_foreach (at, key, v) {
+			_cleanup_free_ char *path = strf("%s%s", objects[i], key), *word = strf(" %s ", key);
+
+			if (strcmp(key, "x") == 0)
+				continue;
+			if (!strstr(optional, word))
+				refused(path, NULL, key);
+			refused(path, json_null(), key);
+			refused(path, json_true(), key);
+			if (!json_is_object(v))
+				refused(path, json_object(), key);
+			if (!json_is_array(v))
+				refused(path, json_array(), key);
+			if (!json_is_number(v))
+				refused(path, json_integer(7), key);
+			if (!json_is_string(v))
+				refused(path, json_string("7"), key);
+		}
+		json_decref(j);
+	}
+}
+
+TEST(hostile_values_are_refused)
+{
+	static const char *const leaves[] = { "", ".", "..", "a/b", "/etc/passwd", "../x", "a\nb", "\xc3\xa9" };
+	char longest[300];
+
+	memset(longest, 'a', sizeof(longest));
+	longest[256] = 0;
+	for (size_t i = 0; i < ARRAY_LEN(leaves); i++) {
+		refused("channels/0/name", json_string(leaves[i]), "channels[0].name");
+		if (i < 7)
+			refused("channels/0/list", json_string(leaves[i]), "channels[0].list");
+		refused("host_name", json_string(leaves[i]), "host_name");
+		refused("output_bucket", json_string(leaves[i]), "output_bucket");
+		refused("id", json_string(leaves[i]), "id");
+	}
+	refused("channels/0/list", json_string(longest), "list");
+	refused("channels/0/name", json_string("test"), "name"); /* twice */
+	refused("channels/0/place", json_string("remote"), "list");
+	refused("channels/1/place", json_string("embedded"), "list");
+	refused("channels/0/input_mode", json_string("file"), "input_mode");
+	refused("channels/0/objects", json_integer(-1), "objects");
+	refused("s3", NULL, "s3");
+	refused("s3/endpoint", json_string("file:///etc/passwd"), "endpoint");
+	refused("v", json_integer(2), "v");
+	refused("host_number", json_integer(2), "host_number");
+	refused("host_count", json_integer(4294967297LL), "host_count");
+	refused("max_runtime_s", json_integer(0), "max_runtime_s");
+	refused("max_runtime_s", json_real(5.5), "max_runtime_s");
+	refused("limits/memory_bytes", json_integer(-1), "memory_bytes");
+	refused("limits/volume_bytes", json_integer(INT64_MAX), "volume_bytes");
+	refused("limits/pids", json_integer(0), "pids");
+	refused("limits/cpus", json_integer(0), "cpus");
+	refused("account", json_string("12345678901x"), "account");
+	refused("name", json_string("a/../../b"), "name");
+	refused("api_url", json_string("javascript:1"), "api_url");
+}
+
+TEST(there_are_at_most_twenty_channels)
+{
+	json_t *j = good(), *list = json_object_get(j, "channels");
+	struct job_spec s = { 0 };
+
+	for (int i = 0; i < 19; i++)
+		json_array_append(list, json_array_get(list, 0));
+	CHECK(spec_from_json(j, &s, NULL) == -1 && !s.channels);
+	json_decref(j);
+}
+
+/* What is not JSON, or cut anywhere, or has any one byte changed, is refused or read, and never crashes. */
+TEST(damaged_files_are_read_or_refused)
+{
+	static const char bytes[] = { 0, '"', '{', '}', '[', '9', '-', (char)0xff };
+	_cleanup_free_ char *text = xstrdup(good_text);
+	size_t n = sizeof(good_text) - 1, taken = 0;
+
+	for (size_t i = 0; i < n; i++)
+		for (size_t b = 0; b <= ARRAY_LEN(bytes); b++) {
+			struct job_spec s = { 0 };
+			json_t *j;
+
+			text[i] = b < ARRAY_LEN(bytes) ? bytes[b] : good_text[i];
+			j = json_loadb(text, b < ARRAY_LEN(bytes) ? n : i, JSON_REJECT_DUPLICATES, NULL);
+			if (j && spec_from_json(j, &s, NULL) == 0)
+				taken++;
+			spec_fini(&s);
+			json_decref(j);
+			text[i] = good_text[i];
+		}
+	CHECK(taken > 0 && taken < n * ARRAY_LEN(bytes) / 2);
+}
