@@ -1,0 +1,265 @@
+/* ListTrainingJobs as walks of an index, and its page tokens. SPDX-License-Identifier: Apache-2.0 */
+#include <endian.h>
+#include <stdlib.h>
+
+#include "base/hash.h"
+#include "store/db.h"
+
+/* ---- tokens: base64url of  version, check, created_ms, n, word  ---- */
+
+enum {
+	TOKEN_VERSION = 1,
+	TOKEN_CHECK_BYTES = 12,
+	TOKEN_FIXED_BYTES = 1 + TOKEN_CHECK_BYTES + 16,
+	TOKEN_TEXT_MAX = 8192
+};
+
+/* Where a page ends: the values of the index at its last entry. */
+struct place {
+	int64_t created_ms, n;
+	struct buf word; /* lower-case name or status, by the sort */
+};
+
+static void add_i64(struct buf *b, int64_t v)
+{
+	uint64_t be = htobe64((uint64_t)v);
+
+	buf_add(b, &be, sizeof(be));
+}
+
+/* Ties a token to the filters it was made for, and finds damage; it keeps no secret. */
+static void token_check(const struct store_list *q, struct str body, unsigned char out[TOKEN_CHECK_BYTES])
+{
+	_cleanup_buf_ struct buf b = { 0 };
+	unsigned char digest[SHA256_BYTES];
+	const struct str words[] = { q->name_contains, q->status, q->training_plan, body };
+
+	buf_f(&b, "list %d %d ", (int)q->sort, q->descending);
+	add_i64(&b, q->created_after.ms);
+	add_i64(&b, q->created_before.ms);
+	add_i64(&b, q->modified_after.ms);
+	add_i64(&b, q->modified_before.ms);
+	for (size_t i = 0; i < ARRAY_LEN(words); i++) {
+		add_i64(&b, (int64_t)words[i].n);
+		buf_str(&b, words[i]);
+	}
+	sha256(buf_view(&b), digest);
+	memcpy(out, digest, TOKEN_CHECK_BYTES);
+}
+
+static char *token_make(const struct store_list *q, const struct place *at)
+{
+	_cleanup_buf_ struct buf body = { 0 }, whole = { 0 }, text = { 0 };
+	unsigned char check[TOKEN_CHECK_BYTES];
+
+	add_i64(&body, at->created_ms);
+	add_i64(&body, at->n);
+	buf_str(&body, buf_view(&at->word));
+	token_check(q, buf_view(&body), check);
+	buf_c(&whole, TOKEN_VERSION);
+	buf_add(&whole, check, sizeof(check));
+	buf_str(&whole, buf_view(&body));
+	buf_base64(&text, whole.p, whole.n);
+	while (text.n && text.p[text.n - 1] == '=')
+		text.p[--text.n] = 0;
+	for (size_t i = 0; i < text.n; i++)
+		text.p[i] = (char)(text.p[i] == '+' ? '-' : text.p[i] == '/' ? '_' : text.p[i]);
+	return buf_take(&text);
+}
+
+static bool token_bytes(struct str token, struct buf *out)
+{
+	_cleanup_buf_ struct buf text = { 0 };
+
+	if (!token.n || token.n > TOKEN_TEXT_MAX)
+		return false;
+	for (size_t i = 0; i < token.n; i++) {
+		char c = token.p[i];
+
+		if (c == '+' || c == '/' || c == '=')
+			return false;
+		buf_c(&text, (char)(c == '-' ? '+' : c == '_' ? '/' : c));
+	}
+	while (text.n % 4)
+		buf_c(&text, '=');
+	return buf_unbase64(out, buf_view(&text));
+}
+
+static int token_read(const struct store_list *q, struct place *ret, struct err *e)
+{
+	_cleanup_buf_ struct buf whole = { 0 };
+	unsigned char check[TOKEN_CHECK_BYTES];
+	struct str body;
+	uint64_t be;
+
+	if (!token_bytes(q->token, &whole) || whole.n < TOKEN_FIXED_BYTES || whole.p[0] != TOKEN_VERSION)
+		return err_set(e, ERR_INVALID, "The NextToken is not valid.");
+	body = (struct str){ whole.p + 1 + TOKEN_CHECK_BYTES, whole.n - 1 - TOKEN_CHECK_BYTES };
+	token_check(q, body, check);
+	if (memcmp(check, whole.p + 1, TOKEN_CHECK_BYTES))
+		return err_set(e, ERR_INVALID,
+		               "The NextToken is not valid for this request: use it with the filters and the "
+		               "order of the request that returned it.");
+	memcpy(&be, body.p, 8);
+	ret->created_ms = (int64_t)be64toh(be);
+	memcpy(&be, body.p + 8, 8);
+	ret->n = (int64_t)be64toh(be);
+	buf_reset(&ret->word);
+	buf_add(&ret->word, body.p + 16, body.n - 16);
+	return 0;
+}
+
+/* ---- the query ---- */
+
+/* The text has a '?NNN' for each filter in use, so SQLite knows which columns bound the walk. */
+static void query_text(const struct store_list *q, bool from_token, struct buf *sql)
+{
+	static const char *const index[] = { "training_job_by_creation", "training_job_by_name",
+		                             "training_job_by_status" };
+	static const char *const key[] = { "created_ms, n", "name_lower, n", "status, created_ms, n" };
+	static const char *const after[] = { "(?1, ?2)", "(?3, ?2)", "(?3, ?1, ?2)" };
+	const char *way = q->descending ? "DESC" : "ASC", *beyond = q->descending ? "<" : ">";
+	/* With one status the order by creation is a stretch of the index by status. */
+	enum store_sort walk = q->sort == SORT_CREATION_TIME && q->status.n ? SORT_STATUS : q->sort;
+
+	buf_f(sql,
+	      "SELECT n, name, arn, state, created_ms, ended_ms, modified_ms, training_plan, name_lower, status"
+	      " FROM training_job INDEXED BY %s WHERE 1",
+	      index[walk]);
+	if (from_token)
+		buf_f(sql, " AND (%s) %s %s", key[q->sort], beyond, after[q->sort]);
+	if (q->status.n)
+		buf_z(sql, " AND status = ?4");
+	if (q->created_after.ms)
+		buf_z(sql, " AND created_ms > ?5");
+	if (q->created_before.ms)
+		buf_z(sql, " AND created_ms < ?6");
+	if (q->modified_after.ms)
+		buf_z(sql, " AND modified_ms > ?7");
+	if (q->modified_before.ms)
+		buf_z(sql, " AND modified_ms < ?8");
+	if (q->name_contains.n)
+		buf_z(sql, " AND instr(name, ?9) > 0");
+	if (q->training_plan.n)
+		buf_z(sql, " AND training_plan = ?10");
+	if (q->sort == SORT_NAME)
+		buf_f(sql, " ORDER BY name_lower %s, n %s LIMIT ?11", way, way);
+	else if (walk == SORT_STATUS)
+		buf_f(sql, " ORDER BY status %s, created_ms %s, n %s LIMIT ?11", way, way, way);
+	else
+		buf_f(sql, " ORDER BY created_ms %s, n %s LIMIT ?11", way, way);
+}
+
+static void query_bind(const struct store_list *q, const struct place *from, sqlite3_stmt *st)
+{
+	sqlite3_bind_int64(st, 1, from->created_ms);
+	sqlite3_bind_int64(st, 2, from->n);
+	bind_str(st, 3, buf_view(&from->word));
+	bind_str(st, 4, q->status);
+	sqlite3_bind_int64(st, 5, q->created_after.ms);
+	sqlite3_bind_int64(st, 6, q->created_before.ms);
+	sqlite3_bind_int64(st, 7, q->modified_after.ms);
+	sqlite3_bind_int64(st, 8, q->modified_before.ms);
+	bind_str(st, 9, q->name_contains);
+	bind_str(st, 10, q->training_plan);
+	sqlite3_bind_int64(st, 11, (int64_t)q->max + 1); /* one more tells whether there is another page */
+}
+
+/* Hands out up to max rows; *last is the place of the last one, *more says that there was another. */
+static int walk_rows(sqlite3_stmt *st, const struct store_list *q, void (*fn)(const struct store_summary *j, void *arg),
+                     void *arg, struct place *last, bool *more, struct err *e)
+{
+	unsigned done = 0;
+	int r;
+
+	while ((r = db_row(st, e, "listing training jobs")) > 0) {
+		int state = job_state_by_name(column_str(st, 3));
+		struct store_summary j = { .name = column_str(st, 1),
+			                   .arn = column_str(st, 2),
+			                   .training_plan = column_str(st, 7),
+			                   .state = state < 0 ? JOB_FAILED : state,
+			                   .created.ms = sqlite3_column_int64(st, 4),
+			                   .ended.ms = sqlite3_column_int64(st, 5),
+			                   .modified.ms = sqlite3_column_int64(st, 6) };
+
+		if (done == q->max) {
+			*more = true;
+			sqlite3_reset(st);
+			return 0;
+		}
+		done++;
+		fn(&j, arg);
+		last->created_ms = j.created.ms;
+		last->n = sqlite3_column_int64(st, 0);
+		buf_reset(&last->word);
+		if (q->sort != SORT_CREATION_TIME)
+			buf_str(&last->word, column_str(st, q->sort == SORT_NAME ? 8 : 9));
+	}
+	return r;
+}
+
+int store_job_list(struct store *s, const struct store_list *q, void (*fn)(const struct store_summary *j, void *arg),
+                   void *arg, char **ret_token, struct err *e)
+{
+	_cleanup_buf_ struct buf sql = { 0 };
+	struct place at = { 0 };
+	sqlite3_stmt *st;
+	struct conn *c;
+	bool more = false;
+	int rc = -1;
+
+	if (q->token.n && token_read(q, &at, e) < 0)
+		return -1;
+	query_text(q, q->token.n > 0, &sql);
+	c = reader_take(s, e);
+	if (c && conn_prepare(c, sql.p, &st, e) == 0) {
+		query_bind(q, &at, st);
+		rc = walk_rows(st, q, fn, arg, &at, &more, e);
+	}
+	if (c)
+		reader_give(s, c);
+	if (rc == 0)
+		*ret_token = more ? token_make(q, &at) : NULL;
+	buf_fini(&at.word);
+	return rc;
+}
+
+int store_job_each_name(struct store *s, struct str prefix,
+                        void (*fn)(struct str name, const char *id, struct wall created, void *arg), void *arg,
+                        bool *ret_any, struct err *e)
+{
+	struct conn *c = reader_take(s, e);
+	sqlite3_stmt *st;
+	bool any = false;
+	int r = -1;
+
+	if (!c)
+		return -1;
+	if (conn_prepare(c, "SELECT 1 FROM training_job LIMIT 1", &st, e) == 0)
+		r = db_row(st, e, "looking for training jobs");
+	if (r > 0) {
+		any = true;
+		sqlite3_reset(st);
+	}
+	if (r >= 0 && conn_prepare(c,
+	                           "SELECT name, id, created_ms FROM training_job WHERE name_lower >= ?1"
+	                           " AND name_lower < ?1 || char(127) ORDER BY name_lower",
+	                           &st, e) < 0)
+		r = -1;
+	if (r >= 0) {
+		_cleanup_free_ char *low = lower(prefix);
+
+		bind_str(st, 1, str_of(low));
+		while ((r = db_row(st, e, "reading the names of training jobs")) > 0) {
+			struct str name = column_str(st, 0);
+
+			if (str_starts(name, prefix))
+				fn(name, (const char *)sqlite3_column_text(st, 1),
+				   (struct wall){ sqlite3_column_int64(st, 2) }, arg);
+		}
+	}
+	reader_give(s, c);
+	if (r == 0 && ret_any)
+		*ret_any = any;
+	return r;
+}

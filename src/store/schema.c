@@ -1,0 +1,135 @@
+/* The tables, and how an older file becomes a newer one. SPDX-License-Identifier: Apache-2.0 */
+#include "store/db.h"
+
+/* The words of the state table as SQL. When a state is added, a database of an earlier version still has the old CHECK:
+ * add a migration that rebuilds training_job. test_store pins the text of each version so that this is not forgotten.
+ */
+static void add_states(struct buf *out)
+{
+	for (int s = 0; s < JOB_STATE_COUNT; s++)
+		buf_f(out, "%s'%s'", s ? "," : "", job_state_info[s].name);
+}
+
+static void add_status_case(struct buf *out)
+{
+	buf_z(out, "CASE state");
+	for (int s = 0; s < JOB_STATE_COUNT; s++)
+		buf_f(out, " WHEN '%s' THEN '%s'", job_state_info[s].name, job_state_info[s].status);
+	buf_z(out, " END");
+}
+
+/* Every list is a walk of one of the indexes, and each holds the columns of every filter, so that what does not match
+ * is passed over without touching its row. The texts of a job lie in a table of their own: rows stay small. */
+static void version_1(struct buf *out)
+{
+	buf_z(out, "CREATE TABLE training_job (\n"
+	           " n INTEGER PRIMARY KEY AUTOINCREMENT,\n"
+	           " id TEXT NOT NULL UNIQUE,\n"
+	           " name TEXT NOT NULL,\n"
+	           " name_lower TEXT NOT NULL UNIQUE,\n"
+	           " arn TEXT NOT NULL,\n"
+	           " state TEXT NOT NULL CHECK (state IN (");
+	add_states(out);
+	buf_z(out, ")),\n status TEXT NOT NULL GENERATED ALWAYS AS (");
+	add_status_case(out);
+	buf_z(out, ") STORED,\n"
+	           " last_fact INTEGER NOT NULL DEFAULT 0,\n"
+	           " created_ms INTEGER NOT NULL,\n"
+	           " placed_ms INTEGER NOT NULL DEFAULT 0,\n"
+	           " started_ms INTEGER NOT NULL DEFAULT 0,\n"
+	           " ended_ms INTEGER NOT NULL DEFAULT 0,\n"
+	           " modified_ms INTEGER NOT NULL,\n"
+	           " cpus REAL NOT NULL DEFAULT 0,\n"
+	           " memory_bytes INTEGER NOT NULL DEFAULT 0,\n"
+	           " training_plan TEXT,\n"
+	           " needs TEXT NOT NULL,\n"
+	           " failure_reason TEXT,\n"
+	           " exit TEXT,\n"
+	           " image_digest TEXT\n"
+	           ");\n"
+	           "CREATE INDEX training_job_by_creation ON training_job"
+	           " (created_ms, n, status, modified_ms, name, training_plan);\n"
+	           "CREATE INDEX training_job_by_name ON training_job"
+	           " (name_lower, n, status, created_ms, modified_ms, name, training_plan);\n"
+	           "CREATE INDEX training_job_by_status ON training_job"
+	           " (status, created_ms, n, modified_ms, name, training_plan);\n"
+	           "CREATE TABLE training_job_text (\n"
+	           " n INTEGER PRIMARY KEY,\n"
+	           " echo TEXT NOT NULL,\n"
+	           " request TEXT NOT NULL\n"
+	           ");\n"
+	           "CREATE TABLE transition (\n"
+	           " job INTEGER NOT NULL,\n"
+	           " seq INTEGER NOT NULL,\n"
+	           " status TEXT NOT NULL,\n"
+	           " start_ms INTEGER NOT NULL,\n"
+	           " end_ms INTEGER,\n"
+	           " message TEXT NOT NULL,\n"
+	           " PRIMARY KEY (job, seq)\n"
+	           ") WITHOUT ROWID;\n"
+	           "CREATE TABLE tag (\n"
+	           " n INTEGER PRIMARY KEY,\n"
+	           " arn TEXT NOT NULL,\n"
+	           " key TEXT NOT NULL,\n"
+	           " value TEXT NOT NULL,\n"
+	           " UNIQUE (arn, key)\n"
+	           ");\n"
+	           "CREATE TABLE cleanup (\n"
+	           " id TEXT PRIMARY KEY,\n"
+	           " remove INTEGER NOT NULL\n"
+	           ") WITHOUT ROWID;\n");
+}
+
+void schema_text(unsigned version, struct buf *out)
+{
+	static void (*const versions[])(struct buf *) = { version_1 };
+
+	must(version >= 1 && version <= ARRAY_LEN(versions) && ARRAY_LEN(versions) == SCHEMA_VERSION);
+	versions[version - 1](out);
+}
+
+static int version_get(struct conn *c, unsigned *ret, struct err *e)
+{
+	sqlite3_stmt *st;
+	int r;
+
+	if (conn_prepare(c, "PRAGMA user_version", &st, e) < 0)
+		return -1;
+	r = db_row(st, e, "reading the schema's version");
+	if (r < 0)
+		return -1;
+	*ret = r ? (unsigned)sqlite3_column_int(st, 0) : 0;
+	sqlite3_reset(st);
+	return 0;
+}
+
+/* One transaction a version, so that a kill in the middle leaves the file at a version, never between two. */
+static int migrate_to(struct conn *c, unsigned version, struct err *e)
+{
+	_cleanup_buf_ struct buf sql = { 0 };
+
+	buf_z(&sql, "BEGIN IMMEDIATE;\n");
+	schema_text(version, &sql);
+	buf_f(&sql, "PRAGMA user_version = %u;\nCOMMIT;\n", version);
+	if (conn_exec(c, sql.p, e) < 0) {
+		sqlite3_exec(c->db, "ROLLBACK", NULL, NULL, NULL);
+		return err_in(e, "bringing the database to version %u", version);
+	}
+	return 0;
+}
+
+int schema_migrate(struct conn *c, struct err *e)
+{
+	unsigned have;
+
+	if (version_get(c, &have, e) < 0)
+		return -1;
+	if (have > SCHEMA_VERSION)
+		return err_set(e, ERR_INVALID,
+		               "the database is of version %u, written by a newer bloomeryd; this one knows up to %d",
+		               have, SCHEMA_VERSION);
+	while (have < SCHEMA_VERSION)
+		if (migrate_to(c, ++have, e) < 0)
+			return -1;
+	return 0;
+}

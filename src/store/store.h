@@ -1,0 +1,159 @@
+/* store.h - what bloomeryd remembers about jobs: the only module that knows their SQL, or that there is a database.
+ *
+ *   <data>/bloomery.db      SQLite, WAL. Objects have a file of their own (blob/).
+ *
+ * Threads: functions marked [loop] write; they use the one write connection and are called from bloomeryd's loop thread
+ * only (tests: from one thread). The others read, from any thread, each on a connection of a pool, and see a snapshot.
+ * Calls block for the length of a few SQLite statements. Everything returned is copied out unless it says view.
+ *
+ * Errors: ERR_IO means the call had no effect. Other kinds are named at each function.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+#include "base/clock.h"
+#include "base/str.h"
+#include "state/state.h"
+
+struct store;
+/* Creates or migrates. ERR_INVALID: the file was written by a newer version; nothing was changed. */
+int store_open(const char *path, struct store **ret, struct err *e) must_check;
+void store_close(struct store *s); /* NULL is fine */
+DEFINE_CLEANUP(struct store, store_close)
+
+/* ---- training jobs ---- */
+
+enum { JOB_ID_BYTES = 17 };
+
+/* The row of a job. Times are 0 where they have not come yet, strings NULL. */
+struct stored_job {
+	int64_t n; /* order of creation; never used twice */
+	char id[JOB_ID_BYTES];
+	char *name, *arn;
+	enum job_state state;
+	uint64_t last_fact;                                    /* of the supervisor's facts, the last one taken */
+	struct wall created, placed, started, ended, modified; /* placed: capacity was reserved; started: data moved */
+	double cpus;                                           /* reserved, since placed */
+	uint64_t memory_bytes;
+	char *needs;                                /* JSON, as given to store_job_insert */
+	char *failure_reason, *exit, *image_digest; /* exit: the args of the fact EXITED, JSON */
+};
+void stored_job_fini(struct stored_job *j);
+
+struct store_tag {
+	struct str key, value;
+};
+
+struct store_new_job {
+	const char *id, *name, *arn;
+	const char *request;       /* CreateTrainingJob as accepted, defaults filled in; JSON */
+	const char *echo;          /* what Describe says of it; opaque to the store */
+	const char *needs;         /* what capacity has to know; opaque to the store */
+	const char *training_plan; /* for the filter of ListTrainingJobs; NULL: none */
+	struct wall created;
+	const struct store_tag *tags;
+	size_t tag_count;
+};
+/* [loop] The row, its first transition and its tags, in one transaction that is on disk when this returns 0.
+ * ERR_IN_USE: a job of that name, compared without case, exists. */
+int store_job_insert(struct store *s, const struct store_new_job *j, int64_t *ret_n, struct err *e) must_check;
+
+/* One change of state, or one fact that changes none (from == to). Unset members leave the row as it is. */
+struct store_move {
+	int64_t n;
+	enum job_state from, to;
+	uint64_t seen, fact; /* the last fact taken before and with this; the same when no fact is the cause */
+	struct wall at;      /* becomes LastModifiedTime; the start of the transition when there is one */
+	const char *message; /* of the transition; NULL: that of the state */
+	const char *failure_reason, *exit, *image_digest;
+	struct wall placed, started, ended;
+	double cpus; /* with placed */
+	uint64_t memory_bytes;
+	bool forget;  /* the host is to clean up: remembered until store_cleanup_done */
+	bool durable; /* on disk when this returns; see store_job_move in job.c for when that matters */
+};
+/* [loop] Compare and set: ERR_IN_USE, and no effect, unless the row is in state `from` and `seen` is its last fact. The
+ * row, the fact's number and the secondary status transitions (contract 5.3) change in one transaction. */
+int store_job_move(struct store *s, const struct store_move *m, struct err *e) must_check;
+/* [loop] Other texts for a job (UpdateTrainingJob). On disk when it returns. */
+int store_job_rewrite(struct store *s, int64_t n, const char *request, const char *echo, struct wall modified,
+                      struct err *e) must_check;
+/* [loop] Removes the job, its transitions and tags, and remembers that its directory has to go. On disk when it
+ * returns. */
+int store_job_delete(struct store *s, int64_t n, struct err *e) must_check;
+
+/* [loop] By name without case, from the write connection: what the next write will see. ERR_NOT_FOUND. */
+int store_job_find(struct store *s, struct str name, struct stored_job *ret, struct err *e) must_check;
+/* [loop] Every job that has not ended, in order of creation. The row is a view. fn's -1 ends it. */
+int store_job_each_live(struct store *s, int (*fn)(const struct stored_job *j, void *arg, struct err *e), void *arg,
+                        struct err *e) must_check;
+/* The request's text; the caller frees. ERR_NOT_FOUND. */
+int store_job_request(struct store *s, int64_t n, char **ret, struct err *e) must_check;
+
+/* ---- Describe ---- */
+
+struct store_transition {
+	const char *status;     /* static */
+	struct wall start, end; /* end.ms 0: goes on */
+	char *message;
+};
+struct store_description {
+	struct stored_job job;
+	char *echo;
+	struct store_transition *transitions;
+	size_t transition_count;
+};
+/* ERR_NOT_FOUND: no job of that name (compared without case). The caller finishes *ret. */
+int store_describe(struct store *s, struct str name, struct store_description *ret, struct err *e) must_check;
+void store_description_fini(struct store_description *d);
+
+/* ---- List ---- */
+
+enum store_sort { SORT_CREATION_TIME, SORT_NAME, SORT_STATUS };
+
+struct store_list {
+	enum store_sort sort;
+	bool descending;
+	struct wall created_after, created_before, modified_after, modified_before; /* exclusive; 0: no bound */
+	struct str name_contains;                                                   /* empty: any */
+	struct str status;                                                          /* TrainingJobStatus; empty: any */
+	struct str training_plan;                                                   /* ARN; empty: any */
+	unsigned max;                                                               /* entries of a page, >= 1 */
+	struct str token; /* of the page before; empty: from the start */
+};
+struct store_summary { /* a view, valid during the call */
+	struct str name, arn, training_plan;
+	enum job_state state;
+	struct wall created, ended, modified;
+};
+/* Hands the entries of one page to fn in order. *ret_token: what to ask the next page with (the caller frees), NULL
+ * when there is none. Every filter and order is a walk of one index from where the token says.
+ * ERR_INVALID: the token is not one of ours, or belongs to other filters. */
+int store_job_list(struct store *s, const struct store_list *q, void (*fn)(const struct store_summary *j, void *arg),
+                   void *arg, char **ret_token, struct err *e) must_check;
+
+/* Names of jobs (any case) with their creation, unordered: the log streams there may be. *ret_any, when not NULL: there
+ * is a job at all. Names are views. */
+int store_job_each_name(struct store *s, struct str prefix,
+                        void (*fn)(struct str name, const char *id, struct wall created, void *arg), void *arg,
+                        bool *ret_any, struct err *e) must_check;
+
+/* ---- tags, by ARN ---- */
+
+enum { TAGS_MAX = 50 };
+/* [loop] Sets tags, overwriting values. ERR_NOT_FOUND: no such resource. ERR_LIMIT: there would be more than TAGS_MAX.
+ * On disk when it returns. */
+int store_tags_put(struct store *s, struct str arn, const struct store_tag *tags, size_t count,
+                   struct err *e) must_check;
+/* [loop] Keys that are not there are fine. ERR_NOT_FOUND: no such resource. */
+int store_tags_delete(struct store *s, struct str arn, const struct str *keys, size_t count, struct err *e) must_check;
+/* In the order they were added; views. ERR_NOT_FOUND: no such resource. */
+int store_tags_each(struct store *s, struct str arn, void (*fn)(struct str key, struct str value, void *arg), void *arg,
+                    struct err *e) must_check;
+
+/* ---- directories the host has still to clean up ---- */
+
+/* [loop] remove: the whole directory; else only what the run left in it. */
+int store_cleanup_each(struct store *s, void (*fn)(const char *id, bool remove, void *arg), void *arg,
+                       struct err *e) must_check;
+/* [loop] It is done. */
+int store_cleanup_done(struct store *s, const char *id, struct err *e) must_check;
