@@ -308,11 +308,11 @@ TEST(migrating_twice_is_fine_and_newer_files_are_refused)
 }
 
 /* Adds jobs and moves each to TRAINING, telling of every commit, until killed. */
-static void write_for_ever(int tell)
+static void write_for_ever(int tell, unsigned from)
 {
 	struct store *s = fresh();
 
-	for (unsigned i = (unsigned)getpid();; i++) {
+	for (unsigned i = from;; i++) {
 		_cleanup_free_ char *name = strf("j%u", i), *id = strf("%016x", i);
 		struct store_new_job j = {
 			.name = name, .id = id, .arn = id, .request = "{}", .echo = "", .needs = "{}", .created.ms = 1
@@ -355,7 +355,7 @@ TEST(a_kill_at_any_moment_loses_nothing_that_was_told)
 		CHECK(pipe2(ends, O_CLOEXEC) == 0);
 		pid = fork();
 		if (!pid) {
-			write_for_ever(ends[1]);
+			write_for_ever(ends[1], (unsigned)round << 20);
 			_exit(0);
 		}
 		close(ends[1]);
