@@ -13,6 +13,8 @@
  *                   {"t":"fact","job":ID,"n":N,"at":MS,"fact":NAME,"args":{...}}   in order, per job
  *                   {"t":"lost","job":ID,"reason":TEXT}   the supervisor is gone without ENDED; all is cleaned up
  *
+ * A supervisor answers in the same way on <job>/sock: {"t":"stop"} with {"t":"ok"}, {"t":"ping"} with {"t":"pong"}.
+ *
  * SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 #include <jansson.h>

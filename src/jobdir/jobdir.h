@@ -7,6 +7,8 @@
  *   sock          unix seqpacket, bloomery-job listens: commands in, liveness
  *   pid           "PID STARTTIME\n" of bloomery-job (start time: field 22 of /proc/PID/stat); by rename
  *   exit          last word of bloomery-job, by rename, after ENDED is in the journal and all is undone
+ *   supervisor.log  standard error of bloomery-job
+ *   lost          why bloomery-job went away without ENDED; bloomery-host's, by rename, once all is cleaned up
  *   log/<host>    what the container printed (see joblog/)                                                  0644
  *   work/         everything the run needs (volume image, mount points, bundle); gone at the end
  *
@@ -62,7 +64,8 @@ void fact_fini(struct fact *f);
 
 /* ---- journal, writer's side (bloomery-job) ---- */
 struct journal;
-/* Opens for appending; drops a torn last line; numbering goes on after the last whole fact. ERR_IN_USE when another
+/* The first thing bloomery-job does, before pid, sock or any effect: of two supervisors of a job one fails here.
+ * Opens for appending; drops a torn last line; numbering goes on after the last whole fact. ERR_IN_USE when another
  * process has it open for writing; ERR_SYNTAX when more than the last line is damaged. */
 int journal_open(const char *job_dir, struct journal **ret, struct err *e) must_check;
 void journal_close(struct journal *j); /* NULL is fine */
