@@ -345,6 +345,8 @@ TEST(a_kill_at_any_moment_loses_nothing_that_was_told)
 {
 	size_t told = 0;
 
+	(void)test_tmpdir(); /* one for all rounds */
+
 	for (int round = 0; round < 8; round++) {
 		struct store *s;
 		size_t found = 0;
