@@ -14,15 +14,15 @@ struct bundle_mount {
 };
 
 struct bundle_options {
-	const char *rootfs;              /* absolute; the overlay, already mounted */
+	const char *rootfs; /* absolute; the overlay, already mounted */
 	const struct image *image;
-	const char *const *args;         /* process.args, NULL-terminated */
-	const char *const *env;          /* whole environment, NULL-terminated "K=V" */
+	const char *const *args; /* process.args, NULL-terminated */
+	const char *const *env;  /* whole environment, NULL-terminated "K=V" */
 	const char *hostname;
-	const char *cgroup;              /* linux.cgroupsPath, e.g. "/bloomery/<id>" */
+	const char *cgroup; /* linux.cgroupsPath, e.g. "/bloomery/<id>" */
 	double cpus;
 	uint64_t memory_bytes, shm_bytes, pids;
-	bool isolated_network;           /* own network namespace with lo only; else the host's */
+	bool isolated_network;             /* own network namespace with lo only; else the host's */
 	const struct bundle_mount *mounts; /* besides /proc /dev /dev/pts /dev/shm /dev/mqueue /sys /sys/fs/cgroup */
 	size_t mount_count;
 };
@@ -41,13 +41,24 @@ int bundle_config(const struct bundle_options *o, json_t **ret, struct err *e) m
 int bundle_preflight(const char *rootfs, const char *const *args, const char *const *env, const char *working_dir,
                      struct err *e) must_check;
 
-/* runc or crun, whichever works here; probed by running it once on an empty bundle. */
+/* runc or crun, whichever works here. */
 struct runtime {
-	char *path, *version;  /* "/usr/sbin/runc", "runc 1.1.5" */
-	int cgroup_version;    /* 1 or 2 */
+	char *path, *version; /* "/usr/sbin/runc", "runc 1.1.5" */
+	int cgroup_version;   /* 1 or 2 */
 };
-int runtime_probe(const char *scratch_dir, struct runtime *ret, struct err *e) must_check;
 void runtime_fini(struct runtime *r);
+/* Finds the first that starts a container: a bundle with one tiny program, made and removed below scratch_dir. Takes
+ * some 50 ms, so bloomery-host does it once at its start and saves the result. ERR_IO says what was tried and why it
+ * failed. */
+int runtime_probe(const char *scratch_dir, struct runtime *ret, struct err *e) must_check;
+/* <data>/runtime.json: written by bloomery-host, read by bloomery-job. ERR_NOT_FOUND: none there, or the program it
+ * names has changed since; probe again. */
+int runtime_save(const char *path, const struct runtime *r, struct err *e) must_check;
+int runtime_load(const char *path, struct runtime *ret, struct err *e) must_check;
+
+/* Words what a runtime (`program`) said about a failed start: ERR_TRAINER for faults of image or request, else ERR_IO.
+ */
+int runtime_error(const char *program, const char *message, struct err *e);
 
 /* Starts a container detached: `bundle_dir` holds config.json; stdout/stderr go to the given descriptors. On return the
  * first process runs and is a child of the nearest subreaper (us). ERR_TRAINER with the runtime's reason otherwise. */
@@ -55,6 +66,11 @@ int runtime_start(const struct runtime *r, const char *state_dir, const char *bu
                   int err_fd, pid_t *ret_pid, struct err *e) must_check;
 /* Kills every process of the container and removes what the runtime keeps about it. Idempotent. */
 int runtime_delete(const struct runtime *r, const char *state_dir, const char *id, struct err *e) must_check;
+
+/* 2 where /sys/fs/cgroup is the unified hierarchy, else 1 (also for hybrids: controllers are in the v1 hierarchies). */
+int cgroup_version(void);
+/* Whether the kernel counts swap, so that a limit on memory and swap together can be set. */
+bool cgroup_limits_swap(void);
 
 /* Facts of a cgroup, readable until runtime_delete. */
 struct cgroup_stats {
