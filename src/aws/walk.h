@@ -17,10 +17,12 @@ extern const size_t model_instance_type_count;
 
 enum {
 	MODEL_MAX_PATTERNS = 512,
-	WALK_VALUE_BYTES = 1024,     /* of a value in a message; longer ones end in "..." */
-	WALK_TEXT_BYTES = 32768,     /* of all violations; those that do not fit are only counted */
-	WALK_DEPTH = 100,            /* of nested values in a request */
-	WALK_PATTERN_BYTES = 131072, /* longer values match no pattern; the longest length in the model is 100,000 */
+	WALK_VALUE_BYTES = 1024, /* of a value in a message; longer ones end in "..." */
+	WALK_KEY_BYTES = 256,    /* of a map's key in a path */
+	WALK_TEXT_BYTES = 32768, /* of all violations; those that do not fit are only counted */
+	WALK_DEPTH = 100,        /* of nested values in a request */
+	WALK_PATTERN_BYTES =
+	        1 << 19, /* longer values match no pattern; no length in the model goes beyond 100,000 characters */
 };
 
 /* A row of model/support.json that refuses. The path is as in doc/generated/api.md: "InputDataConfig[].InputMode". */

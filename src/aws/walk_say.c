@@ -3,6 +3,16 @@
 
 #include <math.h>
 
+/* Where to cut text of n bytes so that at most `most` are left and no character is halved. */
+static size_t border(const char *p, size_t n, size_t most)
+{
+	if (n <= most)
+		return n;
+	while (most > 0 && ((unsigned char)p[most] & 0xc0) == 0x80)
+		most--;
+	return most;
+}
+
 void at_say(const struct at *at, struct buf *out)
 {
 	if (!at || (!at->name && !at->index && !at->key.p))
@@ -16,24 +26,9 @@ void at_say(const struct at *at, struct buf *out)
 	} else if (at->index) {
 		buf_f(out, "%zu.member", at->index);
 	} else {
-		buf_str(out, at->key.n > 256 ? (struct str){ at->key.p, 256 } : at->key);
+		buf_add(out, at->key.p, border(at->key.p, at->key.n, WALK_KEY_BYTES));
 		buf_z(out, ".member");
 	}
-}
-
-/* Cuts what was appended after `from` to WALK_VALUE_BYTES, at a character's border. False: it was short enough. */
-static bool cut(struct buf *out, size_t from)
-{
-	size_t n = from + WALK_VALUE_BYTES;
-
-	if (out->n <= n)
-		return false;
-	while (n > from && ((unsigned char)out->p[n] & 0xc0) == 0x80)
-		n--;
-	out->n = n;
-	out->p[n] = 0;
-	buf_z(out, "...");
-	return true;
 }
 
 static void value_at(const json_t *x, struct buf *out, size_t from, unsigned depth)
@@ -48,7 +43,7 @@ static void value_at(const json_t *x, struct buf *out, size_t from, unsigned dep
 	case JSON_STRING: {
 		size_t n = json_string_length(x);
 
-		/* one byte more than is shown, so that cut() sees it */
+		/* a little more than is shown, so that say_value() sees it */
 		buf_add(out, json_string_value(x), n > WALK_VALUE_BYTES + 8 ? WALK_VALUE_BYTES + 8 : n);
 		return;
 	}
@@ -86,10 +81,16 @@ static void value_at(const json_t *x, struct buf *out, size_t from, unsigned dep
 
 void say_value(const json_t *x, struct buf *out)
 {
-	size_t from = out->n;
+	size_t from = out->n, n;
 
+	buf_z(out, "");
 	value_at(x, out, from, 0);
-	cut(out, from);
+	n = border(out->p + from, out->n - from, WALK_VALUE_BYTES);
+	if (n < out->n - from) {
+		out->n = from + n;
+		out->p[out->n] = 0;
+		buf_z(out, "...");
+	}
 }
 
 static bool has_length(const struct shape *s)
