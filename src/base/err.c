@@ -16,8 +16,14 @@ static void put_frame(char *dst, const char *fmt, va_list ap)
 {
 	int n = vsnprintf(dst, ERR_FRAME_BYTES, fmt, ap);
 
-	if (n >= ERR_FRAME_BYTES)
-		memcpy(dst + ERR_FRAME_BYTES - 4, "...", 4);
+	if (n >= ERR_FRAME_BYTES) {
+		size_t end = ERR_FRAME_BYTES - 4;
+
+		/* not inside a UTF-8 character: the text goes into JSON */
+		while (end > 0 && ((unsigned char)dst[end] & 0xc0) == 0x80)
+			end--;
+		memcpy(dst + end, "...", 4);
+	}
 }
 
 int err_set(struct err *e, enum err_kind kind, const char *fmt, ...)

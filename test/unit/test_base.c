@@ -30,6 +30,19 @@ TEST(err_text_is_cut_to_its_buffer)
 	CHECK_STR(err_text(&err, text, sizeof(text)), "0123456");
 }
 
+TEST(err_frame_is_cut_between_characters)
+{
+	struct err err = { 0 };
+	char euros[3 * 1000 + 1] = "";
+
+	for (size_t i = 0; i + 3 < sizeof(euros); i += 3)
+		memcpy(euros + i, "\xe2\x82\xac", 4);
+	for (int shift = 0; shift < 3; shift++) {
+		err_set(&err, ERR_BUG, "%.*s%s", shift, "ab", euros);
+		CHECK(utf8_valid(str_of(err.frame[0])) && str_ends(str_of(err.frame[0]), STR("\xac...")));
+	}
+}
+
 TEST(str_cut_and_skip)
 {
 	struct str s = STR("a/b/c");
