@@ -19,15 +19,17 @@ struct channel_env {
 	void *arg;
 };
 
+/* This host's share of the channel. Keys that end in '/' are objects but make no file: linked + copied can be less. */
 struct channel_stats {
-	uint64_t objects, bytes, linked, copied; /* linked + copied == objects placed on this host */
+	uint64_t objects, bytes, linked, copied;
 };
 
 struct channel_ops {
 	const char *mode; /* as in InputMode */
-	/* Before the container exists: make the directory and the `<channel>-manifest` file, place the data (File), or get
-	 * ready to (others). Failures are ERR_CLIENT with the service's words (contract 2.3) where they are the data's
-	 * fault. */
+	/* Before the container exists: make the directory and the `<channel>-manifest` file, place the data (File), or
+	 * get ready to (others). What an earlier try left behind is removed first. Failures are ERR_CLIENT with the
+	 * service's whole sentence (contract 2.3) where they are the data's fault, ERR_BUSY when cancelled, ERR_IO
+	 * else. Nothing is synced: the tree lives no longer than the job. */
 	int (*prepare)(const struct channel_spec *ch, const struct channel_env *env, struct channel_stats *ret_stats,
 	               struct err *e);
 	/* Undo, in any state, twice if asked. Cannot fail. May be NULL. */

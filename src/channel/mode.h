@@ -1,0 +1,38 @@
+/* mode.h - what the modes of src/channel share. Nobody outside the folder includes it.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+#include "channel/channel.h"
+#include "jobdir/list.h"
+
+extern const struct channel_ops channel_file;
+
+/* Whether object number i (from 0, in listing order) is for this host: all are, or with ShardedByS3Key they are dealt
+ * round-robin (contract 2.11). */
+bool channel_takes(const struct channel_spec *ch, const struct channel_env *env, uint64_t i);
+
+/* Words the refusal of channel_rel_path as the service does (contract 2.3). Returns -1. */
+int channel_bad_key(const struct channel_spec *ch, struct str key, const struct err *cause, struct err *e);
+
+/* place.c: links or copies objects into directories, on some threads. A placer belongs to the thread that made it. */
+struct placer;
+struct placer_options {
+	int objects_dirfd;  /* borrowed; objects are <first 2>/<id> below it */
+	const char *bucket; /* for sentences */
+	unsigned threads;   /* besides the caller's; 0: the caller does all */
+	bool (*cancelled)(void *arg);
+	void *arg;
+};
+struct placer *placer_new(const struct placer_options *o);
+/* Stops and joins the threads; unfinished work is dropped. NULL is fine. */
+void placer_free(struct placer *p);
+DEFINE_CLEANUP(struct placer, placer_free)
+/* Files that follow go into dirfd, which the placer owns from here on, also on failure. */
+void placer_enter(struct placer *p, int dirfd);
+/* Makes `leaf` in the directory entered last the object's file, at once or soon. Also returns the failure of earlier
+ * ones. ERR_IN_USE: something of that name is there already; see placer_clash(). */
+int placer_add(struct placer *p, const struct list_entry *object, struct str leaf, struct err *e) must_check;
+/* Waits for everything; the first failure of any. */
+int placer_finish(struct placer *p, uint64_t *ret_linked, uint64_t *ret_copied, struct err *e) must_check;
+/* The key whose placing failed with ERR_IN_USE; empty if none did. Valid as long as the placer. */
+struct str placer_clash(const struct placer *p);
