@@ -17,14 +17,15 @@
 
 struct blob_store;
 int blob_open(const char *data_dir, struct blob_store **ret, struct err *e) must_check; /* sweeps orphans */
-void blob_close(struct blob_store *b); /* NULL is fine */
+void blob_close(struct blob_store *b);                                                  /* NULL is fine */
+DEFINE_CLEANUP(struct blob_store, blob_close)
 
 /* ---- what the rest of bloomeryd needs ---- */
 int blob_bucket_exists(struct blob_store *b, struct str bucket, bool *ret, struct err *e) must_check;
 /* Whether any key starts with prefix. */
 int blob_prefix_exists(struct blob_store *b, struct str bucket, struct str prefix, bool *ret, struct err *e) must_check;
-/* Writes every object under prefix as of now (one snapshot) to f in the format of jobdir/list.h (layer rule: blob cannot
- * include jobdir, so each entry is handed to fn). */
+/* Writes every object under prefix as of now (one snapshot) to f in the format of jobdir/list.h (layer rule: blob
+ * cannot include jobdir, so each entry is handed to fn). */
 struct blob_entry {
 	struct str id, key, etag;
 	uint64_t size;
