@@ -82,9 +82,9 @@ def test_opt_ml_is_what_the_contract_says(server):
                  "./input/data/train", "./input/data/train-manifest", "./model", "./output/data", "./output/metrics/sagemaker"):
         assert path in listing
     assert not any("checkpoint" in p or "debughook" in p or "tensorboard" in p for p in listing)
-    # the prefix is cut back to its last slash: layout/data + set/three -> dataset/three
+    # layout/data is a folder for data/one, and cut back to its last slash for dataset/three
     assert {p for p in listing if p.startswith("./input/data/train/")} == {
-        "./input/data/train/" + p for p in ("data", "data/one", "data/sub", "data/sub/two", "dataset", "dataset/three")}
+        "./input/data/train/" + p for p in ("one", "sub", "sub/two", "dataset", "dataset/three")}
     assert json.loads(t["hyperparameters.json"])["name"] == '"é"' and b": " not in t["hyperparameters.json"]
     assert t["inputdataconfig.json"] == (b'{"train":{"TrainingInputMode":"File","S3DistributionType":"FullyReplicated",'
                                          b'"RecordWrapperType":"None"}}')

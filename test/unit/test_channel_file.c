@@ -188,6 +188,8 @@ TEST(channel_file_the_service_s_layouts)
 		{ "x/task1/state/", "x/task1/state/algo-1/s_1", "train/algo-1/s_1" },
 		{ "p/training/", "p/training/en-ja/train.en", "train/en-ja/train.en" },
 		{ "o/output/model.tar.gz", "o/output/model.tar.gz", "train/model.tar.gz" },
+		{ "x/task1/state", "x/task1/state/algo-1/s_1", "train/algo-1/s_1" },
+		{ "d/train", "d/train/x", "train/x" },
 		{ "d/trai", "d/train/x", "train/train/x" },
 		{ "", "top", "train/top" },
 		{ "d/", "d/ \"odd\" \xc3\xbc \\", "train/ \"odd\" \xc3\xbc \\" },
