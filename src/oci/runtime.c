@@ -302,6 +302,8 @@ static int try_runtime(const char *path, const char *dir, const char *id, struct
 	return 0;
 }
 
+static const char *const names[] = { "runc", "crun" };
+
 /* The program on PATH or in the places where systems keep it; NULL when it is nowhere. */
 static char *find_program(const char *name)
 {
@@ -322,7 +324,6 @@ static char *find_program(const char *name)
 
 static int probe_each(const char *dir, struct runtime *ret, struct err *e)
 {
-	static const char *const names[] = { "runc", "crun" };
 	_cleanup_free_ char *id = strf("probe-%d", (int)getpid());
 	_cleanup_buf_ struct buf tried = { 0 };
 
@@ -359,6 +360,20 @@ int runtime_probe(const char *scratch_dir, struct runtime *ret, struct err *e)
 	return rc < 0 ? err_in(e, "probing the container runtime") : 0;
 }
 
+/* The file that remembers the runtime lies where another user may replace it, so it can only choose among what a search
+ * would find. */
+static bool would_be_found(const char *program)
+{
+	bool found = false;
+
+	for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+		_cleanup_free_ char *path = find_program(names[i]);
+
+		found |= path && strcmp(path, program) == 0;
+	}
+	return found;
+}
+
 int runtime_save(const char *path, const struct runtime *r, struct err *e)
 {
 	_cleanup_free_ char *text = NULL;
@@ -390,7 +405,7 @@ int runtime_load(const char *path, struct runtime *ret, struct err *e)
 	j = json_loadb(b.p, b.n, 0, NULL);
 	if (json_unpack(j, "{s:i, s:s, s:s, s:i, s:I, s:I}", "v", &v, "path", &program, "version", &version,
 	                "cgroup_version", &cgroups, "size", &size, "mtime", &mtime) < 0 ||
-	    v != RUNTIME_FILE_VERSION || program[0] != '/' || stat(program, &st) < 0 || st.st_size != size ||
+	    v != RUNTIME_FILE_VERSION || !would_be_found(program) || stat(program, &st) < 0 || st.st_size != size ||
 	    st.st_mtime != mtime) {
 		err_set(e, ERR_NOT_FOUND, "%s does not describe a container runtime that is still there", path);
 	} else {

@@ -521,6 +521,9 @@ TEST(runtime_is_remembered_until_its_program_changes)
 	put(test_tmpdir(), "runc", "one", 0755);
 	CHECK(runtime_load(file, &got, &why) < 0 && why.kind == ERR_NOT_FOUND);
 	CHECK_OK(runtime_save(file, &r, e));
+	CHECK(runtime_load(file, &got, &why) < 0 && why.kind == ERR_NOT_FOUND); /* nobody would find it there */
+	setenv("PATH", test_tmpdir(), 1);
+	CHECK_OK(runtime_save(file, &r, e));
 	CHECK_OK(runtime_load(file, &got, e));
 	CHECK_STR(got.path, program);
 	CHECK_STR(got.version, "runc 1.2");

@@ -1,0 +1,69 @@
+/* The cleaner as bloomery-host sees it: a process of its own, as it may have to wait for the kernel.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/wait.h>
+
+#include "base/log.h"
+#include "host/inside.h"
+
+enum { LIMIT_MS = 120000 };
+
+static void finish(struct job *j, bool ok)
+{
+	loop_source_free(take_ptr(j->clean.process));
+	loop_source_free(take_ptr(j->clean.limit));
+	j->clean.pid = 0;
+	job_cleaned(j, ok);
+}
+
+static void on_cleaner(void *arg, int code, int status)
+{
+	finish(arg, code == CLD_EXITED && status == 0);
+}
+
+static void on_limit(void *arg)
+{
+	struct job *j = arg;
+
+	log_error("job %s: cleaning up takes more than %d s; giving up", j->id, LIMIT_MS / 1000);
+	kill(j->clean.pid, SIGKILL);
+}
+
+static void on_not_started(void *arg)
+{
+	finish(arg, false);
+}
+
+static void start_cleaner(struct job *j)
+{
+	_cleanup_free_ char *uid = strf("%u", (unsigned)j->host->options.uid);
+	const char *const argv[] = { j->host->cleaner,
+		                     "--data",
+		                     j->host->options.data_dir,
+		                     "--uid",
+		                     uid,
+		                     "--clean",
+		                     j->id,
+		                     j->clean.removing ? "--remove" : NULL,
+		                     NULL };
+	const struct spawn_options o = { .argv = argv, .in = -1, .out = -1, .err_fd = 2, .die_with_parent = true };
+	struct err e = { 0 };
+
+	if (spawn(&o, &j->clean.pid, &e) == 0) {
+		j->clean.process = loop_process(j->host->loop, j->clean.pid, true, on_cleaner, j);
+		j->clean.limit = loop_timer(j->host->loop, LIMIT_MS, 0, on_limit, j);
+		return;
+	}
+	log_err(LOG_ERROR, &e, "job %s: cleaning up", j->id);
+	j->clean.pid = -1; /* at work, until the loop comes round: the caller still uses j */
+	j->clean.limit = loop_timer(j->host->loop, 0, 0, on_not_started, j);
+}
+
+void job_clean(struct job *j)
+{
+	j->clean.removing = j->clean.wanted && j->clean.remove;
+	j->clean.wanted = false; /* a command that comes while the cleaner is at work is for the next one */
+	start_cleaner(j);
+}

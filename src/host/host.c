@@ -1,0 +1,114 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "host/host.h"
+
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+#include "base/log.h"
+#include "host/inside.h"
+
+static int lock_data(struct host *h, struct err *e)
+{
+	h->lock_fd = open_beneath(h->data_fd, "host.lock", O_RDWR | O_CREAT | O_NOFOLLOW, 0600, e);
+	if (h->lock_fd < 0)
+		return -1;
+	if (flock(h->lock_fd, LOCK_EX | LOCK_NB) == 0)
+		return 0;
+	return errno == EWOULDBLOCK ? err_set(e, ERR_IN_USE, "another bloomery-host serves %s", h->options.data_dir)
+	                            : err_sys(e, "locking %s/host.lock", h->options.data_dir);
+}
+
+/* What was found last time, unless the program has changed since; else a try with an empty container, in a directory
+ * that bloomeryd's user cannot touch. That none works is for the operator's log and each job's reason, but nothing to
+ * stop here for. */
+static void find_runtime(struct host *h)
+{
+	_cleanup_free_ char *path = strf("%s/runtime.json", h->options.data_dir);
+	char scratch[] = "/var/tmp/bloomery-probe.XXXXXX";
+	struct err e = { 0 };
+
+	if (runtime_load(path, &h->runtime, &e) == 0)
+		return;
+	e = (struct err){ 0 };
+	if (!mkdtemp(scratch))
+		err_sys(&e, "making %s", scratch);
+	else if (runtime_probe(scratch, &h->runtime, &e) == 0 && runtime_save(path, &h->runtime, &e) < 0)
+		log_err(LOG_WARN, &e, "remembering the container runtime");
+	if (!h->runtime.path)
+		log_err(LOG_ERROR, &e, "no container runtime works here, so jobs will fail");
+	if (remove_tree(AT_FDCWD, scratch, &e) < 0)
+		log_err(LOG_WARN, &e, "removing %s", scratch);
+}
+
+static int open_directories(struct host *h, struct err *e)
+{
+	h->data_fd = open(h->options.data_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (h->data_fd < 0)
+		return err_sys(e, "opening the data directory %s", h->options.data_dir);
+	if (lock_data(h, e) < 0)
+		return -1;
+	h->jobs_fd = open_beneath(h->data_fd, "jobs", O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0, e);
+	return h->jobs_fd < 0 ? err_in(e, "%s", h->options.data_dir) : 0;
+}
+
+static void on_signal(void *arg, int signo)
+{
+	struct host *h = arg;
+
+	log_info("%s: ending; jobs go on", strsignal(signo));
+	loop_stop(h->loop);
+}
+
+static int start(struct host *h, struct err *e)
+{
+	h->loop = loop_new();
+	if (open_directories(h, e) < 0 || follow_open(h, e) < 0)
+		return -1;
+	if (!loop_signal(h->loop, SIGTERM, on_signal, h) || !loop_signal(h->loop, SIGINT, on_signal, h))
+		return err_sys(e, "taking signals");
+	find_runtime(h);
+	host_scan(h);
+	if (link_open(h, e) < 0)
+		return -1;
+	if (h->options.ready_fd >= 0) {
+		int rc = fd_write_all(h->options.ready_fd, "ready\n", 6, e);
+
+		close(h->options.ready_fd);
+		return rc;
+	}
+	return 0;
+}
+
+int host_run(const struct host_options *o, struct err *e)
+{
+	_cleanup_free_ char *programs = program_dir();
+	struct host h = { .options = *o,
+		          .data_fd = -EBADF,
+		          .jobs_fd = -EBADF,
+		          .lock_fd = -EBADF,
+		          .listen_fd = -EBADF,
+		          .inotify_fd = -EBADF,
+		          .daemon.fd = -EBADF };
+	int rc;
+
+	h.supervisor = o->supervisor ? xstrdup(o->supervisor) : strf("%s/bloomery-job", programs);
+	h.cleaner = o->cleaner ? xstrdup(o->cleaner) : strf("%s/bloomery-host", programs);
+	rc = start(&h, e);
+	if (rc == 0)
+		rc = loop_run(h.loop, e);
+	link_close(&h);
+	while (h.jobs)
+		job_free(h.jobs);
+	follow_close(&h);
+	loop_free(h.loop);
+	runtime_fini(&h.runtime);
+	cleanup_closep(&h.jobs_fd);
+	cleanup_closep(&h.data_fd);
+	cleanup_closep(&h.lock_fd);
+	free(h.supervisor);
+	free(h.cleaner);
+	return rc;
+}
