@@ -161,18 +161,18 @@ TEST(channel_file_places_below_the_prefix)
 	add(&w, "data/train/empty/", "");
 	add(&w, "data/train/z", "zzz");
 	CHECK_OK(prepare(&w, e));
-	check_file(&w, "train/train/a.csv", "a");
-	check_file(&w, "train/train/deep/er/b", "bb");
-	check_file(&w, "train/train/deep/er/c", "");
-	check_file(&w, "train/train/z", "zzz");
-	CHECK(fstatat(w.env.data_dirfd, "train/train/empty", &st, 0) == 0 && S_ISDIR(st.st_mode));
+	check_file(&w, "train/a.csv", "a");
+	check_file(&w, "train/deep/er/b", "bb");
+	check_file(&w, "train/deep/er/c", "");
+	check_file(&w, "train/z", "zzz");
+	CHECK(fstatat(w.env.data_dirfd, "train/empty", &st, 0) == 0 && S_ISDIR(st.st_mode));
 	CHECK_INT(st.st_mode & 07777, 0755);
 	CHECK_INT(w.stats.objects, 5);
 	CHECK_INT(w.stats.bytes, 6);
 	CHECK_INT(w.stats.linked, 4);
 	CHECK_INT(w.stats.copied, 0);
 	/* One file of two names, root's and readable. */
-	CHECK(fstatat(w.env.data_dirfd, "train/train/a.csv", &st, 0) == 0);
+	CHECK(fstatat(w.env.data_dirfd, "train/a.csv", &st, 0) == 0);
 	CHECK(fstatat(w.env.objects_dirfd, "00/00000000000000000000000000000000", &stored, 0) == 0);
 	CHECK(st.st_ino == stored.st_ino && st.st_mtim.tv_nsec == stored.st_mtim.tv_nsec);
 	CHECK_INT(st.st_mode & 07777, 0644);
