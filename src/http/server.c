@@ -270,7 +270,6 @@ static enum MHD_Result send_answer(struct exchange *x)
 
 static void call_respond(struct exchange *x)
 {
-	watch_deadline(x->watched, 0);
 	x->route.respond(&x->r, x->body_error, &x->out);
 	x->answered = true;
 }
@@ -287,9 +286,10 @@ static enum MHD_Result answer(struct exchange *x)
 {
 	if (x->answered)
 		return send_answer(x);
+	atomic_store_explicit(&x->watched->receiving, false, memory_order_relaxed);
+	watch_deadline(x->watched, 0);
 	if (x->route.slow) {
 		x->work.run = run_slow;
-		watch_deadline(x->watched, 0);
 		MHD_suspend_connection(x->connection);
 		if (workers_submit(x->server->workers, &x->work))
 			return MHD_YES;
@@ -335,7 +335,6 @@ static enum MHD_Result begin(struct exchange *x, const char *method)
 		x->server->route(x->server->arg, r, route);
 	must(route->respond);
 	watch_deadline(x->watched, route->on_body ? 0 : x->server->limits.request_seconds);
-
 	if (route->refuse)
 		x->discard = true;
 	else if (!route->on_body && r->has_body_length && r->body_length > route->collect_max)
@@ -401,6 +400,7 @@ static void on_completed(void *arg, struct MHD_Connection *connection, void **re
 		return;
 	if (x->route.done)
 		x->route.done(&x->r);
+	atomic_store_explicit(&x->watched->receiving, true, memory_order_relaxed);
 	/* The next request may be long in coming, but not in arriving. */
 	watch_deadline(x->watched, s->limits.idle_seconds + s->limits.request_seconds);
 	cleanup_closep(&x->out.fd);
@@ -436,6 +436,7 @@ static void on_connection(void *arg, struct MHD_Connection *connection, void **c
 		inet_ntop(AF_INET, &((const struct sockaddr_in *)addr)->sin_addr, c->remote, sizeof(c->remote));
 	else if (addr && addr->sa_family == AF_INET6)
 		inet_ntop(AF_INET6, &((const struct sockaddr_in6 *)addr)->sin6_addr, c->remote, sizeof(c->remote));
+	c->receiving = true;
 	watch_deadline(c, s->limits.request_seconds);
 	watch_add(s->watch, c);
 	*context = client;

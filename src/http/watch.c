@@ -2,6 +2,7 @@
 #include "http/watch.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <sys/socket.h>
@@ -19,6 +20,16 @@ struct watch {
 	} shared;
 };
 
+/* The reading half is closed already; closing it from here too makes epoll say so again, and leaves an answer that may
+ * be under way alone. */
+static void wake_if_gone(struct watched *c)
+{
+	struct pollfd p = { .fd = c->fd, .events = POLLRDHUP };
+
+	if (poll(&p, 1, 0) == 1 && p.revents & POLLRDHUP)
+		shutdown(c->fd, SHUT_RD);
+}
+
 static void end_late_ones_locked(struct watch *w)
 {
 	int64_t now = mono_now().ns;
@@ -26,6 +37,8 @@ static void end_late_ones_locked(struct watch *w)
 	for (struct watched *c = w->shared.first; c; c = c->next) {
 		int64_t deadline = atomic_load_explicit(&c->deadline_ns, memory_order_relaxed);
 
+		if (atomic_load_explicit(&c->receiving, memory_order_relaxed))
+			wake_if_gone(c);
 		if (!deadline || deadline > now)
 			continue;
 		shutdown(c->fd, SHUT_RDWR);

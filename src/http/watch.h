@@ -8,12 +8,14 @@
 #pragma once
 #include <netinet/in.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 struct watched {
 	struct watched *prev, *next;
 	int fd;                        /* libmicrohttpd's; open as long as this is on the list */
 	_Atomic int64_t deadline_ns;   /* on the monotonic clock; 0: none */
+	_Atomic bool receiving;        /* the client is to send something, not we */
 	char remote[INET6_ADDRSTRLEN]; /* who it is, for struct http_request */
 };
 
