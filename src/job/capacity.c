@@ -1,0 +1,185 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "job/capacity.h"
+
+#include <sched.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#define GIB ((double)(1ULL << 30))
+
+enum { PIDS_LEAST = 4096, PIDS_MOST = 32768, PIDS_PER_CPU = 1024 };
+
+void capacity_needs_fini(struct capacity_needs *n)
+{
+	free(n->instance_type);
+	n->instance_type = NULL;
+}
+
+void job_limits_fini(struct job_limits *l)
+{
+	free(l->instance_type);
+	free(l->clipped);
+	l->instance_type = l->clipped = NULL;
+}
+
+char *capacity_needs_text(const struct capacity_needs *n)
+{
+	json_t *j = json_pack("{s:s, s:f, s:I, s:i, s:b, s:I, s:I}", "instance_type", n->instance_type, "cpus", n->cpus,
+	                      "memory_bytes", (json_int_t)n->memory_bytes, "gpus", (int)n->gpus, "whole_machine",
+	                      n->whole_machine, "volume_bytes", (json_int_t)n->volume_bytes, "max_pending_s",
+	                      (json_int_t)n->max_pending_s);
+	char *text;
+
+	must(j);
+	text = json_dumps(j, JSON_COMPACT);
+	must(text);
+	json_decref(j);
+	return text;
+}
+
+int capacity_needs_parse(const char *text, struct capacity_needs *ret, struct err *e)
+{
+	json_int_t memory, volume, pending;
+	json_error_t why;
+	json_t *j = json_loads(text, 0, &why);
+	const char *type;
+	double cpus;
+	int gpus, whole;
+
+	if (!j || json_unpack_ex(j, &why, 0, "{s:s, s:F, s:I, s:i, s:b, s:I, s:I}", "instance_type", &type, "cpus",
+	                         &cpus, "memory_bytes", &memory, "gpus", &gpus, "whole_machine", &whole, "volume_bytes",
+	                         &volume, "max_pending_s", &pending) < 0) {
+		json_decref(j);
+		return err_set(e, ERR_INVALID, "the needs of a job are not readable: %s", why.text);
+	}
+	*ret = (struct capacity_needs){ .instance_type = xstrdup(type),
+		                        .cpus = cpus,
+		                        .memory_bytes = (uint64_t)memory,
+		                        .gpus = (unsigned)gpus,
+		                        .whole_machine = whole,
+		                        .volume_bytes = (uint64_t)volume,
+		                        .max_pending_s = pending };
+	json_decref(j);
+	return 0;
+}
+
+static double machine_cpus(void)
+{
+	cpu_set_t set;
+
+	if (sched_getaffinity(0, sizeof(set), &set) == 0)
+		return CPU_COUNT(&set);
+	return (double)sysconf(_SC_NPROCESSORS_ONLN);
+}
+
+/* Memory less what the system and our own processes need: a sixteenth, at least 512 MiB, at most a half. */
+static uint64_t machine_memory(void)
+{
+	uint64_t all = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
+	uint64_t reserve = all / 16;
+
+	if (reserve < 512ULL << 20)
+		reserve = 512ULL << 20;
+	return reserve > all / 2 ? all / 2 : all - reserve;
+}
+
+static bool number(const char *text, double *ret)
+{
+	char *end;
+
+	*ret = strtod(text, &end);
+	return *text && !*end && *ret == *ret;
+}
+
+int capacity_read(const struct conf *c, struct capacity *ret, struct err *e)
+{
+	struct capacity cap = { .cpus = machine_cpus(), .memory_bytes = machine_memory(), .shm_fraction = 0.5 };
+
+	if (*c->capacity_cpus && (!number(c->capacity_cpus, &cap.cpus) || cap.cpus < 0.1 || cap.cpus > 8192))
+		return err_set(e, ERR_INVALID, "capacity_cpus = %s: a number of cpus from 0.1 to 8192 is wanted",
+		               c->capacity_cpus);
+	if (*c->capacity_memory && (!str_to_u64(str_of(c->capacity_memory), &cap.memory_bytes) ||
+	                            cap.memory_bytes < 16ULL << 20 || cap.memory_bytes > 1ULL << 50))
+		return err_set(e, ERR_INVALID, "capacity_memory = %s: a number of bytes, at least 16777216, is wanted",
+		               c->capacity_memory);
+	if (*c->shm_fraction &&
+	    (!number(c->shm_fraction, &cap.shm_fraction) || cap.shm_fraction < 0 || cap.shm_fraction > 1))
+		return err_set(e, ERR_INVALID, "shm_fraction = %s: a number from 0 to 1 is wanted", c->shm_fraction);
+	*ret = cap;
+	return 0;
+}
+
+static void add_number(struct buf *b, double v)
+{
+	buf_f(b, "%.4g", v);
+}
+
+/* The sentence for the job's log; NULL when nothing bites. */
+static char *clipped(const struct capacity *c, const struct capacity_needs *n)
+{
+	_cleanup_buf_ struct buf b = { 0 };
+	bool cpus = n->cpus > c->cpus, memory = n->memory_bytes > c->memory_bytes;
+
+	if (cpus || memory) {
+		buf_f(&b, "%s has ", n->instance_type);
+		add_number(&b, n->cpus);
+		buf_z(&b, " vCPUs and ");
+		add_number(&b, (double)n->memory_bytes / GIB);
+		buf_z(&b, " GiB of memory; this server has ");
+		if (cpus) {
+			add_number(&b, c->cpus);
+			buf_z(&b, memory ? " cpus and " : " cpus for jobs, and that is what this job gets.");
+		}
+		if (memory) {
+			add_number(&b, (double)c->memory_bytes / GIB);
+			buf_z(&b, " GiB for jobs, and that is what this job gets.");
+		}
+	}
+	if (n->gpus) {
+		if (b.n)
+			buf_c(&b, ' ');
+		buf_f(&b, "%s has %u GPU%s; containers get none here yet.", n->instance_type, n->gpus,
+		      n->gpus == 1 ? "" : "s");
+	}
+	return b.n ? buf_take(&b) : NULL;
+}
+
+static uint64_t pids_for(double cpus)
+{
+	double pids = cpus * PIDS_PER_CPU;
+
+	return (uint64_t)(pids < PIDS_LEAST ? PIDS_LEAST : pids > PIDS_MOST ? PIDS_MOST : pids);
+}
+
+void capacity_limits(const struct capacity *c, const struct capacity_needs *n, struct job_limits *ret,
+                     struct capacity_share *ret_share)
+{
+	struct job_limits l = { .instance_type = xstrdup(n->instance_type),
+		                .cpus = c->cpus,
+		                .memory_bytes = c->memory_bytes,
+		                .volume_bytes = n->volume_bytes };
+
+	if (n->whole_machine) {
+		double cores = c->cpus < 1 ? 1 : c->cpus;
+
+		*ret_share = (struct capacity_share){ c->cpus < 1 ? c->cpus : 1,
+			                              (uint64_t)((double)c->memory_bytes / cores) };
+	} else {
+		if (n->cpus < l.cpus)
+			l.cpus = n->cpus;
+		if (n->memory_bytes < l.memory_bytes)
+			l.memory_bytes = n->memory_bytes;
+		l.clipped = clipped(c, n);
+		*ret_share = (struct capacity_share){ l.cpus, l.memory_bytes };
+	}
+	l.shm_bytes = (uint64_t)((double)l.memory_bytes * c->shm_fraction);
+	l.pids = pids_for(l.cpus);
+	*ret = l;
+}
+
+bool capacity_fits(const struct capacity *c, const struct capacity_share *used, const struct capacity_share *share)
+{
+	/* Fractions of cpus are added and taken away again: allow for rounding. */
+	return used->cpus + share->cpus <= c->cpus + 1e-6 &&
+	       used->memory_bytes + share->memory_bytes <= c->memory_bytes;
+}

@@ -1,0 +1,49 @@
+/* capacity.h - what a job may take of this machine, and whether it fits beside the others. Pure arithmetic, except
+ * capacity_read, which asks the machine once at start.
+ *
+ * A job gets the cpus and the memory of its instance type, but never more than jobs may take here together: a bigger
+ * type is clipped, with a sentence that says so, and not refused. `local` (an instance type of this server) gives a
+ * container the whole machine but is counted as one cpu and its share of the memory, so that several run side by side.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+#include <jansson.h>
+
+#include "base/conf.h"
+#include "jobdir/spec.h"
+
+struct capacity {
+	double cpus; /* that jobs may take together */
+	uint64_t memory_bytes;
+	double shm_fraction;
+};
+
+/* What a job asks for: its instance type as the API's table has it, and what else scheduling has to know. */
+struct capacity_needs {
+	char *instance_type;
+	double cpus;
+	uint64_t memory_bytes;
+	unsigned gpus;
+	bool whole_machine; /* `local`: cpus and memory_bytes mean nothing */
+	uint64_t volume_bytes;
+	int64_t max_pending_s; /* MaxPendingTimeInSeconds; 0: none */
+};
+void capacity_needs_fini(struct capacity_needs *n);
+char *capacity_needs_text(const struct capacity_needs *n); /* JSON, as the store keeps it; the caller frees */
+/* ERR_INVALID: not what capacity_needs_text writes. */
+int capacity_needs_parse(const char *text, struct capacity_needs *ret, struct err *e) must_check;
+
+/* The share that is counted against the capacity while the job runs. */
+struct capacity_share {
+	double cpus;
+	uint64_t memory_bytes;
+};
+
+/* ERR_INVALID names the key of bloomery.conf that makes no sense. */
+int capacity_read(const struct conf *c, struct capacity *ret, struct err *e) must_check;
+/* The caller frees ret's strings (job_limits_fini). Never fails: what is too big is clipped. */
+void capacity_limits(const struct capacity *c, const struct capacity_needs *n, struct job_limits *ret,
+                     struct capacity_share *ret_share);
+void job_limits_fini(struct job_limits *l);
+/* Whether share still fits when used is taken. An idle machine fits every share that capacity_limits returns. */
+bool capacity_fits(const struct capacity *c, const struct capacity_share *used, const struct capacity_share *share);

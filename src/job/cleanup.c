@@ -1,0 +1,89 @@
+/* What is left when a job has ended or was deleted, and when objects were. SPDX-License-Identifier: Apache-2.0
+ *
+ * Only bloomery-host may remove what root made in a job's directory. What it has to do is kept in the store until it is
+ * seen to be done, so neither a restart of ours nor of the host's leaves anything behind. */
+#include <sys/stat.h>
+
+#include "base/log.h"
+#include "job/control.h"
+
+enum { LOOK_FIRST_MS = 2000, LOOK_LAST_MS = 60000 };
+
+struct todo {
+	char id[JOB_ID_BYTES];
+	bool remove;
+};
+struct todos {
+	struct todo *list;
+	size_t count;
+};
+
+static void note(const char *id, bool remove, void *arg)
+{
+	struct todos *t = arg;
+
+	if (!job_id_valid(str_of(id)))
+		return;
+	if (!(t->count & (t->count - 1)))
+		t->list = xrealloc(t->list, (t->count ? 2 * t->count : 8) * sizeof(*t->list));
+	t->list[t->count].remove = remove;
+	memcpy(t->list[t->count++].id, id, JOB_ID_BYTES);
+}
+
+static bool is_done(struct jobs *js, const struct todo *t)
+{
+	_cleanup_free_ char *path = strf("%s/jobs/%s%s", js->data_dir, t->id, t->remove ? "" : "/work");
+	struct stat st;
+
+	return lstat(path, &st) < 0 && errno == ENOENT;
+}
+
+void cleanup_tick(void *jobs)
+{
+	struct jobs *js = jobs;
+	_cleanup_free_ struct todo *list = NULL;
+	struct todos t = { 0 };
+	struct err e = { 0 };
+	size_t left = 0;
+	int rc = store_cleanup_each(js->store, note, &t, &e);
+
+	list = t.list;
+	for (size_t i = 0; rc == 0 && i < t.count; i++) {
+		if (is_done(js, &t.list[i])) {
+			rc = store_cleanup_done(js->store, t.list[i].id, &e);
+			continue;
+		}
+		left++;
+		if (t.list[i].remove)
+			js->via->remove(js->launcher, t.list[i].id);
+		else
+			js->via->forget(js->launcher, t.list[i].id);
+	}
+	if (rc < 0)
+		log_err(LOG_ERROR, &e, "cleaning up");
+	loop_timer_set(js->cleanup_timer, left || rc < 0 ? js->cleanup_ms : -1, 0);
+	js->cleanup_ms = js->cleanup_ms * 2 > LOOK_LAST_MS ? LOOK_LAST_MS : js->cleanup_ms * 2;
+}
+
+void cleanup_soon(struct jobs *js)
+{
+	js->cleanup_ms = LOOK_FIRST_MS;
+	loop_timer_set(js->cleanup_timer, 0, 0);
+}
+
+/* An object's file may go when it was replaced or deleted before every job was launched that may still be linking its
+ * data. Creation comes before the launch, so it is on the safe side. */
+void sweep_tick(void *jobs)
+{
+	struct jobs *js = jobs;
+	struct wall before = wall_now();
+
+	for (const struct job *j = js->running.first; j; j = j->next) {
+		bool placing = j->freezing || j->state == JOB_LAUNCHING || j->state == JOB_ADMITTED ||
+		               j->state == JOB_DOWNLOADING || j->state == JOB_STOPPING;
+
+		if (placing && j->created.ms < before.ms)
+			before = j->created;
+	}
+	freezer_sweep(js->freezer, before);
+}

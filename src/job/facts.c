@@ -1,0 +1,204 @@
+/* What supervisors report, taken once each and in order. SPDX-License-Identifier: Apache-2.0
+ *
+ * A fact's number is stored together with what the fact changes, so a fact that comes again is known by its number, and
+ * one that could not be stored is simply asked for again: `watch` with the last number we have. */
+#include <fcntl.h>
+#include <stdlib.h>
+
+#include "base/log.h"
+#include "job/control.h"
+
+enum { RETRY_MS = 5000 };
+
+static void fall_behind(struct jobs *js, struct job *j)
+{
+	j->behind = true;
+	loop_timer_set(js->retry_timer, RETRY_MS, 0);
+}
+
+void facts_retry(void *jobs)
+{
+	struct jobs *js = jobs;
+
+	for (struct job *j = js->running.first; j; j = j->next)
+		if (j->behind) {
+			j->behind = false;
+			js->via->watch(js->launcher, j->id, j->last_fact);
+		}
+	scheduler_run(js);
+}
+
+static const char *text_of(const struct fact *f, const char *member)
+{
+	return json_string_value(json_object_get(f->args, member));
+}
+
+/* The supervisor has packed an artifact: it becomes an object before the fact counts as taken, so that an ending that
+ * comes after it finds it there. *ret_failure: the job fails of it, and why. */
+static int adopt(struct jobs *js, struct job *j, const struct fact *f, char **ret_failure, struct err *e)
+{
+	const char *bucket = text_of(f, "bucket"), *key = text_of(f, "key"), *file = text_of(f, "file");
+	const char *digest = text_of(f, "md5");
+	json_t *size = json_object_get(f->args, "size");
+	_cleanup_free_ char *path = NULL;
+	struct err why = { 0 };
+
+	if (!bucket || !key || !file || !digest || !json_is_integer(size) || json_integer_value(size) < 0 || !*file ||
+	    strchr(file, '/') || !strcmp(file, ".") || !strcmp(file, "..")) {
+		*ret_failure = xstrdup("InternalServerError: the supervisor reported an artifact in a way that "
+		                       "makes no sense.");
+		return 0;
+	}
+	path = strf("%s/jobs/%s/staged/%s", js->data_dir, j->id, file);
+	if (blob_adopt(js->blobs, str_of(bucket), str_of(key), path, (uint64_t)json_integer_value(size), str_of(digest),
+	               &why) == 0) {
+		log_info("training job %s: s3://%s/%s is there", j->name, bucket, key);
+		return 0;
+	}
+	if (why.kind == ERR_NOT_FOUND) { /* trying again would not help */
+		char text[4096];
+
+		*ret_failure = strf("ClientError: Artifact upload failed: s3://%s/%s: %s. The bucket was deleted while "
+		                    "the job ran, or the file is gone; create the bucket and run the job again.",
+		                    bucket, key, err_text(&why, text, sizeof(text)));
+		return 0;
+	}
+	if (e)
+		*e = why;
+	return err_in(e, "taking s3://%s/%s over", bucket, key);
+}
+
+static enum job_event event_of(const struct job *j, const struct fact *f)
+{
+	static const struct {
+		const char *result;
+		enum job_event event;
+	} ends[] = { { "ok", EV_END_OK },
+		     { "failed", EV_END_BAD },
+		     { "stopped", EV_END_STOPPED },
+		     { "expired", EV_END_EXPIRED } };
+	const char *result = text_of(f, "result");
+
+	if (f->kind != FACT_ENDED)
+		return (enum job_event)job_event_by_name(str_of(fact_event[f->kind]));
+	if (j->failure)
+		return EV_END_BAD;
+	for (size_t i = 0; result && i < ARRAY_LEN(ends); i++)
+		if (!strcmp(result, ends[i].result))
+			return ends[i].event;
+	return EV_LOST;
+}
+
+/* An end is never ignored, or the job would run for ever: one that the state has no edge for is taken as a loss. */
+static int take_end(struct jobs *js, struct job *j, const struct fact *f, struct job_change *c, struct err *e)
+{
+	enum job_event event = event_of(j, f);
+	_cleanup_free_ char *odd = NULL;
+
+	c->failure_reason = j->failure ? j->failure : text_of(f, "reason");
+	if (job_next(j->state, event) < 0) {
+		odd = strf("InternalServerError: the supervisor ended (%s) in a way that does not fit what it was "
+		           "doing (%s).",
+		           text_of(f, "result") ?: "without a result", job_state_info[j->state].name);
+		c->failure_reason = odd;
+		event = EV_LOST;
+	}
+	return job_transition(js, j, event, c, e);
+}
+
+static int take(struct jobs *js, struct job *j, const struct fact *f, struct err *e)
+{
+	_cleanup_free_ char *failure = NULL, *exit_text = NULL;
+	struct job_change c = { .at = f->at, .fact = f->n };
+	int event = -1;
+
+	if (f->kind == FACT_ENDED)
+		return take_end(js, j, f, &c, e);
+	if (f->kind == FACT_ARTIFACT && adopt(js, j, f, &failure, e) < 0)
+		return -1;
+	c.failure_reason = failure;
+	if (f->kind == FACT_IMAGE) {
+		c.image_digest = text_of(f, "digest");
+		if (j->state == JOB_DOWNLOADING)
+			c.message = "Downloading the training image"; /* contract 5.3 */
+	}
+	if (f->kind == FACT_EXITED)
+		c.exit = exit_text = json_dumps(f->args, JSON_COMPACT);
+	if (f->kind < FACT_COUNT && *fact_event[f->kind])
+		event = (int)event_of(j, f);
+	if (event >= 0 && job_next(j->state, (enum job_event)event) >= 0)
+		return job_transition(js, j, (enum job_event)event, &c, e);
+	if (event >= 0)
+		log_warn("training job %s: fact %llu (%s) means nothing while it is %s", j->name,
+		         (unsigned long long)f->n, fact_name[f->kind], job_state_info[j->state].name);
+	return job_note(js, j, &c, e);
+}
+
+static void on_fact(void *arg, struct str id, const struct fact *f)
+{
+	struct jobs *js = arg;
+	struct job *j = job_by_id(js, id);
+	struct err e = { 0 };
+
+	if (!j || !j->placed || f->n <= j->last_fact)
+		return; /* ended and taken, deleted, or seen before */
+	if (f->n > j->last_fact + 1) {
+		if (!j->behind) {
+			log_warn("training job %s: fact %llu came after %llu; asking again", j->name,
+			         (unsigned long long)f->n, (unsigned long long)j->last_fact);
+			fall_behind(js, j);
+			js->via->watch(js->launcher, j->id, j->last_fact);
+		}
+		return;
+	}
+	if (take(js, j, f, &e) < 0) {
+		log_err(LOG_ERROR, &e, "training job %s: fact %llu cannot be taken yet", j->name,
+		        (unsigned long long)f->n);
+		fall_behind(js, j);
+	}
+}
+
+static void on_lost(void *arg, struct str id, struct str reason)
+{
+	struct jobs *js = arg;
+	struct job *j = job_by_id(js, id);
+	_cleanup_free_ char *text = NULL;
+	struct job_change c = { .at = wall_now() };
+	struct err e = { 0 };
+
+	if (!j || !j->placed)
+		return;
+	if (j->behind) /* facts from before the loss have still to be taken; it is reported again with them */
+		return;
+	text = reason.n ? strf("InternalServerError: " PRIstr, ARGstr(reason))
+	                : xstrdup("InternalServerError: the job's supervisor is gone and left no ending. Please try "
+	                          "again.");
+	c.failure_reason = j->failure ? j->failure : text;
+	if (job_transition(js, j, EV_LOST, &c, &e) < 0) {
+		log_err(LOG_ERROR, &e, "training job %s is lost, and that cannot be stored yet", j->name);
+		fall_behind(js, j);
+	}
+}
+
+/* Everything the host may have missed, or we. */
+static void on_up(void *arg)
+{
+	struct jobs *js = arg;
+
+	for (struct job *j = js->running.first; j; j = j->next) {
+		bool unseen = j->state == JOB_LAUNCHING || j->state == JOB_ADMITTED ||
+		              (j->state == JOB_STOPPING && !j->last_fact);
+
+		if (!j->placed)
+			continue;
+		j->behind = false;
+		if (unseen) /* starts it, unless it runs or has ended */
+			js->via->launch(js->launcher, j->id);
+		js->via->watch(js->launcher, j->id, j->last_fact);
+		if (j->state == JOB_STOPPING)
+			js->via->stop(js->launcher, j->id);
+	}
+	cleanup_soon(js);
+}
+
+const struct launcher_events facts_events = { .on_up = on_up, .on_fact = on_fact, .on_lost = on_lost };

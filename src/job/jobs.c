@@ -1,0 +1,319 @@
+/* The control of all jobs: start, end, and what the API asks for. SPDX-License-Identifier: Apache-2.0 */
+#include "job/jobs.h"
+
+#include <search.h>
+#include <stdlib.h>
+
+#include "base/hash.h"
+#include "base/log.h"
+#include "job/control.h"
+
+enum { SWEEP_FIRST_MS = 10000, SWEEP_EVERY_MS = 60000 };
+
+bool jobs_data_is_embedded(const struct jobs *js)
+{
+	return !*js->conf->s3_endpoint;
+}
+
+static int load_one(const struct stored_job *row, void *arg, struct err *e)
+{
+	struct job *j;
+
+	return job_load(arg, row, &j, e);
+}
+
+int jobs_new(const struct jobs_options *o, struct jobs **ret, struct err *e)
+{
+	_cleanup_(jobs_freep) struct jobs *js = xcalloc(1, sizeof(*js));
+
+	js->loop = o->loop;
+	js->store = o->store;
+	js->blobs = o->blobs;
+	js->conf = o->conf;
+	js->data_dir = xstrdup(o->data_dir);
+	js->via = o->launcher;
+	if (capacity_read(js->conf, &js->capacity, e) < 0)
+		return -1;
+	js->soon_timer = loop_timer(js->loop, -1, 0, scheduler_tick, js);
+	js->pending_timer = loop_timer(js->loop, -1, 0, scheduler_pending_over, js);
+	js->retry_timer = loop_timer(js->loop, -1, 0, facts_retry, js);
+	js->cleanup_timer = loop_timer(js->loop, -1, 0, cleanup_tick, js);
+	js->sweep_timer = loop_timer(js->loop, -1, 0, sweep_tick, js);
+	if (store_job_each_live(js->store, load_one, js, e) < 0)
+		return -1;
+	*ret = take_ptr(js);
+	return 0;
+}
+
+void jobs_start(struct jobs *js, const char *api_url)
+{
+	js->api_url = api_url ? xstrdup(api_url) : NULL;
+	js->freezer = freezer_new(js);
+	js->launcher = js->via->open(js->loop, js->data_dir, &facts_events, js);
+	js->started = true;
+	loop_timer_set(js->sweep_timer, SWEEP_FIRST_MS, SWEEP_EVERY_MS);
+	cleanup_soon(js);
+	scheduler_soon(js);
+	log_info("jobs may take %.4g cpus and %.4g GiB of memory together", js->capacity.cpus,
+	         (double)js->capacity.memory_bytes / (double)(1 << 30));
+}
+
+void jobs_free(struct jobs *js)
+{
+	if (!js)
+		return;
+	freezer_free(js->freezer);
+	if (js->launcher)
+		js->via->close(js->launcher);
+	while (js->waiting.first)
+		job_drop(js, js->waiting.first);
+	while (js->running.first)
+		job_drop(js, js->running.first);
+	loop_source_free(js->soon_timer);
+	loop_source_free(js->pending_timer);
+	loop_source_free(js->retry_timer);
+	loop_source_free(js->cleanup_timer);
+	loop_source_free(js->sweep_timer);
+	free(js->data_dir);
+	free(js->api_url);
+	free(js);
+}
+
+/* ---- what the API asks for: each on the loop's thread ---- */
+
+struct call {
+	struct jobs *js;
+	struct str name; /* or ARN */
+	const struct jobs_create *create;
+	int (*edit)(void *arg, const struct stored_job *job, const char *request, char **ret_request, char **ret_echo,
+	            struct err *e);
+	void *arg;
+	const struct store_tag *tags;
+	const struct str *keys;
+	size_t count;
+	int rc;
+	struct err *e;
+};
+
+static int run(struct jobs *js, void (*fn)(void *arg), struct call *c)
+{
+	c->js = js;
+	loop_call(js->loop, fn, c);
+	return c->rc;
+}
+
+static void new_id(char out[JOB_ID_BYTES])
+{
+	_cleanup_buf_ struct buf hex = { 0 };
+	unsigned char bytes[(JOB_ID_BYTES - 1) / 2];
+
+	random_bytes(bytes, sizeof(bytes));
+	buf_hex(&hex, bytes, sizeof(bytes));
+	memcpy(out, hex.p, JOB_ID_BYTES);
+}
+
+static int create(struct jobs *js, const struct jobs_create *c, struct err *e)
+{
+	_cleanup_free_ char *needs = capacity_needs_text(c->needs);
+	char id[JOB_ID_BYTES];
+	struct store_new_job row = { .id = id,
+		                     .name = c->name,
+		                     .arn = c->arn,
+		                     .request = c->request,
+		                     .echo = c->echo,
+		                     .needs = needs,
+		                     .created = c->created,
+		                     .tags = c->tags,
+		                     .tag_count = c->tag_count };
+	struct stored_job stored = { .name = (char *)c->name,
+		                     .arn = (char *)c->arn,
+		                     .state = JOB_STARTING,
+		                     .created = c->created,
+		                     .modified = c->created,
+		                     .needs = needs };
+	struct job *j;
+
+	new_id(id);
+	memcpy(stored.id, id, sizeof(stored.id));
+	if (store_job_insert(js->store, &row, &stored.n, e) < 0)
+		return -1;
+	must(job_load(js, &stored, &j, NULL) == 0); /* it reads what we wrote a moment ago */
+	log_info("training job %s is created: %s", j->name, j->id);
+	scheduler_soon(js);
+	return 0;
+}
+
+static void on_create(void *arg)
+{
+	struct call *c = arg;
+
+	c->rc = create(c->js, c->create, c->e);
+}
+
+int jobs_create(struct jobs *js, const struct jobs_create *c, struct err *e)
+{
+	struct call call = { .create = c, .e = e };
+
+	return run(js, on_create, &call);
+}
+
+/* The API says ValidationException where the model says ResourceNotFound (contract 9.4). */
+static int find(struct jobs *js, struct str name, struct stored_job *ret, struct err *e)
+{
+	struct err why = { 0 };
+
+	if (store_job_find(js->store, name, ret, &why) == 0)
+		return 0;
+	if (why.kind == ERR_NOT_FOUND)
+		return err_set(e, ERR_INVALID, "Requested resource not found.");
+	if (e)
+		*e = why;
+	return -1;
+}
+
+static int stop(struct jobs *js, struct str name, struct err *e)
+{
+	struct job_change c = { .at = wall_now(), .durable = true };
+	struct stored_job row;
+	struct job *j;
+
+	if (find(js, name, &row, e) < 0)
+		return -1;
+	j = job_by_id(js, str_of(row.id));
+	if (!j || job_next(j->state, EV_STOP) < 0) {
+		err_set(e, ERR_INVALID, "The request was rejected because the training job is in status %s.",
+		        job_state_info[row.state].status);
+		stored_job_fini(&row);
+		return -1;
+	}
+	stored_job_fini(&row);
+	if (job_transition(js, j, EV_STOP, &c, e) < 0)
+		return -1;
+	if (j->placed) {
+		js->via->stop(js->launcher, j->id);
+		return 0;
+	}
+	/* Nothing to stop. Should this not be stored now, the scheduler does it. */
+	if (scheduler_end_stopped(js, j, NULL, NULL) < 0)
+		scheduler_soon(js);
+	return 0;
+}
+
+static void on_stop(void *arg)
+{
+	struct call *c = arg;
+
+	c->rc = stop(c->js, c->name, c->e);
+}
+
+int jobs_stop(struct jobs *js, struct str name, struct err *e)
+{
+	struct call call = { .name = name, .e = e };
+
+	return run(js, on_stop, &call);
+}
+
+static int delete (struct jobs *js, struct str name, struct err *e)
+{
+	struct stored_job row;
+	int rc;
+
+	if (find(js, name, &row, e) < 0)
+		return -1;
+	if (job_state_info[row.state].final)
+		rc = store_job_delete(js->store, row.n, e);
+	else
+		rc = err_set(
+		        e, ERR_IN_USE,
+		        "The training job %s is in status %s. Only a job that is Completed, Failed or Stopped can be "
+		        "deleted; stop it first",
+		        row.name, job_state_info[row.state].status);
+	if (rc == 0) {
+		log_info("training job %s is deleted", row.name);
+		cleanup_soon(js);
+	}
+	stored_job_fini(&row);
+	return rc;
+}
+
+static void on_delete(void *arg)
+{
+	struct call *c = arg;
+
+	c->rc = delete (c->js, c->name, c->e);
+}
+
+int jobs_delete(struct jobs *js, struct str name, struct err *e)
+{
+	struct call call = { .name = name, .e = e };
+
+	return run(js, on_delete, &call);
+}
+
+static int update(const struct call *c)
+{
+	_cleanup_free_ char *request = NULL, *new_request = NULL, *new_echo = NULL;
+	struct jobs *js = c->js;
+	struct stored_job row;
+	struct job *j;
+	struct wall now = wall_now();
+	int rc;
+
+	if (find(js, c->name, &row, c->e) < 0)
+		return -1;
+	rc = store_job_request(js->store, row.n, &request, c->e);
+	if (rc == 0)
+		rc = c->edit(c->arg, &row, request, &new_request, &new_echo, c->e);
+	if (rc == 0)
+		rc = store_job_rewrite(js->store, row.n, new_request, new_echo, now, c->e);
+	j = job_by_id(js, str_of(row.id));
+	if (rc == 0 && j && j->modified.ms < now.ms)
+		j->modified = now;
+	stored_job_fini(&row);
+	return rc;
+}
+
+static void on_update(void *arg)
+{
+	struct call *c = arg;
+
+	c->rc = update(c);
+}
+
+int jobs_update(struct jobs *js, struct str name,
+                int (*edit)(void *arg, const struct stored_job *job, const char *request, char **ret_request,
+                            char **ret_echo, struct err *e),
+                void *arg, struct err *e)
+{
+	struct call call = { .name = name, .edit = edit, .arg = arg, .e = e };
+
+	return run(js, on_update, &call);
+}
+
+static void on_tags_put(void *arg)
+{
+	struct call *c = arg;
+
+	c->rc = store_tags_put(c->js->store, c->name, c->tags, c->count, c->e);
+}
+
+int jobs_tags_put(struct jobs *js, struct str arn, const struct store_tag *tags, size_t count, struct err *e)
+{
+	struct call call = { .name = arn, .tags = tags, .count = count, .e = e };
+
+	return run(js, on_tags_put, &call);
+}
+
+static void on_tags_delete(void *arg)
+{
+	struct call *c = arg;
+
+	c->rc = store_tags_delete(c->js->store, c->name, c->keys, c->count, c->e);
+}
+
+int jobs_tags_delete(struct jobs *js, struct str arn, const struct str *keys, size_t count, struct err *e)
+{
+	struct call call = { .name = arn, .keys = keys, .count = count, .e = e };
+
+	return run(js, on_tags_delete, &call);
+}

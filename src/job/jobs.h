@@ -1,0 +1,65 @@
+/* jobs.h - the control of all training jobs, as the handlers of the API see it.
+ *
+ * bloomeryd has one. It lives on the loop's thread: it schedules, launches, takes the supervisors' facts and writes the
+ * store, and nobody else writes the store. The functions under "any thread" hand their work to the loop (loop_call) and
+ * wait for it: a database commit, never for a job. What they change is on disk when they return 0.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+#include "base/conf.h"
+#include "blob/blob.h"
+#include "job/capacity.h"
+#include "job/launcher.h"
+#include "loop/loop.h"
+#include "store/store.h"
+
+struct jobs;
+
+/* All borrowed, for as long as the jobs live. */
+struct jobs_options {
+	struct loop *loop;
+	struct store *store;
+	struct blob_store *blobs;
+	const struct conf *conf;
+	const char *data_dir; /* absolute */
+	const struct launcher_ops *launcher;
+};
+
+/* ---- the loop's thread ---- */
+
+/* Reads the jobs that have not ended. ERR_INVALID: bloomery.conf. */
+int jobs_new(const struct jobs_options *o, struct jobs **ret, struct err *e) must_check;
+/* From now on jobs are launched and followed. api_url goes into the containers; may be NULL. */
+void jobs_start(struct jobs *js, const char *api_url);
+/* Lets go of everything; running jobs run on. After the threads that call have ended. NULL is fine. */
+void jobs_free(struct jobs *js);
+DEFINE_CLEANUP(struct jobs, jobs_free)
+
+/* ---- any thread ---- */
+
+/* Whether channels and artifacts live in the embedded store (else in the S3 that bloomery.conf names). */
+bool jobs_data_is_embedded(const struct jobs *js);
+
+struct jobs_create {
+	const char *name, *arn, *request, *echo; /* as in struct store_new_job */
+	const struct capacity_needs *needs;
+	struct wall created;
+	const struct store_tag *tags;
+	size_t tag_count;
+};
+/* ERR_IN_USE: the name is taken. */
+int jobs_create(struct jobs *js, const struct jobs_create *c, struct err *e) must_check;
+/* ERR_INVALID, in the service's words: no such job, or it is not running (contract 5.5). */
+int jobs_stop(struct jobs *js, struct str name, struct err *e) must_check;
+/* ERR_INVALID: no such job. ERR_IN_USE: it has not ended. */
+int jobs_delete(struct jobs *js, struct str name, struct err *e) must_check;
+/* Changes the kept request of a job. edit() gets the row and the request and gives the new texts (owned by us then), or
+ * fails, and nothing has changed; it runs on the loop's thread and must not block. ERR_INVALID: no such job. */
+int jobs_update(struct jobs *js, struct str name,
+                int (*edit)(void *arg, const struct stored_job *job, const char *request, char **ret_request,
+                            char **ret_echo, struct err *e),
+                void *arg, struct err *e) must_check;
+int jobs_tags_put(struct jobs *js, struct str arn, const struct store_tag *tags, size_t count,
+                  struct err *e) must_check; /* as store_tags_put */
+int jobs_tags_delete(struct jobs *js, struct str arn, const struct str *keys, size_t count,
+                     struct err *e) must_check; /* as store_tags_delete */

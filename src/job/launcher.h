@@ -1,0 +1,34 @@
+/* launcher.h - a way to have bloomery-job run for a job whose directory is ready, to follow it and to end it.
+ *
+ * The job directory and spec.json are all a supervisor needs, so another launcher may start it on another machine.
+ * There is one now: `local`, through bloomery-host of this machine. Everything happens on the loop's thread. Requests
+ * never fail and never block: one that cannot be handed over now is dropped, and on_up says when to ask for everything
+ * again. All requests may be repeated (jobdir/hostlink.h says what each means).
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+#include "jobdir/jobdir.h"
+#include "loop/loop.h"
+
+/* What a launcher tells its owner, always from the loop. */
+struct launcher_events {
+	void (*on_up)(void *arg);                                        /* it can be talked to from now on */
+	void (*on_fact)(void *arg, struct str id, const struct fact *f); /* kind FACT_COUNT: one we do not know */
+	void (*on_lost)(void *arg, struct str id, struct str reason);
+};
+
+struct launcher; /* each has its own */
+struct launcher_ops {
+	const char *name;
+	/* data_dir and events are borrowed for the launcher's life. Tries to connect from the loop, and again for ever.
+	 */
+	struct launcher *(*open)(struct loop *loop, const char *data_dir, const struct launcher_events *events,
+	                         void *arg);
+	void (*close)(struct launcher *l); /* NULL is fine; running jobs are left alone */
+	void (*launch)(struct launcher *l, const char *id);
+	void (*watch)(struct launcher *l, const char *id, uint64_t after);
+	void (*stop)(struct launcher *l, const char *id);
+	void (*forget)(struct launcher *l, const char *id);
+	void (*remove)(struct launcher *l, const char *id);
+};
+extern const struct launcher_ops launcher_local;

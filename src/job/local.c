@@ -1,0 +1,244 @@
+/* The launcher of this machine: a client of bloomery-host's socket. SPDX-License-Identifier: Apache-2.0 */
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "job/launcher.h"
+#include "jobdir/hostlink.h"
+
+enum { AGAIN_FIRST_MS = 50, AGAIN_LAST_MS = 1000, MESSAGES_A_WAKE = 64 };
+
+struct launcher {
+	struct loop *loop;
+	char *path;
+	const struct launcher_events *events;
+	void *arg;
+	int fd;
+	struct loop_source *source, *again;
+	int64_t again_ms;
+	bool told;      /* said once that the host is not there */
+	json_t *outbox; /* array: what the socket did not take yet */
+};
+
+static void hang_up(struct launcher *l)
+{
+	loop_source_free(l->source);
+	l->source = NULL;
+	if (l->fd >= 0)
+		close(take_fd(l->fd));
+	json_array_clear(l->outbox);
+	loop_timer_set(l->again, l->again_ms, 0);
+	l->again_ms = l->again_ms * 2 > AGAIN_LAST_MS ? AGAIN_LAST_MS : l->again_ms * 2;
+}
+
+/* Sends what waits; true: all is gone. */
+static bool flush(struct launcher *l)
+{
+	struct err e = { 0 };
+
+	while (json_array_size(l->outbox)) {
+		if (hostlink_send(l->fd, json_array_get(l->outbox, 0), &e) < 0) {
+			if (e.kind == ERR_BUSY)
+				return false;
+			log_err(LOG_WARN, &e, "bloomery-host");
+			hang_up(l);
+			return true;
+		}
+		json_array_remove(l->outbox, 0);
+	}
+	return true;
+}
+
+static void say(struct launcher *l, json_t *msg)
+{
+	must(msg);
+	if (l->fd < 0 || !l->source) {
+		json_decref(msg);
+		return;
+	}
+	json_array_append_new(l->outbox, msg);
+	if (json_array_size(l->outbox) == 1 && !flush(l))
+		loop_fd_events(l->source, EPOLLIN | EPOLLOUT);
+}
+
+static void take_fact(struct launcher *l, struct str id, const json_t *msg)
+{
+	const char *name = json_string_value(json_object_get(msg, "fact"));
+	json_t *n = json_object_get(msg, "n"), *at = json_object_get(msg, "at");
+	struct fact f = { .kind = 0, .args = json_object_get(msg, "args") };
+
+	if (!name || !json_is_integer(n) || json_integer_value(n) < 1 || !json_is_integer(at)) {
+		log_warn("bloomery-host: a fact of job " PRIstr " makes no sense", ARGstr(id));
+		return;
+	}
+	f.n = (uint64_t)json_integer_value(n);
+	f.at.ms = json_integer_value(at);
+	f.args = json_is_object(f.args) ? json_incref(f.args) : json_object();
+	while (f.kind < FACT_COUNT && strcmp(name, fact_name[f.kind]))
+		f.kind++;
+	l->events->on_fact(l->arg, id, &f);
+	fact_fini(&f);
+}
+
+static void take(struct launcher *l, const json_t *msg)
+{
+	struct str type = str_of(json_string_value(json_object_get(msg, "t")));
+	struct str id = str_of(json_string_value(json_object_get(msg, "job")));
+
+	if (str_is(type, "hello"))
+		log_info("bloomery-host is there: %s, cgroups %s",
+		         json_string_value(json_object_get(msg, "runtime")) ?: "no container runtime",
+		         json_string_value(json_object_get(msg, "cgroups")) ?: "unknown");
+	else if (!job_id_valid(id))
+		log_warn("bloomery-host: a message (" PRIstr ") without a job", ARGstr(type));
+	else if (str_is(type, "fact"))
+		take_fact(l, id, msg);
+	else if (str_is(type, "lost"))
+		l->events->on_lost(l->arg, id, str_of(json_string_value(json_object_get(msg, "reason"))));
+}
+
+static void readable(struct launcher *l)
+{
+	struct err e = { 0 };
+
+	/* A few at a time: other sources of the loop want their turn, and a callback may hang up. */
+	for (int i = 0; i < MESSAGES_A_WAKE && l->fd >= 0; i++) {
+		json_t *msg = NULL;
+		int r = hostlink_recv(l->fd, &msg, &e);
+
+		if (r > 0) {
+			take(l, msg);
+			json_decref(msg);
+			continue;
+		}
+		if (r < 0 && e.kind == ERR_BUSY)
+			return;
+		if (r < 0)
+			log_err(LOG_WARN, &e, "bloomery-host");
+		else
+			log_warn("bloomery-host has hung up; jobs go on, and are followed again when it is back");
+		hang_up(l);
+	}
+}
+
+static void on_socket(void *arg, uint32_t events)
+{
+	struct launcher *l = arg;
+
+	if ((events & EPOLLOUT) && flush(l) && l->source)
+		loop_fd_events(l->source, EPOLLIN);
+	if (events & ~(uint32_t)EPOLLOUT)
+		readable(l);
+}
+
+static int dial(const char *path, struct err *e)
+{
+	_cleanup_close_ int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	struct sockaddr_un to = { .sun_family = AF_UNIX };
+
+	if (fd < 0)
+		return err_sys(e, "making a socket");
+	if (strlen(path) >= sizeof(to.sun_path))
+		return err_set(e, ERR_INVALID,
+		               "%s is too long for the name of a socket (at most %zu bytes): use a "
+		               "shorter data directory",
+		               path, sizeof(to.sun_path) - 1);
+	memcpy(to.sun_path, path, strlen(path) + 1);
+	if (connect(fd, (struct sockaddr *)&to, sizeof(to)) < 0)
+		return err_sys(e, "connecting to %s", path);
+	return take_fd(fd);
+}
+
+static void try_again(void *arg)
+{
+	struct launcher *l = arg;
+	struct err e = { 0 };
+	int fd = dial(l->path, &e);
+
+	if (fd < 0) {
+		if (!l->told)
+			log_err(LOG_WARN, &e, "bloomery-host is not there; jobs wait for it");
+		l->told = true;
+		hang_up(l);
+		return;
+	}
+	l->fd = fd;
+	l->source = loop_fd(l->loop, fd, EPOLLIN, on_socket, l);
+	l->told = false;
+	l->again_ms = AGAIN_FIRST_MS;
+	say(l, json_pack("{s:s, s:i}", "t", "hello", "v", HOSTLINK_VERSION));
+	l->events->on_up(l->arg);
+}
+
+static struct launcher *local_open(struct loop *loop, const char *data_dir, const struct launcher_events *events,
+                                   void *arg)
+{
+	struct launcher *l = xcalloc(1, sizeof(*l));
+
+	l->loop = loop;
+	l->path = strf("%s/host.sock", data_dir);
+	l->events = events;
+	l->arg = arg;
+	l->fd = -EBADF;
+	l->again_ms = AGAIN_FIRST_MS;
+	l->outbox = json_array();
+	l->again = loop_timer(loop, 0, 0, try_again, l);
+	return l;
+}
+
+static void local_close(struct launcher *l)
+{
+	if (!l)
+		return;
+	loop_source_free(l->source);
+	loop_source_free(l->again);
+	if (l->fd >= 0)
+		close(l->fd);
+	json_decref(l->outbox);
+	free(l->path);
+	free(l);
+}
+
+static void say_job(struct launcher *l, const char *type, const char *id)
+{
+	say(l, json_pack("{s:s, s:s}", "t", type, "job", id));
+}
+
+static void local_launch(struct launcher *l, const char *id)
+{
+	say_job(l, "launch", id);
+}
+
+static void local_watch(struct launcher *l, const char *id, uint64_t after)
+{
+	say(l, json_pack("{s:s, s:s, s:I}", "t", "watch", "job", id, "after", (json_int_t)after));
+}
+
+static void local_stop(struct launcher *l, const char *id)
+{
+	say_job(l, "stop", id);
+}
+
+static void local_forget(struct launcher *l, const char *id)
+{
+	say_job(l, "forget", id);
+}
+
+static void local_remove(struct launcher *l, const char *id)
+{
+	say_job(l, "delete", id);
+}
+
+const struct launcher_ops launcher_local = {
+	.name = "local",
+	.open = local_open,
+	.close = local_close,
+	.launch = local_launch,
+	.watch = local_watch,
+	.stop = local_stop,
+	.forget = local_forget,
+	.remove = local_remove,
+};
