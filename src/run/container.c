@@ -1,0 +1,119 @@
+/* From the request to a running container: what is executed, its environment, the bundle, the runtime. SPDX-License-Identifier: Apache-2.0 */
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+#include "base/log.h"
+#include "run/phase.h"
+
+enum { CONFIG_MODE = 0600 };
+
+/* A list of strings of the request; NULL when it is absent. Borrowed strings, the array is the caller's to free. */
+static const char **strings_of(const json_t *list)
+{
+	size_t n = json_array_size(list);
+	const char **v = n ? xcalloc(n + 1, sizeof(*v)) : NULL;
+
+	for (size_t i = 0; i < n; i++)
+		v[i] = json_string_value(json_array_get(list, i));
+	return v;
+}
+
+static char **program_of(const struct run *r)
+{
+	const json_t *algorithm = json_object_get(r->spec.request, "AlgorithmSpecification");
+	const char **entrypoint = strings_of(json_object_get(algorithm, "ContainerEntrypoint"));
+	const char **arguments = strings_of(json_object_get(algorithm, "ContainerArguments"));
+	char **args = bundle_args(&r->image, entrypoint, arguments);
+
+	free(entrypoint);
+	free(arguments);
+	return args;
+}
+
+/* bloomery-host has tried once for all jobs and noted which one works; without its note we try ourselves. */
+static int find_runtime(struct run *r, struct err *e)
+{
+	_cleanup_free_ char *note = strf("%s/runtime.json", r->data_dir), *scratch = strf("%s/work", r->job_dir);
+
+	if (runtime_load(note, &r->runtime, NULL) == 0)
+		return 0;
+	return runtime_probe(scratch, &r->runtime, e);
+}
+
+static int write_bundle(struct run *r, const char *rootfs, char **args, char **env, struct err *e)
+{
+	struct bundle_options o = { .rootfs = rootfs,
+		                    .image = &r->image,
+		                    .args = (const char *const *)args,
+		                    .env = (const char *const *)env,
+		                    .hostname = r->spec.host_name,
+		                    .cgroup = r->cgroup,
+		                    .cpus = r->spec.limits.cpus,
+		                    .memory_bytes = r->spec.limits.memory_bytes,
+		                    .shm_bytes = r->spec.limits.shm_bytes,
+		                    .pids = r->spec.limits.pids,
+		                    .isolated_network = r->isolated };
+	json_t *config = NULL;
+	char *text;
+	int result;
+
+	if (bundle_config(&o, &config, e) < 0)
+		return -1;
+	text = json_dumps(config, JSON_COMPACT);
+	json_decref(config);
+	must(text);
+	if (mkdirat(r->work_fd, "bundle", 0700) < 0 || mkdirat(r->work_fd, "runtime", 0700) < 0)
+		result = err_sys(e, "making the bundle");
+	else
+		result = file_put(r->work_fd, "bundle/config.json", str_of(text), CONFIG_MODE, e);
+	free(text);
+	return result;
+}
+
+static int start(struct run *r, struct err *e)
+{
+	_cleanup_free_ char *state = strf("%s/work/runtime", r->job_dir), *bundle = strf("%s/work/bundle", r->job_dir);
+	_cleanup_close_ int out = -EBADF, err_fd = -EBADF;
+
+	if (output_open(r, &out, &err_fd, e) < 0)
+		return -1;
+	r->container_made = true;
+	if (runtime_start(&r->runtime, state, bundle, r->spec.id, out, err_fd, &r->pid, e) < 0)
+		return -1;
+	r->outcome.started = true;
+	return 0;
+}
+
+enum step phase_container(struct run *r, struct err *e)
+{
+	_cleanup_free_ char *rootfs = strf("%s/work/rootfs", r->job_dir);
+	char **env = environment_of(&r->spec, &r->image, r->network_interface);
+	int result = -1;
+
+	r->args = program_of(r);
+	if (find_runtime(r, e) < 0)
+		goto out;
+	if (bundle_preflight(rootfs, (const char *const *)r->args, (const char *const *)env, r->image.working_dir, e) <
+	    0)
+		goto out;
+	if (write_bundle(r, rootfs, r->args, env, e) < 0)
+		goto out;
+	result = start(r, e);
+out:
+	strv_free(env);
+	return result < 0 ? STEP_FAIL : STEP_NEXT;
+}
+
+/* Killing everything in the cgroup and removing it is all there is to undo: what the runtime has noted is in work/. */
+void undo_container(struct run *r)
+{
+	struct err e = { 0 };
+
+	if (r->container_made && cgroup_destroy(r->cgroup, &e) < 0)
+		log_err(LOG_WARN, &e, "removing the container's cgroup");
+	r->container_made = false;
+	output_close(take_ptr(r->output));
+}

@@ -1,0 +1,85 @@
+/* What the container finds in its environment (contract 1.4). SPDX-License-Identifier: Apache-2.0 */
+#include <stdlib.h>
+
+#include "run/phase.h"
+
+struct environment {
+	char **v;
+	size_t n;
+};
+
+void strv_free(char **v)
+{
+	for (size_t i = 0; v && v[i]; i++)
+		free(v[i]);
+	free(v);
+}
+
+static struct str name_of(const char *assignment)
+{
+	struct str rest = str_of(assignment);
+
+	return str_cut(&rest, '=');
+}
+
+/* A later value of the same name replaces the earlier one, in its place. Takes the string. */
+static void put(struct environment *env, char *assignment)
+{
+	for (size_t i = 0; i < env->n; i++)
+		if (str_eq(name_of(env->v[i]), name_of(assignment))) {
+			free(env->v[i]);
+			env->v[i] = assignment;
+			return;
+		}
+	env->v = xrealloc(env->v, (env->n + 2) * sizeof(*env->v));
+	env->v[env->n++] = assignment;
+	env->v[env->n] = NULL;
+}
+
+static void set(struct environment *env, const char *name, const char *value)
+{
+	put(env, strf("%s=%s", name, value));
+}
+
+/* Names the platform keeps for itself, whatever the request says (contract 1.4, precedence). */
+static bool is_platforms(struct str name)
+{
+	return str_starts(name, STR("TRAINING_JOB_")) || str_starts(name, STR("AWS_CONTAINER_"));
+}
+
+static void put_platforms(struct environment *env, const struct job_spec *spec, const char *network_interface)
+{
+	const json_t *algorithm = json_object_get(spec->request, "AlgorithmSpecification");
+	bool isolated = json_is_true(json_object_get(spec->request, "EnableNetworkIsolation"));
+
+	set(env, "HOSTNAME", spec->host_name);
+	set(env, "AWS_REGION", spec->region);
+	set(env, "AWS_EXECUTION_ENV", "AWS_ECS_EC2");
+	set(env, "DMLC_INTERFACE", network_interface);
+	set(env, "NVIDIA_VISIBLE_DEVICES", "void");
+	if (json_is_true(json_object_get(algorithm, "EnableSageMakerMetricsTimeSeries")))
+		set(env, "SAGEMAKER_METRICS_DIRECTORY", "/opt/ml/output/metrics/sagemaker");
+	if (spec->api_url && !isolated)
+		set(env, "AWS_ENDPOINT_URL", spec->api_url);
+}
+
+char **environment_of(const struct job_spec *spec, const struct image *image, const char *network_interface)
+{
+	struct environment env = { 0 };
+	const char *name;
+	json_t *value;
+
+	set(&env, "PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
+	/* Another user's HOME is in the image's passwd; the runtime looks it up. */
+	if (!*image->user || str_is(str_of(image->user), "root") || str_is(str_of(image->user), "0"))
+		set(&env, "HOME", "/root");
+	for (char **v = image->env; *v; v++)
+		put(&env, xstrdup(*v));
+	put_platforms(&env, spec, network_interface);
+	json_object_foreach (json_object_get(spec->request, "Environment"), name, value)
+		if (!is_platforms(str_of(name)) && json_is_string(value))
+			set(&env, name, json_string_value(value));
+	set(&env, "TRAINING_JOB_NAME", spec->name);
+	set(&env, "TRAINING_JOB_ARN", spec->arn);
+	return env.v;
+}

@@ -1,0 +1,169 @@
+/* phase.h - the phases of a run, their driver, and what they share. Private to src/run/.
+ *
+ * Everything happens on one thread, on the run's loop. A phase function does a short piece of work and says NEXT, or
+ * starts something and says WAIT, to call run_next() or run_failed() from a callback later. Between two phases the loop
+ * turns once, so a stop is seen at every phase. Work that takes long or reads foreign data is in a child (worker.h).
+ *
+ * The working directory of the process is <job>/work, and every path below is relative to it, so that no part of a
+ * path on the way there can be exchanged under us:
+ *
+ *   tree/     lower layer of this job: /opt/ml, /etc/hosts ...      image/   bind mount of the image's rootfs
+ *   volume/   the mounted volume: upper/ and overlay's work/        rootfs/  the overlay, root of the container
+ *   bundle/   config.json for the runtime                           runtime/ what the runtime keeps about the container
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+#include <jansson.h>
+
+#include "jobdir/jobdir.h"
+#include "jobdir/spec.h"
+#include "joblog/joblog.h"
+#include "loop/loop.h"
+#include "oci/bundle.h"
+#include "run/run.h"
+#include "run/worker.h"
+
+enum step { STEP_NEXT, STEP_WAIT, STEP_FAIL };
+
+struct run;
+struct phase {
+	const char *name;
+	enum step (*run)(struct run *r, struct err *e);
+	/* The job is to be stopped while this phase waits. It cuts the wait short, and run_next() or run_failed()
+	 * follows as always. NULL: the phase is short, or is not cut short. */
+	void (*stop)(struct run *r);
+	/* Undoes what run() has done, in any state, twice if asked; does not fail but logs. May be NULL. */
+	void (*undo)(struct run *r);
+};
+
+enum stop_why {
+	STOP_NONE,
+	STOP_ASKED,    /* StopTrainingJob */
+	STOP_EXPIRED,  /* MaxRuntimeInSeconds */
+	STOP_SHUTDOWN, /* SIGTERM to bloomery-job itself: the machine goes down */
+};
+
+/* How the container ended. */
+struct outcome {
+	bool started, exited;
+	int code, signal; /* signal != 0: killed by it, code is 128 + signal */
+	struct cgroup_stats cgroup;
+};
+
+struct output;  /* the two pipes of the container, see output.c */
+struct control; /* the socket and the signals, see control.c */
+
+struct run {
+	struct run_options options;
+	char *job_dir, *data_dir, *programs_dir; /* absolute */
+	char *cgroup;                            /* "/bloomery/<id>" */
+	int job_fd, work_fd;
+	struct job_spec spec;
+	struct journal *journal;
+	struct joblog *log;
+	struct loop *loop;
+	struct control *control;
+
+	/* the driver */
+	const struct phase *phases; /* ended by a row without a name */
+	size_t at;
+	struct mono phase_started;
+	enum stop_why stop;
+	bool failed;
+	struct buf reason; /* of the failure */
+
+	/* volume */
+	bool volume_mounted, volume_enforced;
+	uint64_t volume_bytes;
+	/* layout */
+	char *network_interface;
+	bool isolated;
+	/* channels, image, upload: the one child at work */
+	struct worker *worker;
+	struct loop_source *pull;
+	pid_t pull_pid;
+	/* image, rootfs, container */
+	struct image image;
+	int image_fd; /* holds it against removal */
+	bool image_mounted, rootfs_mounted;
+	struct runtime runtime;
+	bool container_made;
+	char **args; /* what is executed in it; NULL-terminated, owned */
+	/* training */
+	pid_t pid;
+	struct output *output;
+	struct loop_source *process, *runtime_timer, *grace_timer, *drain_timer;
+	bool stop_unheard; /* the first process had no handler for SIGTERM */
+	struct outcome outcome;
+};
+
+/* What a waiting phase calls when it is done. */
+void run_next(struct run *r);
+void run_failed(struct run *r, const struct err *e);
+/* Begins to stop; the first call wins. */
+void run_stop(struct run *r, enum stop_why why);
+/* The job's outcome is this failure, unless there is one already. */
+void run_set_reason(struct run *r, struct str reason);
+
+/* Adds a fact; steals args (may be NULL). */
+int run_fact(struct run *r, enum fact_kind kind, json_t *args, struct err *e) must_check;
+/* A line from the platform in the job's own log. Never fails the run. */
+void run_say(struct run *r, const char *fmt, ...) printf_like(2, 3);
+
+extern const struct phase run_phases[];
+
+/* volume.c */
+enum step phase_volume(struct run *r, struct err *e);
+void undo_volume(struct run *r);
+int volume_space(struct run *r, uint64_t *ret_size, uint64_t *ret_free, uint64_t *ret_free_inodes, struct err *e);
+/* layout.c */
+enum step phase_layout(struct run *r, struct err *e);
+/* The interface of the default route in the text of /proc/net/route, "lo" without one; caller frees. */
+char *layout_interface(struct str routes);
+/* Makes the tree below tree_fd for the job; in.network_interface as above. The layout phase without its surroundings.
+ */
+int layout_tree(int tree_fd, const struct job_spec *spec, const char *network_interface, bool isolated, struct err *e);
+/* channels.c */
+enum step phase_channels(struct run *r, struct err *e);
+void stop_worker(struct run *r);
+void undo_channels(struct run *r);
+/* image.c */
+enum step phase_image(struct run *r, struct err *e);
+void stop_image(struct run *r);
+void undo_image(struct run *r);
+/* rootfs.c */
+enum step phase_rootfs(struct run *r, struct err *e);
+void undo_rootfs(struct run *r);
+/* container.c */
+enum step phase_container(struct run *r, struct err *e);
+void undo_container(struct run *r);
+/* training.c */
+enum step phase_training(struct run *r, struct err *e);
+void training_output_ended(struct run *r); /* called by output.c when both pipes have ended */
+void stop_training(struct run *r);
+void undo_training(struct run *r);
+/* upload.c */
+enum step phase_upload(struct run *r, struct err *e);
+void undo_upload(struct run *r);
+
+/* output.c: reads both pipes into the job's log until their end. */
+int output_open(struct run *r, int *ret_out_fd, int *ret_err_fd, struct err *e) must_check; /* the container's ends */
+void output_close(struct output *o);                                                        /* NULL is fine */
+bool output_ended(const struct output *o);
+
+/* control.c: <job>/sock and signals. */
+int control_open(struct run *r, struct err *e) must_check;
+void control_close(struct control *c); /* NULL is fine */
+
+/* environment.c: what the container finds in its environment (contract 1.4); NULL-terminated, free with strv_free. */
+char **environment_of(const struct job_spec *spec, const struct image *image, const char *network_interface);
+void strv_free(char **v);
+
+/* inside.c: the container's files as seen from outside, never following anything out of its root. */
+int inside_open(int rootfs_fd, const char *path, int flags, struct err *e) must_check;
+/* Makes the directories of path (absolute, inside) that are missing, 0755. */
+int inside_mkdir(int rootfs_fd, const char *path, struct err *e) must_check;
+/* The first max_bytes of a regular file; nothing when there is none. Never blocks. */
+void inside_read(int rootfs_fd, const char *path, size_t max_bytes, struct buf *out);
+/* Appends "/opt/ml/model 1.2 GB, /tmp 3 MB": the largest directories of a tree, by the blocks they take. */
+void inside_largest(int dirfd, size_t max_items, struct buf *out);

@@ -1,0 +1,424 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "run/run.h"
+
+#include <fcntl.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+#include "base/log.h"
+#include "run/phase.h"
+#include "run/reason.h"
+
+/* clang-format off */
+const struct phase run_phases[] = {
+	/* name          run              stop            undo           */
+	{ "volume",      phase_volume,    NULL,           undo_volume    },
+	{ "layout",      phase_layout,    NULL,           NULL           },
+	{ "channels",    phase_channels,  stop_worker,    undo_channels  },
+	{ "image",       phase_image,     stop_image,     undo_image     },
+	{ "rootfs",      phase_rootfs,    NULL,           undo_rootfs    },
+	{ "container",   phase_container, NULL,           undo_container },
+	{ "training",    phase_training,  stop_training,  undo_training  },
+	{ "upload",      phase_upload,    NULL,           undo_upload    },
+	{ NULL }
+};
+/* clang-format on */
+
+/* ---- facts and words ---- */
+
+int run_fact(struct run *r, enum fact_kind kind, json_t *args, struct err *e)
+{
+	int result = journal_add(r->journal, kind, args, e);
+
+	json_decref(args);
+	return result < 0 ? err_in(e, "reporting %s", fact_name[kind]) : 0;
+}
+
+void run_say(struct run *r, const char *fmt, ...)
+{
+	struct err e = { 0 };
+	struct buf b = { 0 };
+	va_list ap;
+
+	va_start(ap, fmt);
+	buf_vf(&b, fmt, ap);
+	va_end(ap);
+	log_info("%s", b.p);
+	if (r->log && joblog_add(r->log, wall_now(), LOG_FROM_PLATFORM, true, buf_view(&b), &e) < 0)
+		log_err(LOG_WARN, &e, "writing to the job's log");
+	buf_fini(&b);
+}
+
+void run_set_reason(struct run *r, struct str reason)
+{
+	if (!r->failed)
+		buf_str(&r->reason, reason);
+	r->failed = true;
+}
+
+/* ---- the driver ---- */
+
+/* Undoes in reverse from where we are, and leaves the loop. */
+static void run_end(struct run *r)
+{
+	for (size_t i = r->at + 1; i-- > 0;)
+		if (r->phases[i].name && r->phases[i].undo)
+			r->phases[i].undo(r);
+	loop_stop(r->loop);
+}
+
+static void phase_done(struct run *r)
+{
+	log_info("phase %s: %lld ms", r->phases[r->at].name, (long long)mono_ms_since(r->phase_started));
+	r->phase_started = mono_now();
+}
+
+static void run_advance(void *arg)
+{
+	struct run *r = arg;
+	const struct phase *p = &r->phases[r->at];
+	struct err e = { 0 };
+
+	/* Before the container a stop ends the run; after its start the container is stopped and its artifacts are
+	 * kept. */
+	if (!p->name || (r->stop != STOP_NONE && !r->outcome.started)) {
+		run_end(r);
+		return;
+	}
+	switch (p->run(r, &e)) {
+	case STEP_NEXT: run_next(r); break;
+	case STEP_WAIT: break;
+	case STEP_FAIL: run_failed(r, &e); break;
+	}
+}
+
+void run_next(struct run *r)
+{
+	phase_done(r);
+	r->at++;
+	loop_post(r->loop, run_advance, r);
+}
+
+static void end_later(void *arg)
+{
+	run_end(arg);
+}
+
+void run_failed(struct run *r, const struct err *e)
+{
+	struct buf reason = { 0 };
+
+	/* What was cut short by a stop has not failed. */
+	if (r->stop == STOP_NONE || r->outcome.started) {
+		reason_of_error(e, &reason);
+		log_err(LOG_ERROR, e, "phase %s failed", r->phases[r->at].name);
+		run_set_reason(r, buf_view(&reason));
+	}
+	buf_fini(&reason);
+	loop_post(r->loop, end_later, r);
+}
+
+void run_stop(struct run *r, enum stop_why why)
+{
+	static const char *const words[] = {
+		[STOP_ASKED] = "stop", [STOP_EXPIRED] = "max_runtime", [STOP_SHUTDOWN] = "stop"
+	};
+	const struct phase *p = &r->phases[r->at];
+	struct err e = { 0 };
+
+	if (r->stop != STOP_NONE || r->outcome.exited)
+		return;
+	r->stop = why;
+	if (why == STOP_EXPIRED && run_fact(r, FACT_EXPIRED, NULL, &e) < 0)
+		log_err(LOG_ERROR, &e, "stopping");
+	if (run_fact(r, FACT_STOPPING, json_pack("{s:s}", "why", words[why]), &e) < 0)
+		log_err(LOG_ERROR, &e, "stopping");
+	if (p->name && p->stop)
+		p->stop(r);
+}
+
+/* ---- before and after ---- */
+
+static char *parent_of(const char *path)
+{
+	struct str s = str_of(path);
+
+	while (s.n > 1 && s.p[s.n - 1] == '/')
+		s.n--;
+	str_cut_last(&s, '/');
+	return str_dup(s.n ? s : STR("/"));
+}
+
+static int open_job(struct run *r, const struct run_options *o, struct err *e)
+{
+	_cleanup_free_ char *jobs = NULL;
+
+	r->job_dir = realpath(o->job_dir, NULL);
+	if (!r->job_dir)
+		return err_sys(e, "opening the job directory %s", o->job_dir);
+	jobs = parent_of(r->job_dir);
+	r->data_dir = o->data_dir ? realpath(o->data_dir, NULL) : parent_of(jobs);
+	r->programs_dir = o->programs_dir ? xstrdup(o->programs_dir) : program_dir();
+	if (!r->data_dir || !r->programs_dir)
+		return err_sys(e, "finding the data directory");
+	r->job_fd = open(r->job_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+	if (r->job_fd < 0)
+		return err_sys(e, "opening %s", r->job_dir);
+	return 0;
+}
+
+/* The journal is the lock: of two supervisors of a job one fails to open it. The pid file is for others to look at. */
+static int claim(struct run *r, struct err *e)
+{
+	pid_t pid;
+	int alive;
+
+	if (journal_open(r->job_dir, &r->journal, e) < 0)
+		return -1;
+	alive = jobdir_alive(r->job_dir, &pid, e);
+	if (alive > 0 && pid != getpid())
+		return err_set(e, ERR_IN_USE, "process %d is at work in %s", (int)pid, r->job_dir);
+	return alive < 0 ? -1 : jobdir_write_pid(r->job_dir, getpid(), e);
+}
+
+/* A directory of ours in the job directory, which itself belongs to another user: made or checked, never followed. */
+static int own_directory(int dirfd, const char *leaf, int *ret_fd, struct err *e)
+{
+	_cleanup_close_ int fd = -EBADF;
+	struct stat st;
+
+	if (mkdirat(dirfd, leaf, 0755) < 0 && errno != EEXIST)
+		return err_sys(e, "making %s", leaf);
+	fd = openat(dirfd, leaf, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return err_sys(e, "opening %s", leaf);
+	if (st.st_uid != geteuid())
+		return err_set(e, ERR_DENIED, "%s in the job directory belongs to user %u, not to the supervisor's",
+		               leaf, (unsigned)st.st_uid);
+	*ret_fd = take_fd(fd);
+	return 0;
+}
+
+static int load_spec(struct run *r, struct err *e)
+{
+	if (spec_load(r->job_dir, &r->spec, e) < 0)
+		return err_in(e, "reading spec.json");
+	if (!str_is(str_of(r->spec.id), strrchr(r->job_dir, '/') + 1))
+		return err_set(e, ERR_BUG, "spec.json is for the job %s, not for %s", r->spec.id, r->job_dir);
+	return 0;
+}
+
+static int open_log(struct run *r, struct err *e)
+{
+	_cleanup_close_ int fd = -EBADF;
+	_cleanup_free_ char *path = strf("%s/log/%s", r->job_dir, r->spec.host_name);
+
+	if (own_directory(r->job_fd, "log", &fd, e) < 0)
+		return -1;
+	return joblog_open(path, &r->log, e);
+}
+
+/* What was opened before belongs to the mounts of the namespace we came from; nothing can be mounted or linked there.
+ */
+static int reopen_job(struct run *r, struct err *e)
+{
+	_cleanup_close_ int fd = open(r->job_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+	struct stat was, is;
+
+	if (fd < 0 || fstat(fd, &is) < 0 || fstat(r->job_fd, &was) < 0)
+		return err_sys(e, "opening %s", r->job_dir);
+	if (was.st_dev != is.st_dev || was.st_ino != is.st_ino)
+		return err_set(e, ERR_DENIED, "%s was exchanged for another directory", r->job_dir);
+	close(r->job_fd);
+	r->job_fd = take_fd(fd);
+	return 0;
+}
+
+/* Session, mount namespace, working directory: from here on nothing we mount is seen by others or outlives us. */
+static int isolate(struct run *r, struct err *e)
+{
+	umask(022);
+	setsid(); /* fails harmlessly when we lead one already */
+	prctl(PR_SET_CHILD_SUBREAPER, 1);
+	signal(SIGPIPE, SIG_IGN);
+	signal(SIGHUP, SIG_IGN);
+	if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
+		return err_sys(e, "making a mount namespace of our own (bloomery-job must run as root)");
+	if (reopen_job(r, e) < 0 || own_directory(r->job_fd, "work", &r->work_fd, e) < 0)
+		return -1;
+	if (fchdir(r->work_fd) < 0)
+		return err_sys(e, "entering work");
+	return 0;
+}
+
+/* What of an earlier supervisor's run may be alive: its container. Its mounts go with their last process. */
+static void undo_leftovers(struct run *r)
+{
+	struct err e = { 0 };
+
+	if (cgroup_destroy(r->cgroup, &e) < 0)
+		log_err(LOG_WARN, &e, "ending what is left of the container");
+	if (remove_tree(r->job_fd, "work", &e) < 0)
+		log_err(LOG_WARN, &e, "removing work");
+}
+
+static int finish(struct run *r, struct err *e)
+{
+	if (unlinkat(r->job_fd, "sock", 0) < 0 && errno != ENOENT)
+		return err_sys(e, "removing sock");
+	return jobdir_write_exit(r->job_dir, "ended\n", e);
+}
+
+static int report_end(struct run *r, struct err *e)
+{
+	const char *result = r->failed                  ? "failed"
+	                     : r->stop == STOP_ASKED    ? "stopped"
+	                     : r->stop == STOP_EXPIRED  ? "expired"
+	                     : r->stop == STOP_SHUTDOWN ? "failed"
+	                                                : "ok";
+
+	if (r->stop == STOP_SHUTDOWN && !r->failed)
+		run_set_reason(
+		        r, STR("InternalServerError: the supervisor of the training host was told to end (SIGTERM), as "
+		               "when the machine is shut down. Create the job again."));
+	log_info("ended: %s %s", result, r->reason.p ? r->reason.p : "");
+	return run_fact(r, FACT_ENDED,
+	                json_pack("{s:s, s:s}", "result", result, "reason", r->failed ? r->reason.p : ""), e);
+}
+
+struct history {
+	size_t facts;
+	bool ended, exited;
+	int code;
+};
+
+static int note_fact(const struct fact *f, void *arg, struct err *e)
+{
+	struct history *h = arg;
+
+	(void)e;
+	h->facts++;
+	h->ended |= f->kind == FACT_ENDED;
+	h->exited |= f->kind == FACT_EXITED;
+	if (f->kind == FACT_EXITED)
+		h->code = (int)json_integer_value(json_object_get(f->args, "code"));
+	return 0;
+}
+
+static void set_lost_reason(struct run *r, const struct history *h)
+{
+	struct buf b = { 0 };
+
+	if (h->exited && h->code != 0)
+		buf_f(&b, "AlgorithmError: , exit code: %d. Nothing more is known, as", h->code);
+	else
+		buf_z(&b,
+		      "InternalServerError: We encountered an internal error. Please try again. What happened is that");
+	buf_z(&b, " the training host's supervisor, bloomery-job, was lost: it was killed, or the machine went down.");
+	run_set_reason(r, buf_view(&b));
+	buf_fini(&b);
+}
+
+/* A journal that is not empty is another supervisor's, and that one is gone. 1: it has been finished; 0: it is new. */
+static int finish_other(struct run *r, struct err *e)
+{
+	struct history h = { 0 };
+	uint64_t offset = 0;
+
+	if (journal_read(r->job_dir, 0, &offset, note_fact, &h, e) < 0)
+		return err_in(e, "reading the journal");
+	if (h.facts == 0)
+		return 0;
+	undo_leftovers(r);
+	if (!h.ended) {
+		set_lost_reason(r, &h);
+		if (report_end(r, e) < 0)
+			return -1;
+	}
+	return finish(r, e) < 0 ? -1 : 1;
+}
+
+static void run_fini(struct run *r)
+{
+	struct err e = { 0 };
+
+	control_close(r->control);
+	if (r->log && joblog_close(r->log, &e) < 0)
+		log_err(LOG_WARN, &e, "closing the job's log");
+	journal_close(r->journal);
+	image_fini(&r->image);
+	runtime_fini(&r->runtime);
+	strv_free(r->args);
+	loop_free(r->loop);
+	spec_fini(&r->spec);
+	buf_fini(&r->reason);
+	cleanup_closep(&r->work_fd);
+	cleanup_closep(&r->job_fd);
+	free(r->network_interface);
+	free(r->cgroup);
+	free(r->programs_dir);
+	free(r->data_dir);
+	free(r->job_dir);
+}
+
+/* From STARTED to ENDED. What fails before the first phase is a failure of the job as well: its journal is open. */
+static int run_phases_through(struct run *r, struct err *e)
+{
+	struct err first = { 0 };
+
+	if (run_fact(r, FACT_STARTED, NULL, e) < 0)
+		return -1;
+	r->loop = loop_new();
+	r->phases = run_phases;
+	r->phase_started = mono_now();
+	if (load_spec(r, &first) < 0 || open_log(r, &first) < 0 || isolate(r, &first) < 0 ||
+	    control_open(r, &first) < 0) {
+		struct buf reason = { 0 };
+
+		reason_of_error(&first, &reason);
+		run_set_reason(r, buf_view(&reason));
+		buf_fini(&reason);
+	} else {
+		loop_post(r->loop, run_advance, r);
+		if (loop_run(r->loop, e) < 0)
+			return -1;
+	}
+	/* The outcome is durable before anything that is only tidiness. */
+	if (report_end(r, e) < 0)
+		return -1;
+	if (remove_tree(r->job_fd, "work", e) < 0)
+		log_err(LOG_WARN, e, "removing work");
+	return finish(r, e);
+}
+
+int run_job(const struct run_options *o, struct err *e)
+{
+	struct run r = { .options = *o, .job_fd = -EBADF, .work_fd = -EBADF, .image_fd = -EBADF };
+	int result = -1, other;
+
+	if (!r.options.drain_ms)
+		r.options.drain_ms = 5000;
+	if (open_job(&r, o, e) < 0)
+		goto out;
+	if (jobdir_has_exit(r.job_dir) || faccessat(r.job_fd, "lost", F_OK, 0) == 0) {
+		result = 0; /* its end has been told already */
+		goto out;
+	}
+	if (claim(&r, e) < 0)
+		goto out;
+	r.cgroup = strf("/bloomery/%s", strrchr(r.job_dir, '/') + 1);
+	other = finish_other(&r, e);
+	if (other == 0)
+		result = run_phases_through(&r, e);
+	else
+		result = other > 0 ? 0 : -1;
+out:
+	run_fini(&r);
+	return result;
+}
