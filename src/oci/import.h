@@ -1,0 +1,57 @@
+/* import.h - how images come into the store: from archives and directories of this machine, or from a registry.
+ *
+ * Runs in bloomery-image as root, one import a process; what parses the archive runs in its confined children
+ * (worker.h). Others execute the program:
+ *
+ *   bloomery-image --images DIR import [options] NAME[:TAG] FILE|DIR|-     NAME already there is replaced
+ *   bloomery-image --images DIR pull [--as NAME[:TAG]] [--insecure-registries "HOST:PORT ..."] NAME
+ *   bloomery-image --images DIR list
+ *   bloomery-image --images DIR remove NAME[:TAG]
+ *
+ * each with --json for one JSON document on stdout; --quiet for no progress line. On failure one sentence
+ * "bloomery-image: ..." on stderr and an exit status that image_exit_kind() turns back into a kind. Whatever happens,
+ * at any moment, the store holds an image whole or not at all; what a dead import left is removed by the next.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+#include "base/str.h"
+
+struct import_options {
+	const char *images_dir;
+	const char *const
+	        *entrypoint;    /* NULL-terminated; NULL: as the image says. These four replace its configuration, */
+	const char *const *env; /* (these are added to it,) */
+	const char *working_dir, *user;  /* and with any of them the image gets a digest of its own */
+	const char *insecure_registries; /* host:port separated by blanks, NULL: none; pulled from without TLS */
+	uint64_t max_bytes;              /* unpacked; 0: nine tenths of what is free */
+	bool progress;                   /* a line on stderr, redrawn */
+};
+
+struct import_result {
+	char *reference, *digest, *architecture; /* malloc'd; image_import_fini */
+	uint64_t size_bytes;
+	uint64_t nodes_left_out; /* device nodes and sockets that the archive held */
+	bool reused;             /* the very same image was there already */
+};
+void import_result_fini(struct import_result *r);
+
+/* source: a root file system as tar (plain, gzip, xz, zstd, bzip2) or directory, an OCI layout as directory or tar, a
+ * docker archive; "-": stdin. ERR_NOT_FOUND: no such file. ERR_INVALID: not an image, damaged. ERR_TOO_LARGE. */
+int image_import(const struct import_options *o, struct str reference, const char *source, struct import_result *ret,
+                 struct err *e) must_check;
+/* Fetches from the registry that the name says (docker.io when it says none) and stores it as `as` (empty: the same
+ * name). ERR_CLIENT with SageMaker's words when the registry does not give it. */
+int image_pull(const struct import_options *o, struct str name, struct str as, struct import_result *ret,
+               struct err *e) must_check;
+
+/* bloomery-image's exit statuses. */
+enum {
+	IMAGE_EXIT_FAILED = 1,
+	IMAGE_EXIT_USAGE,
+	IMAGE_EXIT_NOT_FOUND,
+	IMAGE_EXIT_IN_USE,
+	IMAGE_EXIT_INVALID,
+	IMAGE_EXIT_PULL
+};
+int image_exit_status(enum err_kind kind);
+enum err_kind image_exit_kind(int exit_status);
