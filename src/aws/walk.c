@@ -129,7 +129,7 @@ static int whole_number(struct walk *w, const struct at *at, const struct shape 
 	if (json_is_real(x)) {
 		double d = json_real_value(x);
 
-		if (d != trunc(d) || d > most || d < -most)
+		if (d > most || d < -most || d != (double)(json_int_t)d)
 			return wrong_number(w, at, s, x);
 		n = (json_int_t)d;
 		*ret_new = json_integer(n);

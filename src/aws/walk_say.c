@@ -101,7 +101,7 @@ static bool has_length(const struct shape *s)
 /* A limit as Java prints it: 63; 0.5. */
 static void say_limit(double x, struct buf *out)
 {
-	if (x == floor(x) && fabs(x) < 1e15)
+	if (fabs(x) < 1e15 && x == (double)(int64_t)x)
 		buf_f(out, "%.0f", x);
 	else
 		buf_f(out, "%.15g", x);
