@@ -1,4 +1,6 @@
-/* Placing the input channels below tree/opt/ml/input/data, in a child: it may take long and be told to stop. SPDX-License-Identifier: Apache-2.0 */
+/* Placing the input channels below tree/opt/ml/input/data, in a child: it may take long and be told to stop.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>

@@ -1,4 +1,6 @@
-/* From the request to a running container: what is executed, its environment, the bundle, the runtime. SPDX-License-Identifier: Apache-2.0 */
+/* From the request to a running container: what is executed, its environment, the bundle, the runtime.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
 #include <fcntl.h>
 #include <stdlib.h>
 #include <sys/stat.h>

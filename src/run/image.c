@@ -1,4 +1,6 @@
-/* Finding the image, or having it pulled by bloomery-image, which parses what comes from the registry. SPDX-License-Identifier: Apache-2.0 */
+/* Finding the image, or having it pulled by bloomery-image, which parses what comes from the registry.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
 #include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>

@@ -1,4 +1,6 @@
-/* The container's files as seen from outside. Whatever it has made of them, nothing is followed out of its root. SPDX-License-Identifier: Apache-2.0 */
+/* The container's files as seen from outside. Whatever it has made of them, nothing is followed out of its root.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
 #include <dirent.h>
 #include <fcntl.h>
 #include <linux/openat2.h>

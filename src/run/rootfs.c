@@ -1,4 +1,6 @@
-/* The container's root: one overlay of the volume over the job's tree over the image (doc/adr/0002). SPDX-License-Identifier: Apache-2.0 */
+/* The container's root: one overlay of the volume over the job's tree over the image (doc/adr/0002).
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
 #include <fcntl.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
