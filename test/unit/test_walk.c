@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <pthread.h>
 #include <stdlib.h>
 
 #include "aws/walk.h"
@@ -376,6 +377,29 @@ TEST(patterns_match_the_whole_value_and_end_on_hostile_ones)
 			            (long long)mono_ms_since(start));
 	}
 	pattern_scratch_free(scratch);
+}
+
+/* Threads that meet a pattern for the first time together. */
+static void *check_again_and_again(void *arg)
+{
+	(void)arg;
+	for (int i = 0; i < 50; i++) {
+		json_t *in = request("HyperParameters", "{\"a\":\"1\"}");
+
+		CHECK_OK(model_check(operation("CreateTrainingJob"), in, e));
+		json_decref(in);
+	}
+	return NULL;
+}
+
+TEST(many_threads_check_at_once)
+{
+	pthread_t threads[8];
+
+	for (size_t i = 0; i < ARRAY_LEN(threads); i++)
+		CHECK_INT(pthread_create(&threads[i], NULL, check_again_and_again, NULL), 0);
+	for (size_t i = 0; i < ARRAY_LEN(threads); i++)
+		CHECK_INT(pthread_join(threads[i], NULL), 0);
 }
 
 TEST(what_is_not_supported_is_refused_by_name)
