@@ -18,7 +18,7 @@
 #include "oci/pull.h"
 #include "oci/rootfs.h"
 #include "oci/store.h"
-#include "oci/worker.h"
+#include "oci/confined.h"
 
 enum { ENTRIES_MAX = 20000000 };
 
@@ -140,25 +140,25 @@ static void end_progress(const struct work *w)
 }
 
 static int run_confined(struct work *w, int (*fn)(void *arg, void *result, struct err *e), struct unpack_job *job,
-                        const int *keep, size_t keep_count, struct worker *ret, struct err *e)
+                        const int *keep, size_t keep_count, struct confined *ret, struct err *e)
 {
-	const struct worker_options o = {
+	const struct confined_options o = {
 		.confine_to = w->rootfs, .keep = keep, .keep_count = keep_count, .file_bytes_max = w->max_bytes
 	};
 
-	return worker_start(&o, fn, job, sizeof(struct layer_result), ret, e);
+	return confined_start(&o, fn, job, sizeof(struct layer_result), ret, e);
 }
 
 static int unpack_stream(struct work *w, int in, struct err *e)
 {
 	const int keep[] = { in, w->rootfs };
 	struct unpack_job job = { .w = w, .in = in };
-	struct worker unpacker;
+	struct confined unpacker;
 	int rc;
 
 	if (run_confined(w, unpack_archive, &job, keep, ARRAY_LEN(keep), &unpacker, e) < 0)
 		return -1;
-	rc = worker_finish(&unpacker, &w->unpacked, e);
+	rc = confined_finish(&unpacker, &w->unpacked, e);
 	end_progress(w);
 	return rc;
 }
@@ -179,8 +179,8 @@ static int pack_directory(void *arg, void *result, struct err *e)
 /* A directory goes through the same hands as an archive: one child packs it, the other unpacks. */
 static int unpack_directory(struct work *w, int dir, struct err *e)
 {
-	const struct worker_options open_hands = { .confine_to = -1 };
-	struct worker packer, unpacker;
+	const struct confined_options open_hands = { .confine_to = -1 };
+	struct confined packer, unpacker;
 	struct pack_job pack = { .dir = dir };
 	struct unpack_job job = { .w = w };
 	struct err why = { 0 };
@@ -193,18 +193,18 @@ static int unpack_directory(struct work *w, int dir, struct err *e)
 	pack.out = fds[1];
 	keep[0] = fds[0];
 	keep[1] = w->rootfs;
-	rc = worker_start(&open_hands, pack_directory, &pack, 0, &packer, e);
+	rc = confined_start(&open_hands, pack_directory, &pack, 0, &packer, e);
 	close(fds[1]);
 	if (rc == 0) {
 		rc = run_confined(w, unpack_archive, &job, keep, ARRAY_LEN(keep), &unpacker, e);
 		if (rc < 0)
-			worker_kill(&packer);
+			confined_kill(&packer);
 	}
 	close(fds[0]);
 	if (rc < 0)
 		return -1;
-	rc = worker_finish(&unpacker, &w->unpacked, e);
-	rc2 = worker_finish(&packer, nothing, &why);
+	rc = confined_finish(&unpacker, &w->unpacked, e);
+	rc2 = confined_finish(&packer, nothing, &why);
 	end_progress(w);
 	if (rc2 < 0 && why.os != EPIPE &&
 	    strstr(why.frame[0], "Broken pipe") == NULL) { /* the cause, not what it led to */
@@ -219,7 +219,7 @@ static int unpack_layout(struct work *w, const struct layout *l, struct err *e)
 {
 	struct unpack_job job = { .w = w, .layout = l };
 	int keep[LAYOUT_LAYERS_MAX + 1];
-	struct worker unpacker;
+	struct confined unpacker;
 	size_t n = 0;
 	int rc;
 
@@ -228,7 +228,7 @@ static int unpack_layout(struct work *w, const struct layout *l, struct err *e)
 		keep[n++] = l->layers[i].fd;
 	if (run_confined(w, unpack_layers, &job, keep, n, &unpacker, e) < 0)
 		return -1;
-	rc = worker_finish(&unpacker, &w->unpacked, e);
+	rc = confined_finish(&unpacker, &w->unpacked, e);
 	end_progress(w);
 	return rc;
 }

@@ -1,12 +1,11 @@
 /* import.h - how images come into the store: from archives and directories of this machine, or from a registry.
  *
  * Runs in bloomery-image as root, one import a process; what parses the archive runs in its confined children
- * (worker.h). Others execute the program:
+ * (confined.h). Others execute the program:
  *
  *   bloomery-image --images DIR import [options] NAME[:TAG] FILE|DIR|-     NAME already there is replaced
- *   bloomery-image --images DIR pull [--as NAME[:TAG]] [--insecure-registries "HOST:PORT ..."] NAME
- *   bloomery-image --images DIR list
- *   bloomery-image --images DIR remove NAME[:TAG]
+ *   bloomery-image --images DIR pull [--as NAME[:TAG]] NAME                registry_insecure is read from
+ * DIR/../bloomery.conf bloomery-image --images DIR list bloomery-image --images DIR remove NAME[:TAG]
  *
  * each with --json for one JSON document on stdout; --quiet for no progress line. On failure one sentence
  * "bloomery-image: ..." on stderr and an exit status that image_exit_kind() turns back into a kind. Whatever happens,

@@ -1,6 +1,6 @@
 /* layer.h - a tar archive, plain or compressed, laid over a directory tree: a root file system, or a layer of an image.
  *
- * Runs inside bloomery-image's confined child (worker.h) and the fuzzer. The bytes come from strangers: names are
+ * Runs inside bloomery-image's confined child (confined.h) and the fuzzer. The bytes come from strangers: names are
  * brought into a clean form and ".." is refused; directories are resolved below the root as after a chroot; the last
  * step of a name is never followed; hard links lead only to files of the tree; device nodes and sockets are left out (a
  * container gets a /dev of its own), as are extended attributes that mean something to the machine (trusted.*,

@@ -137,7 +137,7 @@ static void on_pulled(void *arg, int code, int status)
 static int pull(struct run *r, struct err *e)
 {
 	_cleanup_free_ char *program = strf("%s/bloomery-image", r->programs_dir), *images = images_dir(r);
-	const char *const argv[] = { program, "pull", images, r->spec.image, NULL };
+	const char *const argv[] = { program, "--images", images, "--quiet", "pull", "--", r->spec.image, NULL };
 	_cleanup_close_ int log = openat(r->work_fd, "pull.log", O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 	struct spawn_options o = {
 		.argv = argv, .in = -1, .out = log, .err_fd = log, .die_with_parent = true, .setsid = true

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "oci/worker.h"
+#include "oci/confined.h"
 
 #include <fcntl.h>
 #include <linux/capability.h>
@@ -18,8 +18,8 @@
 
 #include "base/fd.h"
 
-enum { WORKER_CPU_S = 2 * 3600, WORKER_FILES = 2048, RESULT_MAX_BYTES = 48 << 10 };
-#define WORKER_MEMORY_BYTES (UINT64_C(3) << 30) /* the largest windows of xz and zstd, and room */
+enum { CONFINED_CPU_S = 2 * 3600, CONFINED_FILES = 2048, RESULT_MAX_BYTES = 48 << 10 };
+#define CONFINED_MEMORY_BYTES (UINT64_C(3) << 30) /* the largest windows of xz and zstd, and room */
 
 #if defined(__SANITIZE_ADDRESS__)
 #define WITH_ASAN 1
@@ -92,7 +92,7 @@ static void close_others(const int *keep, size_t n)
 	free(sorted);
 }
 
-static int confine(const struct worker_options *o, int reply_fd, struct err *e)
+static int confine(const struct confined_options *o, int reply_fd, struct err *e)
 {
 	int keep[1024];
 	size_t n = 0;
@@ -109,10 +109,10 @@ static int confine(const struct worker_options *o, int reply_fd, struct err *e)
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 || keep_few_capabilities() < 0)
 		return err_sys(e, "dropping privileges");
 #ifndef WITH_ASAN
-	lower(RLIMIT_AS, WORKER_MEMORY_BYTES);
+	lower(RLIMIT_AS, CONFINED_MEMORY_BYTES);
 #endif
-	lower(RLIMIT_CPU, WORKER_CPU_S);
-	lower(RLIMIT_NOFILE, WORKER_FILES);
+	lower(RLIMIT_CPU, CONFINED_CPU_S);
+	lower(RLIMIT_NOFILE, CONFINED_FILES);
 	lower(RLIMIT_CORE, 0);
 	if (o->file_bytes_max)
 		lower(RLIMIT_FSIZE, o->file_bytes_max);
@@ -120,7 +120,7 @@ static int confine(const struct worker_options *o, int reply_fd, struct err *e)
 	return 0;
 }
 
-static _Noreturn void child(const struct worker_options *o, int (*fn)(void *arg, void *result, struct err *e),
+static _Noreturn void child(const struct confined_options *o, int (*fn)(void *arg, void *result, struct err *e),
                             void *arg, size_t result_bytes, int fd, pid_t parent)
 {
 	char *all = calloc(1, sizeof(struct reply) + result_bytes);
@@ -137,8 +137,8 @@ static _Noreturn void child(const struct worker_options *o, int (*fn)(void *arg,
 	_exit(0);
 }
 
-int worker_start(const struct worker_options *o, int (*fn)(void *arg, void *result, struct err *e), void *arg,
-                 size_t result_bytes, struct worker *ret, struct err *e)
+int confined_start(const struct confined_options *o, int (*fn)(void *arg, void *result, struct err *e), void *arg,
+                   size_t result_bytes, struct confined *ret, struct err *e)
 {
 	pid_t parent = getpid(), pid;
 	int fds[2];
@@ -156,11 +156,11 @@ int worker_start(const struct worker_options *o, int (*fn)(void *arg, void *resu
 		close(fds[0]);
 		return -1;
 	}
-	*ret = (struct worker){ pid, fds[0], result_bytes };
+	*ret = (struct confined){ pid, fds[0], result_bytes };
 	return 0;
 }
 
-static int reap(struct worker *w)
+static int reap(struct confined *w)
 {
 	int status = 0;
 
@@ -168,11 +168,11 @@ static int reap(struct worker *w)
 		if (errno != EINTR)
 			break;
 	cleanup_closep(&w->fd);
-	*w = (struct worker){ .fd = -EBADF };
+	*w = (struct confined){ .fd = -EBADF };
 	return status;
 }
 
-int worker_finish(struct worker *w, void *result, struct err *e)
+int confined_finish(struct confined *w, void *result, struct err *e)
 {
 	size_t bytes = sizeof(struct reply) + w->result_bytes, n = w->result_bytes, got = 0;
 	_cleanup_free_ char *all = calloc(1, bytes);
@@ -200,7 +200,7 @@ int worker_finish(struct worker *w, void *result, struct err *e)
 	return 0;
 }
 
-void worker_kill(struct worker *w)
+void confined_kill(struct confined *w)
 {
 	if (w->pid <= 0)
 		return;

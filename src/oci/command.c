@@ -1,0 +1,255 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "oci/command.h"
+
+#include <getopt.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/conf.h"
+#include "oci/image.h"
+#include "oci/import.h"
+
+enum { LIST_MAX = 128, OPEN_FILES = 8192 };
+
+struct call {
+	struct import_options o;
+	const char *as;
+	bool json, quiet;
+	const char *entrypoint[LIST_MAX + 1], *env[LIST_MAX + 1];
+};
+
+static const char usage[] =
+        "usage: bloomery-image [--images DIR] [--json] [--quiet] import [options] NAME[:TAG] FILE|DIR|-\n"
+        "       bloomery-image [--images DIR] [--json] [--quiet] pull [--as NAME[:TAG]] NAME\n"
+        "       bloomery-image [--images DIR] [--json] list\n"
+        "       bloomery-image [--images DIR] remove NAME[:TAG]\n"
+        "\n"
+        "import takes a root file system (tar, also compressed, or a directory), an OCI layout (directory or tar)\n"
+        "or a docker archive; - is standard input. Options of import and pull:\n"
+        "  --entrypoint WORD     what to execute instead of the image's ENTRYPOINT; once for each word\n"
+        "  --env NAME=VALUE      one more environment variable; once for each\n"
+        "  --workdir DIR         instead of the image's WORKDIR\n"
+        "  --user USER[:GROUP]   instead of the image's USER\n"
+        "  --max-bytes N         refuse what is larger when unpacked (default: nine tenths of the free space)\n"
+        "  --insecure-registries \"HOST:PORT ...\"   pull from these without TLS (default: registry_insecure of\n"
+        "                        bloomery.conf beside the image store)\n"
+        "exit status: 0 done, 1 failed, 2 wrong usage, 3 not found, 4 in use, 5 not a valid image or name, 6 cannot be "
+        "pulled\n";
+
+static int usage_error(const char *what)
+{
+	fprintf(stderr, "bloomery-image: %s\n%s", what, usage);
+	return IMAGE_EXIT_USAGE;
+}
+
+static int failed(const struct err *e)
+{
+	err_print(e, "bloomery-image");
+	return image_exit_status(e->kind);
+}
+
+static void print_json(json_t *j)
+{
+	json_dumpf(j, stdout, JSON_INDENT(1));
+	printf("\n");
+	json_decref(j);
+}
+
+/* A sentence for people, "NAME DIGEST" for pipes, an object for programs. */
+static int report(const struct call *c, struct import_result *r, const char *verb)
+{
+	if (c->json)
+		print_json(json_pack("{s:s, s:s, s:s, s:I, s:b, s:I}", "reference", r->reference, "digest", r->digest,
+		                     "architecture", r->architecture, "size_bytes", (json_int_t)r->size_bytes, "reused",
+		                     (int)r->reused, "nodes_left_out", (json_int_t)r->nodes_left_out));
+	else if (!isatty(1))
+		printf("%s %s\n", r->reference, r->digest);
+	else
+		printf("%s %s (%s, %.1f MB, %s)%s\n", verb, r->reference,
+		       *r->architecture ? r->architecture : "no programs", (double)r->size_bytes / 1e6, r->digest,
+		       r->reused ? ", the same as before" : "");
+	if (r->nodes_left_out && !c->json && isatty(1))
+		printf("%llu device nodes and sockets were left out; containers get a /dev of their own\n",
+		       (unsigned long long)r->nodes_left_out);
+	import_result_fini(r);
+	return 0;
+}
+
+static int do_import(const struct call *c, char **args, int n)
+{
+	struct import_result r = { 0 };
+	struct err e = { 0 };
+
+	if (n != 2)
+		return usage_error("import needs a name and a file or directory");
+	if (image_import(&c->o, str_of(args[0]), args[1], &r, &e) < 0)
+		return failed(&e);
+	return report(c, &r, "Imported");
+}
+
+/* The store lies in the data directory, beside its bloomery.conf. */
+static int do_pull(const struct call *c, char **args, int n)
+{
+	_cleanup_free_ char *path = strf("%s/../bloomery.conf", c->o.images_dir);
+	struct import_options o = c->o;
+	struct import_result r = { 0 };
+	struct err e = { 0 };
+	struct conf conf;
+	int rc;
+
+	if (n != 1)
+		return usage_error("pull needs one name");
+	conf_init(&conf);
+	rc = conf_read(&conf, path, &e);
+	if (!o.insecure_registries)
+		o.insecure_registries = conf.registry_insecure;
+	if (rc == 0)
+		rc = image_pull(&o, str_of(args[0]), str_of(c->as), &r, &e);
+	conf_fini(&conf);
+	return rc < 0 ? failed(&e) : report(c, &r, "Pulled");
+}
+
+static int do_list(const struct call *c, char **args, int n)
+{
+	struct err e = { 0 };
+	json_t *list, *row;
+	size_t i;
+
+	(void)args;
+	if (n != 0)
+		return usage_error("list takes no arguments");
+	if (image_list(c->o.images_dir, &list, &e) < 0)
+		return failed(&e);
+	if (c->json) {
+		print_json(list);
+		return 0;
+	}
+	if (isatty(1) && json_array_size(list))
+		printf("%-50s %-8s %10s  %-24s %s\n", "NAME", "ARCH", "MB", "CREATED", "DIGEST");
+	json_array_foreach (list, i, row)
+		printf("%-50s %-8s %10.1f  %-24s %.19s\n", json_string_value(json_object_get(row, "reference")),
+		       json_string_value(json_object_get(row, "architecture")),
+		       (double)json_integer_value(json_object_get(row, "size_bytes")) / 1e6,
+		       json_string_value(json_object_get(row, "created")),
+		       json_string_value(json_object_get(row, "digest")));
+	json_decref(list);
+	return 0;
+}
+
+static int do_remove(const struct call *c, char **args, int n)
+{
+	struct err e = { 0 };
+
+	if (n != 1)
+		return usage_error("remove needs one name");
+	return image_remove(c->o.images_dir, str_of(args[0]), &e) < 0 ? failed(&e) : 0;
+}
+
+static const struct {
+	const char *name;
+	int (*fn)(const struct call *c, char **args, int n);
+} verbs[] = { { "import", do_import }, { "pull", do_pull }, { "list", do_list }, { "remove", do_remove } };
+
+enum {
+	OPT_IMAGES = 256,
+	OPT_JSON,
+	OPT_QUIET,
+	OPT_AS,
+	OPT_ENTRYPOINT,
+	OPT_ENV,
+	OPT_WORKDIR,
+	OPT_USER,
+	OPT_MAX,
+	OPT_INSECURE
+};
+
+static bool add(const char **list, const char *text)
+{
+	size_t n = 0;
+
+	while (list[n])
+		n++;
+	if (n == LIST_MAX)
+		return false;
+	list[n] = text;
+	return true;
+}
+
+static bool set_option(struct call *c, int option, const char *value)
+{
+	switch (option) {
+	case OPT_IMAGES: c->o.images_dir = value; return true;
+	case OPT_JSON: c->json = true; return true;
+	case OPT_QUIET: c->quiet = true; return true;
+	case OPT_AS: c->as = value; return true;
+	case OPT_ENTRYPOINT: c->o.entrypoint = c->entrypoint; return add(c->entrypoint, value);
+	case OPT_ENV: c->o.env = c->env; return strchr(value, '=') && add(c->env, value);
+	case OPT_WORKDIR: c->o.working_dir = value; return value[0] == '/';
+	case OPT_USER: c->o.user = value; return true;
+	case OPT_MAX: return str_to_u64(str_of(value), &c->o.max_bytes) && c->o.max_bytes;
+	case OPT_INSECURE: c->o.insecure_registries = value; return true;
+	default: return false;
+	}
+}
+
+static bool parse(struct call *c, int argc, char **argv)
+{
+	static const struct option options[] = {
+		{ "images", required_argument, NULL, OPT_IMAGES },
+		{ "json", no_argument, NULL, OPT_JSON },
+		{ "quiet", no_argument, NULL, OPT_QUIET },
+		{ "as", required_argument, NULL, OPT_AS },
+		{ "entrypoint", required_argument, NULL, OPT_ENTRYPOINT },
+		{ "env", required_argument, NULL, OPT_ENV },
+		{ "workdir", required_argument, NULL, OPT_WORKDIR },
+		{ "user", required_argument, NULL, OPT_USER },
+		{ "max-bytes", required_argument, NULL, OPT_MAX },
+		{ "insecure-registries", required_argument, NULL, OPT_INSECURE },
+		{ 0 },
+	};
+	int option;
+
+	while ((option = getopt_long(argc, argv, "", options, NULL)) != -1)
+		if (!set_option(c, option, optarg))
+			return false;
+	return true;
+}
+
+/* Lower, never raise: what we start inherits these. */
+static void limit_ourselves(void)
+{
+	struct rlimit files, none = { 0, 0 };
+
+	(void)setrlimit(RLIMIT_CORE, &none);
+	if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
+		files.rlim_cur = files.rlim_max < OPEN_FILES ? files.rlim_max : OPEN_FILES;
+		(void)setrlimit(RLIMIT_NOFILE, &files);
+	}
+}
+
+int image_command(int argc, char **argv)
+{
+	const char *data = getenv("BLOOMERY_DATA");
+	_cleanup_free_ char *images = strf("%s/images", data && *data ? data : "/var/lib/bloomery");
+	struct call c = { .o.images_dir = images };
+
+	if (argc == 2 && (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h"))) {
+		fputs(usage, stdout);
+		return 0;
+	}
+	umask(022);
+	limit_ourselves();
+	if (!parse(&c, argc, argv))
+		return usage_error("an option is unknown or has no good value");
+	if (optind >= argc)
+		return usage_error("say what to do");
+	c.o.progress = !c.json && !c.quiet && isatty(2);
+	for (size_t i = 0; i < ARRAY_LEN(verbs); i++)
+		if (!strcmp(argv[optind], verbs[i].name))
+			return verbs[i].fn(&c, argv + optind + 1, argc - optind - 1);
+	return usage_error("there is no such command");
+}
