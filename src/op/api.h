@@ -1,8 +1,8 @@
 /* api.h - from an HTTP request to an operation's handler and back, for the services that are not S3.
  *
- * api.c owns: routing by credential scope, SigV4, X-Amz-Target / Action, model_check and model_refuse, error envelopes of
- * each protocol. Handlers own only their operation: they get a checked request and return a reply or an error. They run
- * on HTTP pool threads; whatever changes a job goes through job/jobs.h.
+ * api.c owns: routing by credential scope, SigV4, X-Amz-Target / Action, model_check and model_refuse, error envelopes
+ * of each protocol. Handlers own only their operation: they get a checked request and return a reply or an error. They
+ * run on HTTP pool threads; whatever changes a job goes through job/jobs.h.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #pragma once
@@ -27,6 +27,7 @@ struct api {
 	struct jobs *jobs;
 	const struct access_key *keys;
 	size_t key_count;
+	struct sig_cache *signing_keys; /* aws/sigv4.h, thread-safe; NULL: every request derives its own */
 };
 
 struct api_call {
@@ -36,12 +37,14 @@ struct api_call {
 	const struct access_key *caller;
 	struct wall now;
 	const char *request_id;
-	struct buf *raw; /* a handler that has its reply as text appends it here and leaves *ret_out NULL (Describe, List) */
+	struct buf *raw; /* a handler that has its reply as text appends it here and leaves *ret_out NULL (Describe,
+	                    List) */
 };
 
 /* in: checked, owned by the caller, may be changed. *ret_out: new reference, or left NULL for an empty 200. */
 typedef int api_fn(const struct api_call *call, json_t *in, json_t **ret_out, struct err *e);
 
+/* API_MUTATES: changes something, so it is logged, and may wait for a disk: it runs on a worker thread (adr 7). */
 enum { API_MUTATES = 1 };
 
 /* The rows: ops.c. The router, `doc/generated/api.md` and the audit log read them. */
@@ -60,7 +63,7 @@ void api_route(void *arg, struct http_request *r, struct http_route *ret);
 
 /* One handler file per resource. */
 api_fn op_create_training_job, op_describe_training_job, op_list_training_jobs, op_stop_training_job,
-	op_update_training_job, op_delete_training_job;
+        op_update_training_job, op_delete_training_job;
 api_fn op_add_tags, op_list_tags, op_delete_tags;
 api_fn op_get_caller_identity;
 api_fn op_describe_log_groups, op_describe_log_streams, op_get_log_events;
