@@ -64,8 +64,8 @@ void reason_bytes(uint64_t bytes, struct buf *out)
 
 	for (; n >= 1023.95 && unit + 1 < ARRAY_LEN(units); unit++)
 		n /= 1024;
-	if (unit == 0 || (double)(uint64_t)n == n)
-		buf_f(out, "%llu %s", (unsigned long long)n, units[unit]);
+	if ((double)(uint64_t)(n * 10 + 0.5) == (double)(uint64_t)(n + 0.05) * 10)
+		buf_f(out, "%llu %s", (unsigned long long)(n + 0.05), units[unit]);
 	else
 		buf_f(out, "%.1f %s", n, units[unit]);
 }

@@ -294,7 +294,7 @@ static int report_end(struct run *r, struct err *e)
 
 struct history {
 	size_t facts;
-	bool ended, exited;
+	bool ended, exited, stopping;
 	int code;
 };
 
@@ -306,6 +306,7 @@ static int note_fact(const struct fact *f, void *arg, struct err *e)
 	h->facts++;
 	h->ended |= f->kind == FACT_ENDED;
 	h->exited |= f->kind == FACT_EXITED;
+	h->stopping |= f->kind == FACT_STOPPING;
 	if (f->kind == FACT_EXITED)
 		h->code = (int)json_integer_value(json_object_get(f->args, "code"));
 	return 0;
@@ -315,7 +316,7 @@ static void set_lost_reason(struct run *r, const struct history *h)
 {
 	struct buf b = { 0 };
 
-	if (h->exited && h->code != 0)
+	if (h->exited && h->code != 0 && !h->stopping)
 		buf_f(&b, "AlgorithmError: , exit code: %d. Nothing more is known, as", h->code);
 	else
 		buf_z(&b,

@@ -20,6 +20,7 @@ static const uint64_t full_below = 1 << 20; /* free bytes of a volume that count
 struct receiver {
 	char name[32];
 	bool handles; /* has a handler, or blocks it to wait for it */
+	bool ignores;
 	size_t others;
 };
 
@@ -70,6 +71,7 @@ static void look_at(pid_t pid, struct receiver *ret)
 		struct str s = buf_view(&b);
 
 		snprintf(ret->name, sizeof(ret->name), PRIstr, ARGstr(status_line(s, "Name:")));
+		ret->ignores = has_signal(status_line(s, "SigIgn:"), SIGTERM);
 		ret->handles = has_signal(status_line(s, "SigCgt:"), SIGTERM) ||
 		               has_signal(status_line(s, "SigBlk:"), SIGTERM);
 	}
@@ -103,7 +105,9 @@ static void say_who(struct run *r, const struct receiver *who)
 
 	run_say(r, "%s: SIGTERM goes to the container's first process (%s), which has %lld s to end.", why, who->name,
 	        (long long)r->spec.stop_grace_s);
-	if (!who->handles)
+	if (who->ignores)
+		run_say(r, "%s ignores SIGTERM.", who->name);
+	else if (!who->handles)
 		run_say(r,
 		        "%s has no handler for SIGTERM, and the first process of a container does not get it without "
 		        "one. "

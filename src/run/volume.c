@@ -92,11 +92,13 @@ static int make_filesystem(const char *image, struct err *e)
 	return status == 0 ? 0 : -1;
 }
 
-/* Binds the image to a free loop device that frees itself after its last user; *ret_fd keeps it until it is mounted. */
+/* Binds the image to a free loop device that frees itself after its last user; *ret_fd keeps it until it is mounted.
+ * Direct: without it everything is cached twice, and 3 GB are written in 16 s instead of 2. */
 static int attach(int image_fd, char *path, size_t path_bytes, int *ret_fd, struct err *e)
 {
 	_cleanup_close_ int control = open("/dev/loop-control", O_RDWR | O_CLOEXEC);
-	struct loop_config config = { .fd = (uint32_t)image_fd, .info = { .lo_flags = LO_FLAGS_AUTOCLEAR } };
+	struct loop_config config = { .fd = (uint32_t)image_fd,
+		                      .info = { .lo_flags = LO_FLAGS_AUTOCLEAR | LO_FLAGS_DIRECT_IO } };
 
 	if (control < 0)
 		return err_sys(e, "opening /dev/loop-control");
@@ -115,7 +117,9 @@ static int attach(int image_fd, char *path, size_t path_bytes, int *ret_fd, stru
 			*ret_fd = take_fd(fd);
 			return 0;
 		}
-		if (errno != EBUSY && errno != ENXIO) /* those two: somebody was quicker */
+		if (errno == EINVAL && (config.info.lo_flags & LO_FLAGS_DIRECT_IO))
+			config.info.lo_flags = LO_FLAGS_AUTOCLEAR; /* this file system cannot */
+		else if (errno != EBUSY && errno != ENXIO)         /* those two: somebody was quicker */
 			return err_sys(e, "configuring %s", path);
 	}
 	return err_set(e, ERR_BUSY, "no loop device could be had in %d tries", LOOP_TRIES);
