@@ -11,6 +11,7 @@
 /* Codes and statuses are S3's (API reference, "Error responses"); the sentences are ours where clients do not look. */
 #define S3_CODES(X)                                                                                                    \
 	X(OK, 200, "")                                                                                                 \
+	X(AccessControlListNotSupported, 400, "The bucket does not allow ACLs")                                        \
 	X(AccessDenied, 403, "Access Denied")                                                                          \
 	X(AuthorizationHeaderMalformed, 400, "The authorization header that you provided is not valid.")               \
 	X(AuthorizationQueryParametersError, 400, "The query parameters that sign this request are not valid.")        \

@@ -17,7 +17,8 @@ struct http_route;
 struct s3_auth {
 	enum sig_fault fault; /* SIG_OK, or why the request is refused (SIG_MISSING: it is unsigned) */
 	const char *why;      /* more about the fault, for the Message; may be NULL */
-	const char *region;   /* the server's, for SIG_BAD_SCOPE */
+	const char *region;   /* the server's, for SIG_BAD_SCOPE and GetBucketLocation */
+	const char *account;  /* the server's, for x-amz-expected-bucket-owner; NULL: "000000000000" */
 	const struct sig_claim
 	        *claim;    /* never NULL; for SIG_MISSING, SIG_BOTH and SIG_INCOMPLETE only claim->presigned counts */
 	struct str secret; /* of claim->access_key; for chunk signatures; empty unless SIG_OK */
@@ -28,5 +29,9 @@ struct s3_auth {
 	                          * it exists) */
 };
 
-/* Fills *ret as an http_server route() does. Never fails: refusals are answers. */
+/* What is answered: the rows of front.c. What is accepted without effect: x-amz-server-side-encryption (the bytes are
+ * as safe as the disk they lie on; SSE-C, which hands over a key, is refused), x-amz-request-payer, x-amz-acl where it
+ * says that the owner owns. What else S3 has (versions, tags, grants, locks, storage classes) is refused by name.
+ *
+ * Fills *ret as an http_server route() does. Never fails: refusals are answers. */
 void s3_front_route(struct blob_store *b, const struct s3_auth *auth, struct http_request *r, struct http_route *ret);

@@ -141,7 +141,9 @@ static void route_s3(struct request *q, struct http_request *r, struct http_rout
 	struct api_auth *a = &q->auth;
 	struct sig_claim *c = &a->claim;
 	_cleanup_buf_ struct buf scope = { 0 }, why = { 0 };
-	struct s3_auth auth = { .region = q->api->region, .claim = c, .seed = c->signature };
+	struct s3_auth auth = {
+		.region = q->api->region, .account = q->api->account, .claim = c, .seed = c->signature
+	};
 
 	auth.payload_hash = s3_payload_hash(q, r);
 	if (!a->fault && !auth.payload_hash.n) {

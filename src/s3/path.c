@@ -36,7 +36,8 @@ int s3_rel_path(struct str prefix, struct str key, struct str *ret_rel, bool *re
 	struct str base = str_eq(prefix, key) && !str_ends(key, STR("/")) ? key : prefix, rel = key, rest;
 	bool dir = str_ends(key, STR("/"));
 
-	/* s3://b/data/train is the folder for data/train/x, as uploaders name it, and a mere prefix for data/training/x. */
+	/* s3://b/data/train is the folder for data/train/x, as uploaders name it, and a mere prefix for
+	 * data/training/x. */
 	if (!(base.n < key.n && str_starts(key, base) && key.p[base.n] == '/'))
 		while (base.n && base.p[base.n - 1] != '/')
 			base.n--;

@@ -21,9 +21,9 @@ int s3_uri_parse(struct str in, struct s3_uri *ret_uri, struct err *e) must_chec
 
 /* Where the file of an object goes below a directory, when everything under prefix is placed there (contract 2.3): the
  * prefix is removed, and a '/' after it; when it ends in the middle of a name of this key, it is cut back to its last
- * '/' before; when it is the whole key, the last piece remains. *ret_rel views key. *ret_dir: the key ends in '/', only a directory is to be made (*ret_rel may then be
- * empty: the directory itself). ERR_CLIENT, without the bucket's name, for a piece that is empty, "." or "..", holds a
- * NUL or is longer than 255 bytes. */
+ * '/' before; when it is the whole key, the last piece remains. *ret_rel views key. *ret_dir: the key ends in '/', only
+ * a directory is to be made (*ret_rel may then be empty: the directory itself). ERR_CLIENT, without the bucket's name,
+ * for a piece that is empty, "." or "..", holds a NUL or is longer than 255 bytes. */
 int s3_rel_path(struct str prefix, struct str key, struct str *ret_rel, bool *ret_dir, struct err *e) must_check;
 
 struct s3_options {
