@@ -11,7 +11,7 @@
 
 #include "base/fd.h"
 #include "oci/reference.h"
-#include "oci/store.h"
+#include "oci/image_store.h"
 
 enum { IMAGE_JSON_MAX_BYTES = 4 << 20 };
 
@@ -345,7 +345,7 @@ static bool is_holder(void *arg, const char *reference, const char *hex)
 	return !h->found;
 }
 
-bool store_digest_named(int images, const char *hex, const char *except)
+bool image_store_digest_named(int images, const char *hex, const char *except)
 {
 	struct holders h = { .hex = hex, .except = except };
 
@@ -353,7 +353,7 @@ bool store_digest_named(int images, const char *hex, const char *except)
 	return h.found;
 }
 
-bool store_ref_read(int images, const char *reference, char hex[DIGEST_HEX_BYTES + 1])
+bool image_store_ref_read(int images, const char *reference, char hex[DIGEST_HEX_BYTES + 1])
 {
 	_cleanup_free_ char *leaf = reference_leaf(str_of(reference));
 

@@ -6,7 +6,7 @@
  *   tmp/                     half-done imports, swept by whoever finds them older than their process
  *
  * A digest's directory is 0750 with the group of <data>/images, so that set-user-id files of an image are out of reach
- * of the machine's own users. Changes are made under a lock on <data>/images itself (src/oci/store.h).
+ * of the machine's own users. Changes are made under a lock on <data>/images itself (src/oci/image_store.h).
  *
  * Import and pull run in the exec'd helper bloomery-image (it parses foreign bytes; see oci/import.h); this header is
  * the reader's side, used by bloomery-job, bloomeryd and the command line. Thread-safe; no state.

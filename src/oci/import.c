@@ -17,7 +17,7 @@
 #include "oci/layout.h"
 #include "oci/pull.h"
 #include "oci/rootfs.h"
-#include "oci/store.h"
+#include "oci/image_store.h"
 #include "oci/confined.h"
 
 enum { ENTRIES_MAX = 20000000 };
@@ -350,10 +350,10 @@ static int set_up(struct work *w, struct err *e)
 	if (geteuid() != 0)
 		return err_set(e, ERR_DENIED,
 		               "images are unpacked with their owners, which needs root; run it as root or with sudo");
-	w->images = store_open(w->o->images_dir, e);
+	w->images = image_store_open(w->o->images_dir, e);
 	if (w->images < 0)
 		return -1;
-	w->dir = store_work_new(w->images, &w->name, e);
+	w->dir = image_store_work_new(w->images, &w->name, e);
 	if (w->dir < 0)
 		return -1;
 	if (mkdirat(w->dir, "image", 0700) < 0 || mkdirat(w->dir, "image/rootfs", 0755) < 0)
@@ -450,7 +450,7 @@ static int publish(struct work *w, struct import_result *ret, struct err *e)
 	if (fstat(w->images, &st) < 0 || fchownat(w->dir, "image", 0, st.st_gid, 0) < 0 ||
 	    fchmodat(w->dir, "image", 0750, 0) < 0 || syncfs(w->dir) < 0)
 		return err_sys(e, "writing the image to disk");
-	if (store_publish(w->images, made, w->hex, w->reference, &reused, e) < 0)
+	if (image_store_publish(w->images, made, w->hex, w->reference, &reused, e) < 0)
 		return -1;
 	*ret = (struct import_result){
 		.reference = xstrdup(w->reference),

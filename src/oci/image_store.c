@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "oci/store.h"
+#include "oci/image_store.h"
 
 #include <dirent.h>
 #include <fcntl.h>
@@ -20,7 +20,7 @@ static int make_dir(int images, const char *name, mode_t mode, struct err *e)
 	return 0;
 }
 
-int store_open(const char *images_dir, struct err *e)
+int image_store_open(const char *images_dir, struct err *e)
 {
 	_cleanup_close_ int fd = -EBADF;
 
@@ -35,7 +35,7 @@ int store_open(const char *images_dir, struct err *e)
 }
 
 /* A description of its own each time, so that threads of one process exclude each other as well. */
-static int store_lock(int images, struct err *e)
+static int lock_store(int images, struct err *e)
 {
 	_cleanup_close_ int fd = openat(images, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
@@ -128,9 +128,9 @@ static void find_abandoned_locked(int images, struct doomed *out)
 		closedir(d);
 }
 
-int store_work_new(int images, char **ret_name, struct err *e)
+int image_store_work_new(int images, char **ret_name, struct err *e)
 {
-	_cleanup_close_ int lock = store_lock(images, e);
+	_cleanup_close_ int lock = lock_store(images, e);
 	_cleanup_free_ char *name = fresh_name();
 	_cleanup_close_ int fd = -EBADF;
 	struct doomed old = { 0 };
@@ -186,7 +186,7 @@ static void find_nameless_locked(int images, struct doomed *out)
 		if (!str_skip(&hex, STR("sha256-")))
 			continue;
 		digest = strf("sha256:" PRIstr, ARGstr(hex));
-		if (digest_valid(str_of(digest)) && !store_digest_named(images, hex.p, NULL))
+		if (digest_valid(str_of(digest)) && !image_store_digest_named(images, hex.p, NULL))
 			(void)(doom_digest_locked(images, hex.p, out, NULL) == 0);
 	}
 	if (d)
@@ -232,9 +232,10 @@ static int place_locked(int images, const char *made, const char *hex, bool *ret
 	return sync_at(images, ".", e);
 }
 
-int store_publish(int images, const char *made, const char *hex, const char *reference, bool *ret_reused, struct err *e)
+int image_store_publish(int images, const char *made, const char *hex, const char *reference, bool *ret_reused,
+                        struct err *e)
 {
-	_cleanup_close_ int lock = store_lock(images, e);
+	_cleanup_close_ int lock = lock_store(images, e);
 	struct doomed gone = { 0 };
 	int rc;
 
@@ -256,10 +257,10 @@ static int remove_locked(int images, const char *reference, struct doomed *gone,
 	_cleanup_free_ char *path = strf("refs/%s", leaf);
 	char hex[DIGEST_HEX_BYTES + 1];
 
-	if (!store_ref_read(images, reference, hex))
+	if (!image_store_ref_read(images, reference, hex))
 		return err_set(e, ERR_NOT_FOUND,
 		               "there is no local image '%s'; `bloomery image list` shows those there are", reference);
-	if (!store_digest_named(images, hex, reference) && doom_digest_locked(images, hex, gone, e) < 0)
+	if (!image_store_digest_named(images, hex, reference) && doom_digest_locked(images, hex, gone, e) < 0)
 		return err_in(e, "removing image %s", reference);
 	if (unlinkat(images, path, 0) < 0)
 		return err_sys(e, "removing the name %s", reference);
@@ -276,10 +277,10 @@ int image_remove(const char *images_dir, struct str text, struct err *e)
 
 	if (reference_canonical(text, &reference, e) < 0)
 		return -1;
-	images = store_open(images_dir, e);
+	images = image_store_open(images_dir, e);
 	if (images < 0)
 		return -1;
-	lock = store_lock(images, e);
+	lock = lock_store(images, e);
 	if (lock < 0)
 		return -1;
 	rc = remove_locked(images, reference, &gone, e);
