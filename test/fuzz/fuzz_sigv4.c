@@ -1,7 +1,7 @@
 /* fuzz_sigv4.c - an HTTP head as a signed request: claimed, made canonical, verified.
  *
- * Checked besides not crashing: a refused claim says why; a canonical request has its eight lines or more and never
- * names more signed headers than were claimed; and what is signed by us over the same bytes is accepted.
+ * Checked besides not crashing: a refused claim says why; a canonical request begins with the method and ends with the
+ * payload's hash; nothing passes without the secret; and what is signed by us over the same bytes is accepted.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include <stdint.h>
