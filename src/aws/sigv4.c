@@ -531,7 +531,7 @@ enum sig_fault sigv4_claim(const struct sig_request *r, struct buf *scratch, str
 	if (ret->presigned)
 		return claim_query(r, scratch, ret, why);
 	if (!auth)
-		return bad(why, SIG_MISSING, "The request is not signed.");
+		return bad(why, SIG_MISSING, "Missing Authentication Token: the request is not signed.");
 	if (count > 1)
 		return bad(why, SIG_INCOMPLETE, "There is more than one Authorization header.");
 	return claim_header(r, auth->value, scratch, ret, why);

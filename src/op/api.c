@@ -201,8 +201,9 @@ static void fail_auth(const struct request *q, const struct http_request *r, str
 /* The tools' stand-in for "no such permission": clients that probe IAM go on from it (contract 15). */
 static void fail_iam(const struct request *q, const struct http_request *r, struct http_response *out)
 {
-	_cleanup_free_ char *text = strf("User: %s is not authorized to perform: iam:" PRIstr " on resource: *",
-	                                 q->auth.key->arn ? q->auth.key->arn : q->auth.key->id, ARGstr(q->op_name));
+	_cleanup_free_ char *who = api_caller_arn(q->api, q->auth.key);
+	_cleanup_free_ char *text = strf("User: %s is not authorized to perform: iam:%.*s on resource: *", who,
+	                                 (int)(q->op_name.n < 200 ? q->op_name.n : 200), q->op_name.p);
 	struct api_failure f = { "AccessDenied", 403, str_of(text) };
 
 	fail(q, r, out, &f);

@@ -56,6 +56,9 @@ struct api_op {
 extern const struct api_op api_ops[];
 extern const size_t api_op_count;
 
+/* Who a key is, as GetCallerIdentity and messages name it; the caller frees. */
+char *api_caller_arn(const struct api *api, const struct access_key *key);
+
 struct http_request;
 struct http_route;
 /* The router given to http_server_start; arg is a struct api. S3 requests are handed to blob/front.h. */

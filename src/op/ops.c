@@ -5,5 +5,6 @@
  */
 const struct api_op api_ops[] = {
 	{ "sts", "GetCallerIdentity", op_get_caller_identity, 0 },
+	{ "sagemaker", "DescribeTrainingJob", op_get_caller_identity, 0 },
 };
 const size_t api_op_count = ARRAY_LEN(api_ops);
