@@ -1,0 +1,89 @@
+/* The rows of the `bloomery` command. lint: table
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "cli/commands.h"
+
+#define END { 0 }
+
+static const struct cli_option up_options[] = {
+	{ "listen", 0, "ADDR:PORT", "where to serve (default: the setting, else 127.0.0.1:8770; port 0 picks one)", false },
+	{ "config", 0, "FILE", "settings (default: bloomery.conf in the data directory)", false },
+	END,
+};
+static const struct cli_option env_options[] = {
+	{ "json", 0, NULL, "one JSON object instead of lines for a shell", false },
+	END,
+};
+static const struct cli_option image_options[] = {
+	{ "json", 0, NULL, "JSON on standard output", false },
+	{ "quiet", 'q', NULL, "no progress line", false },
+	{ "as", 0, "NAME[:TAG]", "pull: the name it gets here", false },
+	{ "entrypoint", 0, "WORD", "import: what to execute; once for each word", true },
+	{ "env", 0, "NAME=VALUE", "import: one more environment variable", true },
+	{ "workdir", 0, "DIR", "import: the working directory", false },
+	{ "user", 0, "USER[:GROUP]", "import: the user to run as", false },
+	{ "max-bytes", 0, "N", "refuse what is larger when unpacked", false },
+	END,
+};
+static const struct cli_option train_options[] = {
+	{ "image", 'i', "NAME", "the training image (required)", false },
+	{ "name", 'n', "NAME", "the job's name (default: the image's, and the time)", false },
+	{ "channel", 'c', "NAME=FROM", "a channel: an s3:// address, or a local path that is uploaded first", true },
+	{ "hp", 'p', "NAME=VALUE", "a hyperparameter", true },
+	{ "env", 'e', "NAME=VALUE", "an environment variable of the container", true },
+	{ "output", 'o', "s3://...", "where artifacts go (default: s3://BUCKET/output)", false },
+	{ "bucket", 0, "NAME", "for uploads and output (default: bloomery; made when it is missing)", false },
+	{ "instance-type", 't', "TYPE", "default: local, the whole machine", false },
+	{ "volume-size", 0, "GB", "disk space of the container (default: 10)", false },
+	{ "max-runtime", 0, "SECONDS", "stop it after this time (default: 86400)", false },
+	{ "input-mode", 0, "MODE", "File, Pipe or FastFile (default: File)", false },
+	{ "content-type", 0, "TYPE", "of every channel", false },
+	{ "network-isolation", 0, NULL, "no network for the container", false },
+	{ "role", 0, "ARN", "the role named in the request; it is kept, and gives no rights", false },
+	{ "wait", 'w', NULL, "until it has ended; exit status 0 only when it is Completed", false },
+	{ "follow", 'f', NULL, "as --wait, and print its log as it comes", false },
+	{ "json", 0, NULL, "the API's reply; with --wait the last description. Log lines go to standard error", false },
+	END,
+};
+static const struct cli_option jobs_options[] = {
+	{ "status", 's', "STATUS", "InProgress, Completed, Failed, Stopping or Stopped", false },
+	{ "name-contains", 0, "TEXT", "only jobs with this in their name", false },
+	{ "max", 'n', "N", "how many (default: 20)", false },
+	{ "oldest-first", 0, NULL, "instead of the newest", false },
+	{ "json", 0, NULL, "the API's reply", false },
+	END,
+};
+static const struct cli_option describe_options[] = {
+	{ "json", 0, NULL, "the API's reply", false },
+	END,
+};
+static const struct cli_option logs_options[] = {
+	{ "follow", 'f', NULL, "until the job has ended and its log is complete", false },
+	END,
+};
+static const struct cli_option stop_options[] = {
+	{ "wait", 'w', NULL, "until it has stopped", false },
+	END,
+};
+
+const struct cli_command cli_commands[] = {
+	{ "up", "", "run the server in the foreground",
+	  "Must be run as root. When it is ready it prints \"bloomery: listening on http://ADDR:PORT\". SIGTERM and Ctrl-C\n"
+	  "end the server and leave jobs running; the next `bloomery up` takes them over.",
+	  up_options, 0, 0, command_up },
+	{ "env", "", "print what a shell needs to reach the server", "Use it as: eval \"$(bloomery env)\"", env_options, 0, 0,
+	  command_env },
+	{ "image", "import|pull|list|remove ...", "the images that jobs run",
+	  "  bloomery image import NAME[:TAG] FILE|DIR|-   a root file system (tar or directory), OCI or docker archive\n"
+	  "  bloomery image pull NAME                      from a registry\n"
+	  "  bloomery image list\n"
+	  "  bloomery image remove NAME[:TAG]\n\n"
+	  "exit status besides 0, 1, 2: 3 not found, 4 in use, 5 not a valid image or name, 6 cannot be pulled",
+	  image_options, 1, 3, command_image },
+	{ "train", "", "create a training job", NULL, train_options, 0, 0, command_train },
+	{ "jobs", "", "list training jobs", NULL, jobs_options, 0, 0, command_jobs },
+	{ "describe", "NAME", "say all about a job, and where its time went", NULL, describe_options, 1, 1, command_describe },
+	{ "logs", "NAME", "print a job's log", NULL, logs_options, 1, 1, command_logs },
+	{ "stop", "NAME", "stop a job; what it has made so far is kept", NULL, stop_options, 1, 1, command_stop },
+	END,
+};

@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "cli/describe.h"
+
+#include "base/clock.h"
+#include "cli/access.h"
+#include "cli/commands.h"
+
+static const char *text_at(const json_t *j, const char *name)
+{
+	return json_string_value(json_object_get(j, name));
+}
+
+static void row(FILE *to, const char *name, const char *value)
+{
+	if (value && *value)
+		fprintf(to, "%-14s %s\n", name, value);
+}
+
+static void print_map(FILE *to, const char *name, const json_t *map)
+{
+	const char *key;
+	json_t *v;
+
+	json_object_foreach ((json_t *)map, key, v) {
+		fprintf(to, "%-14s %s = %s\n", name, key, json_string_value(v) ? json_string_value(v) : "");
+		name = "";
+	}
+}
+
+static void print_channels(FILE *to, const json_t *channels)
+{
+	for (size_t i = 0; i < json_array_size(channels); i++) {
+		const json_t *c = json_array_get(channels, i);
+		const json_t *s3 = json_object_get(json_object_get(c, "DataSource"), "S3DataSource");
+
+		fprintf(to, "%-14s %s from %s\n", i ? "" : "channels", text_at(c, "ChannelName"),
+		        text_at(s3, "S3Uri") ? text_at(s3, "S3Uri") : "?");
+	}
+}
+
+/* Each phase with its length; the one that is not over has lasted until now. */
+static void print_phases(FILE *to, const json_t *phases)
+{
+	for (size_t i = 0; i < json_array_size(phases); i++) {
+		const json_t *p = json_array_get(phases, i), *end = json_object_get(p, "EndTime");
+		double start = json_number_value(json_object_get(p, "StartTime"));
+		double until = end ? json_number_value(end) : (double)wall_now().ms / 1000;
+		char text[CLI_TIME_BYTES];
+
+		fprintf(to, "%-14s %-26s %9s  %s\n", i ? "" : "phases",
+		        text_at(p, "Status") ? text_at(p, "Status") : "?",
+		        access_duration(until > start ? until - start : 0, text),
+		        text_at(p, "StatusMessage") ? text_at(p, "StatusMessage") : "");
+	}
+}
+
+void describe_print(const json_t *d, FILE *to)
+{
+	const json_t *resources = json_object_get(d, "ResourceConfig");
+	char text[CLI_TIME_BYTES];
+	_cleanup_free_ char *status = strf("%s (%s)", text_at(d, "TrainingJobStatus"), text_at(d, "SecondaryStatus"));
+	_cleanup_free_ char *instances = strf(
+	        "%lld x %s, %lld GB", (long long)json_integer_value(json_object_get(resources, "InstanceCount")),
+	        text_at(resources, "InstanceType") ? text_at(resources, "InstanceType") : "?",
+	        (long long)json_integer_value(json_object_get(resources, "VolumeSizeInGB")));
+
+	row(to, "name", text_at(d, "TrainingJobName"));
+	row(to, "arn", text_at(d, "TrainingJobArn"));
+	row(to, "status", status);
+	row(to, "reason", text_at(d, "FailureReason"));
+	row(to, "image", text_at(json_object_get(d, "AlgorithmSpecification"), "TrainingImage"));
+	row(to, "instances", instances);
+	print_map(to, "hyperparams", json_object_get(d, "HyperParameters"));
+	print_map(to, "environment", json_object_get(d, "Environment"));
+	print_channels(to, json_object_get(d, "InputDataConfig"));
+	row(to, "output", text_at(json_object_get(d, "OutputDataConfig"), "S3OutputPath"));
+	row(to, "model", text_at(json_object_get(d, "ModelArtifacts"), "S3ModelArtifacts"));
+	row(to, "created", access_time(json_object_get(d, "CreationTime"), text));
+	row(to, "started", access_time(json_object_get(d, "TrainingStartTime"), text));
+	row(to, "ended", access_time(json_object_get(d, "TrainingEndTime"), text));
+	print_phases(to, json_object_get(d, "SecondaryStatusTransitions"));
+}
+
+void describe_print_end(const json_t *d, FILE *to)
+{
+	double start = json_number_value(json_object_get(d, "CreationTime"));
+	double end = json_number_value(json_object_get(d, "LastModifiedTime"));
+	char text[CLI_TIME_BYTES];
+
+	fprintf(to, "%s: %s after %s\n", text_at(d, "TrainingJobName"), text_at(d, "TrainingJobStatus"),
+	        access_duration(end > start ? end - start : 0, text));
+	row(to, "reason", text_at(d, "FailureReason"));
+	if (!text_at(d, "FailureReason"))
+		row(to, "model", text_at(json_object_get(d, "ModelArtifacts"), "S3ModelArtifacts"));
+}
+
+int command_describe(const struct cli_args *a, struct err *e)
+{
+	_cleanup_access_ struct access s = { 0 };
+	json_t *reply;
+
+	if (access_open(a, &s, e) < 0 || access_call(&s, "sagemaker", "SageMaker.DescribeTrainingJob",
+	                                             json_pack("{ss}", "TrainingJobName", a->rest[0]), &reply, e) < 0)
+		return -1;
+	if (cli_flag(a, "json"))
+		print_json(reply);
+	else
+		describe_print(reply, stdout);
+	json_decref(reply);
+	return EXIT_DONE;
+}

@@ -1,0 +1,11 @@
+/* describe.h - a job's description for people.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+#include <jansson.h>
+#include <stdio.h>
+
+/* Everything worth knowing, with where the time went phase by phase. */
+void describe_print(const json_t *description, FILE *to);
+/* How it ended: one line, and the reason when it failed. */
+void describe_print_end(const json_t *description, FILE *to);

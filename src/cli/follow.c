@@ -1,0 +1,209 @@
+/* Reading a job's log through the API, once or until the job is final.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "cli/access.h"
+#include "loop/loop.h"
+
+#define LOG_GROUP "/aws/sagemaker/TrainingJobs"
+
+enum { POLL_MS = 200, PATIENCE_MS = 30000 };
+
+/* ---- the log, from where we are ---- */
+
+/* One stream; a job has one for each training host. */
+struct log_cursor {
+	struct log_cursor *next;
+	char *stream, *token; /* token NULL: nothing read yet */
+};
+
+void log_cursor_free(struct log_cursor *c)
+{
+	while (c) {
+		struct log_cursor *next = c->next;
+
+		free(c->stream);
+		free(c->token);
+		free(c);
+		c = next;
+	}
+}
+
+static struct log_cursor *stream_of(struct log_cursor **all, const char *name)
+{
+	while (*all && strcmp((*all)->stream, name) != 0)
+		all = &(*all)->next;
+	if (!*all) {
+		*all = xcalloc(1, sizeof(**all));
+		(*all)->stream = xstrdup(name);
+	}
+	return *all;
+}
+
+static void print_events(const json_t *events, FILE *to)
+{
+	for (size_t i = 0; i < json_array_size(events); i++) {
+		const json_t *message = json_object_get(json_array_get(events, i), "message");
+
+		fwrite(json_string_value(message), 1, json_string_length(message), to);
+		putc('\n', to);
+	}
+}
+
+/* One page. 1: there may be more; 0: that was all there is now. */
+static int print_page(struct access *s, struct log_cursor *c, FILE *to, bool *ret_any, struct err *e)
+{
+	json_t *in = json_pack("{ss ss sb}", "logGroupName", LOG_GROUP, "logStreamName", c->stream, "startFromHead", 1);
+	json_t *out;
+	size_t n;
+
+	if (c->token)
+		json_object_set_new(in, "nextToken", json_string(c->token));
+	if (access_call(s, "logs", "Logs_20140328.GetLogEvents", in, &out, e) < 0)
+		return -1;
+	n = json_array_size(json_object_get(out, "events"));
+	print_events(json_object_get(out, "events"), to);
+	if (json_is_string(json_object_get(out, "nextForwardToken"))) {
+		free(c->token);
+		c->token = xstrdup(json_string_value(json_object_get(out, "nextForwardToken")));
+	}
+	json_decref(out);
+	*ret_any |= n > 0;
+	return n > 0;
+}
+
+static int find_streams(struct access *s, const char *job, struct log_cursor **all, struct err *e)
+{
+	_cleanup_free_ char *prefix = strf("%s/", job);
+	struct err why = { 0 };
+	const json_t *streams;
+	json_t *out;
+
+	if (access_call(s, "logs", "Logs_20140328.DescribeLogStreams",
+	                json_pack("{ss ss}", "logGroupName", LOG_GROUP, "logStreamNamePrefix", prefix), &out,
+	                &why) < 0) {
+		if (why.kind == ERR_NOT_FOUND)
+			return 0; /* nothing has been printed yet */
+		*e = why;
+		return -1;
+	}
+	streams = json_object_get(out, "logStreams");
+	for (size_t i = 0; i < json_array_size(streams); i++) {
+		const char *name = json_string_value(json_object_get(json_array_get(streams, i), "logStreamName"));
+
+		if (name)
+			stream_of(all, name);
+	}
+	json_decref(out);
+	return 0;
+}
+
+int log_print_more(struct access *s, const char *job, struct log_cursor **cursor, FILE *to, bool *ret_any,
+                   struct err *e)
+{
+	*ret_any = false;
+	if (find_streams(s, job, cursor, e) < 0)
+		return -1;
+	for (struct log_cursor *c = *cursor; c; c = c->next) {
+		int more;
+
+		while ((more = print_page(s, c, to, ret_any, e)) > 0)
+			;
+		if (more < 0)
+			return -1;
+	}
+	return 0;
+}
+
+/* ---- until the end ---- */
+
+struct follow {
+	struct access *access;
+	const struct follow_options *options;
+	struct loop *loop;
+	struct loop_source *timer;
+	struct log_cursor *cursor;
+	struct mono last_answer, start;
+	bool shown; /* a progress line is on the terminal */
+	json_t *description;
+	int rc;
+	struct err *e;
+};
+
+static void hide_progress(struct follow *f)
+{
+	if (f->shown)
+		fputs("\r\033[K", stderr);
+	f->shown = false;
+}
+
+static void show_progress(struct follow *f)
+{
+	const char *secondary = json_string_value(json_object_get(f->description, "SecondaryStatus"));
+	char text[CLI_TIME_BYTES];
+
+	if (!f->options->progress)
+		return;
+	fprintf(stderr, "\r\033[K%s: %s, %s ", f->options->name, secondary ? secondary : "?",
+	        access_duration((double)mono_ms_since(f->start) / 1000, text));
+	f->shown = true;
+}
+
+/* The status is asked for before the log: the log of a final job is complete, so what is read then is all. */
+static int look(struct follow *f, struct err *e)
+{
+	json_t *description;
+	bool any = false;
+
+	if (access_call(f->access, "sagemaker", "SageMaker.DescribeTrainingJob",
+	                json_pack("{ss}", "TrainingJobName", f->options->name), &description, e) < 0)
+		return -1;
+	json_decref(f->description);
+	f->description = description;
+	hide_progress(f);
+	if (!f->options->quiet &&
+	    log_print_more(f->access, f->options->name, &f->cursor, f->options->lines_to, &any, e) < 0)
+		return -1;
+	fflush(f->options->lines_to);
+	return 0;
+}
+
+static void on_poll(void *arg)
+{
+	struct follow *f = arg;
+	struct err e = { 0 };
+
+	if (look(f, &e) == 0) {
+		f->last_answer = mono_now();
+		if (job_is_final(f->description))
+			loop_stop(f->loop);
+		else
+			show_progress(f);
+	} else if (e.kind != ERR_IO || mono_ms_since(f->last_answer) > PATIENCE_MS) {
+		*f->e = e; /* else the server may be coming back: jobs go on without it */
+		f->rc = -1;
+		loop_stop(f->loop);
+	}
+}
+
+int follow_job_log(struct access *s, const struct follow_options *o, json_t **ret, struct err *e)
+{
+	struct follow f = {
+		.access = s, .options = o, .loop = loop_new(), .e = e, .last_answer = mono_now(), .start = mono_now()
+	};
+
+	f.timer = loop_timer(f.loop, 0, POLL_MS, on_poll, &f);
+	if (loop_run(f.loop, e) < 0)
+		f.rc = -1;
+	hide_progress(&f);
+	loop_free(f.loop);
+	log_cursor_free(f.cursor);
+	if (f.rc == 0)
+		*ret = f.description;
+	else
+		json_decref(f.description);
+	return f.rc;
+}

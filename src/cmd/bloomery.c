@@ -1,0 +1,11 @@
+/* bloomery: the command line, for people. See cli/cli.h.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "base/log.h"
+#include "cli/cli.h"
+
+int main(int argc, char **argv)
+{
+	log_init("bloomery", LOG_INFO);
+	return cli_main(argc, argv);
+}
