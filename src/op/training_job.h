@@ -1,0 +1,43 @@
+/* training_job.h - what the files about training jobs share; inside op/ only.
+ *
+ * A request is kept twice: as the request, whole and with defaults (for the container, for UpdateTrainingJob), and as
+ * the echo, the pieces of JSON text that Describe prints around what changes while a job lives, one a line:
+ *
+ *     "ModelArtifacts":{...},
+ *     "HyperParameters":{...}, ... "StoppingCondition":{...},
+ *     "EnableNetworkIsolation":false, ...
+ *     "DebugHookConfig":{...}, ... "ProfilingStatus":"Disabled", ...
+ *
+ * Compact JSON has no line feeds, every member ends with a comma, and members stand in the model's order.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+#include "job/capacity.h"
+#include "op/api.h"
+
+/* Fills in what the service would (contract 2.1, 5.5, 5.10), so that what is acted on is what is echoed. `in` has
+ * passed training_job_check_form. */
+void training_job_defaults(json_t *in);
+
+/* Whether the members are there and go together (contract 5.9); looks at the request only. ERR_INVALID, in the
+ * service's words where it has some. */
+int training_job_check_form(const json_t *in, struct err *e) must_check;
+/* Whether the buckets and the data are there (contract 2.2). ERR_INVALID. */
+int training_job_check_data(const struct api_call *call, const json_t *in, struct err *e) must_check;
+/* The needs of a checked request with its defaults; the caller finishes *ret. */
+int training_job_needs(const json_t *in, struct capacity_needs *ret, struct err *e) must_check;
+
+char *training_job_echo(const json_t *request); /* the caller frees */
+
+/* Appends ms as JSON seconds with a fraction (contract 5.4): 1704067200.123 */
+void add_seconds(struct buf *out, struct wall at);
+/* Appends z as a JSON string. */
+void add_json_string(struct buf *out, struct str s);
+
+/* Splits s3://bucket/key; false for anything else (https://, an empty bucket). */
+bool s3_uri_split(struct str uri, struct str *ret_bucket, struct str *ret_key);
+
+/* A member of a request as a view; empty when absent. */
+struct str in_str(const json_t *in, const char *member);
+/* ERR_NOT_FOUND becomes what the live service answers: ValidationException (contract 9.4). Returns -1. */
+int not_found_is_invalid(const struct err *why, struct err *e);

@@ -1,0 +1,208 @@
+/* DescribeTrainingJob: kept text around what changes (contract 5.10, 14.3). SPDX-License-Identifier: Apache-2.0 */
+#include <stdlib.h>
+
+#include "op/training_job.h"
+#include "store/store.h"
+
+void add_seconds(struct buf *out, struct wall at)
+{
+	buf_f(out, "%lld.%03d", (long long)(at.ms / 1000), (int)(at.ms % 1000));
+}
+
+/* Bytes of UTF-8 go out as they are; what came in was checked. */
+void add_json_string(struct buf *out, struct str s)
+{
+	size_t from = 0;
+
+	buf_c(out, '"');
+	for (size_t i = 0; i < s.n; i++) {
+		unsigned char c = (unsigned char)s.p[i];
+
+		if (c >= 0x20 && c != '"' && c != '\\')
+			continue;
+		buf_add(out, s.p + from, i - from);
+		from = i + 1;
+		if (c == '"' || c == '\\')
+			buf_f(out, "\\%c", c);
+		else if (c == '\n')
+			buf_z(out, "\\n");
+		else
+			buf_f(out, "\\u%04x", c);
+	}
+	buf_add(out, s.p + from, s.n - from);
+	buf_c(out, '"');
+}
+
+/* ---- the echo ---- */
+
+/* Unset structures are left out, never {} (contract 15); an empty map of hyperparameters is what was given. */
+static void echo_member(struct buf *out, const json_t *request, const char *name)
+{
+	const json_t *v = json_object_get(request, name);
+	_cleanup_free_ char *text = NULL;
+
+	if (!v || (json_is_object(v) && !json_object_size(v) && strcmp(name, "HyperParameters") != 0))
+		return;
+	text = json_dumps(v, JSON_COMPACT | JSON_ENCODE_ANY);
+	must(text);
+	buf_f(out, "\"%s\":", name);
+	buf_z(out, text);
+	buf_c(out, ',');
+}
+
+static void echo_profiling(struct buf *out, const json_t *request)
+{
+	const json_t *p = json_object_get(request, "ProfilerConfig");
+	bool on = p && !json_is_true(json_object_get(p, "DisableProfiler"));
+
+	buf_f(out, "\"ProfilingStatus\":\"%s\",", on ? "Enabled" : "Disabled");
+}
+
+/* S3OutputPath/NAME/output/model.tar.gz, from creation on (contract 4.1). */
+static void echo_artifacts(struct buf *out, const json_t *request)
+{
+	struct str path = in_str(json_object_get(request, "OutputDataConfig"), "S3OutputPath");
+	_cleanup_buf_ struct buf uri = { 0 };
+
+	while (path.n && path.p[path.n - 1] == '/')
+		path.n--;
+	buf_f(&uri, PRIstr "/" PRIstr "/output/model.tar.gz", ARGstr(path), ARGstr(in_str(request, "TrainingJobName")));
+	buf_z(out, "\"ModelArtifacts\":{\"S3ModelArtifacts\":");
+	add_json_string(out, buf_view(&uri));
+	buf_z(out, "},\n");
+}
+
+char *training_job_echo(const json_t *request)
+{
+	/* NULL: the next piece. In the order of DescribeTrainingJobResponse. */
+	static const char *const order[] = { "HyperParameters",
+		                             "AlgorithmSpecification",
+		                             "RoleArn",
+		                             "InputDataConfig",
+		                             "OutputDataConfig",
+		                             "ResourceConfig",
+		                             "VpcConfig",
+		                             "StoppingCondition",
+		                             NULL,
+		                             "EnableNetworkIsolation",
+		                             "EnableInterContainerTrafficEncryption",
+		                             "EnableManagedSpotTraining",
+		                             "CheckpointConfig",
+		                             NULL,
+		                             "DebugHookConfig",
+		                             "ExperimentConfig",
+		                             "DebugRuleConfigurations",
+		                             "TensorBoardOutputConfig",
+		                             "ProfilerConfig",
+		                             "ProfilerRuleConfigurations",
+		                             "ProfilingStatus",
+		                             "Environment",
+		                             "RetryStrategy",
+		                             "RemoteDebugConfig",
+		                             "InfraCheckConfig",
+		                             "ServerlessJobConfig",
+		                             "MlflowConfig",
+		                             "ModelPackageConfig" };
+	_cleanup_buf_ struct buf out = { 0 };
+
+	echo_artifacts(&out, request);
+	for (size_t i = 0; i < ARRAY_LEN(order); i++)
+		if (!order[i])
+			buf_c(&out, '\n');
+		else if (!strcmp(order[i], "ProfilingStatus"))
+			echo_profiling(&out, request);
+		else
+			echo_member(&out, request, order[i]);
+	return buf_take(&out);
+}
+
+/* ---- the reply ---- */
+
+static void add_text(struct buf *out, const char *name, const char *value)
+{
+	buf_f(out, "\"%s\":", name);
+	add_json_string(out, str_of(value));
+	buf_c(out, ',');
+}
+
+static void add_time(struct buf *out, const char *name, struct wall at)
+{
+	if (!at.ms)
+		return;
+	buf_f(out, "\"%s\":", name);
+	add_seconds(out, at);
+	buf_c(out, ',');
+}
+
+static void add_transitions(struct buf *out, const struct store_description *d)
+{
+	buf_z(out, "\"SecondaryStatusTransitions\":[");
+	for (size_t i = 0; i < d->transition_count; i++) {
+		const struct store_transition *t = &d->transitions[i];
+
+		buf_f(out, "%s{\"Status\":\"%s\",\"StartTime\":", i ? "," : "", t->status);
+		add_seconds(out, t->start);
+		if (t->end.ms) {
+			buf_z(out, ",\"EndTime\":");
+			add_seconds(out, t->end);
+		}
+		buf_z(out, ",\"StatusMessage\":");
+		add_json_string(out, str_of(t->message));
+		buf_c(out, '}');
+	}
+	buf_z(out, "],");
+}
+
+/* contract 5.4 */
+static void add_durations(struct buf *out, const struct stored_job *j)
+{
+	int64_t seconds;
+
+	if (!j->started.ms || !j->ended.ms)
+		return;
+	seconds = (j->ended.ms - j->started.ms) / 1000;
+	if (seconds < 1)
+		seconds = 1;
+	buf_f(out, "\"TrainingTimeInSeconds\":%lld,\"BillableTimeInSeconds\":%lld,", (long long)seconds,
+	      (long long)seconds);
+}
+
+static void describe(const struct store_description *d, struct buf *out)
+{
+	const struct stored_job *j = &d->job;
+	const struct job_state_info *state = &job_state_info[j->state];
+	struct str echo = str_of(d->echo);
+
+	buf_need(out, echo.n + 2048);
+	buf_c(out, '{');
+	add_text(out, "TrainingJobName", j->name);
+	add_text(out, "TrainingJobArn", j->arn);
+	buf_str(out, str_cut(&echo, '\n'));
+	add_text(out, "TrainingJobStatus", state->status);
+	add_text(out, "SecondaryStatus", state->secondary);
+	if (j->state == JOB_FAILED && j->failure_reason)
+		add_text(out, "FailureReason", j->failure_reason);
+	buf_str(out, str_cut(&echo, '\n'));
+	add_time(out, "CreationTime", j->created);
+	add_time(out, "TrainingStartTime", j->started);
+	add_time(out, "TrainingEndTime", j->ended);
+	add_time(out, "LastModifiedTime", j->modified);
+	add_transitions(out, d);
+	buf_str(out, str_cut(&echo, '\n'));
+	add_durations(out, j);
+	buf_str(out, echo);
+	out->p[out->n - 1] = '}'; /* every member ended with a comma */
+}
+
+int op_describe_training_job(const struct api_call *call, json_t *in, json_t **ret_out, struct err *e)
+{
+	struct store_description d;
+	struct err why = { 0 };
+
+	(void)ret_out;
+	if (store_describe(call->api->store, in_str(in, "TrainingJobName"), &d, &why) < 0)
+		return not_found_is_invalid(&why, e);
+	describe(&d, call->raw);
+	store_description_fini(&d);
+	return 0;
+}
