@@ -1,5 +1,6 @@
 /* ListTrainingJobs as walks of an index, and its page tokens. SPDX-License-Identifier: Apache-2.0 */
 #include <endian.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "base/hash.h"
@@ -224,31 +225,46 @@ int store_job_list(struct store *s, const struct store_list *q, void (*fn)(const
 	return rc;
 }
 
-int store_job_each_name(struct store *s, struct str prefix,
-                        void (*fn)(struct str name, const char *id, struct wall created, void *arg), void *arg,
-                        bool *ret_any, struct err *e)
+int store_job_locate(struct store *s, struct str name, char ret_id[JOB_ID_BYTES], struct wall *ret_created,
+                     struct err *e)
 {
+	_cleanup_free_ char *low = lower(name);
 	struct conn *c = reader_take(s, e);
 	sqlite3_stmt *st;
-	bool any = false;
 	int r = -1;
 
 	if (!c)
 		return -1;
-	if (conn_prepare(c, "SELECT 1 FROM training_job LIMIT 1", &st, e) == 0)
-		r = db_row(st, e, "looking for training jobs");
+	if (conn_prepare(c, "SELECT id, created_ms FROM training_job WHERE name_lower = ?1 AND name = ?2", &st, e) ==
+	    0) {
+		bind_str(st, 1, str_of(low));
+		bind_str(st, 2, name);
+		r = db_row(st, e, "looking for a training job");
+	}
 	if (r > 0) {
-		any = true;
+		snprintf(ret_id, JOB_ID_BYTES, "%s", (const char *)sqlite3_column_text(st, 0));
+		ret_created->ms = sqlite3_column_int64(st, 1);
 		sqlite3_reset(st);
 	}
-	if (r >= 0 && conn_prepare(c,
-	                           "SELECT name, id, created_ms FROM training_job WHERE name_lower >= ?1"
-	                           " AND name_lower < ?1 || char(127) ORDER BY name_lower",
-	                           &st, e) < 0)
-		r = -1;
-	if (r >= 0) {
-		_cleanup_free_ char *low = lower(prefix);
+	reader_give(s, c);
+	return r == 0 ? err_set(e, ERR_NOT_FOUND, "Requested resource not found.") : r < 0 ? -1 : 0;
+}
 
+int store_job_each_name(struct store *s, struct str prefix,
+                        void (*fn)(struct str name, const char *id, struct wall created, void *arg), void *arg,
+                        struct err *e)
+{
+	_cleanup_free_ char *low = lower(prefix);
+	struct conn *c = reader_take(s, e);
+	sqlite3_stmt *st;
+	int r = -1;
+
+	if (!c)
+		return -1;
+	if (conn_prepare(c,
+	                 "SELECT name, id, created_ms FROM training_job WHERE name_lower >= ?1"
+	                 " AND name_lower < ?1 || char(127)",
+	                 &st, e) == 0) {
 		bind_str(st, 1, str_of(low));
 		while ((r = db_row(st, e, "reading the names of training jobs")) > 0) {
 			struct str name = column_str(st, 0);
@@ -259,7 +275,5 @@ int store_job_each_name(struct store *s, struct str prefix,
 		}
 	}
 	reader_give(s, c);
-	if (r == 0 && ret_any)
-		*ret_any = any;
 	return r;
 }

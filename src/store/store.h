@@ -131,11 +131,13 @@ struct store_summary { /* a view, valid during the call */
 int store_job_list(struct store *s, const struct store_list *q, void (*fn)(const struct store_summary *j, void *arg),
                    void *arg, char **ret_token, struct err *e) must_check;
 
-/* Names of jobs (any case) with their creation, unordered: the log streams there may be. *ret_any, when not NULL: there
- * is a job at all. Names are views. */
+/* Where the log of a job lies: its id, and when it was created. name is compared with case. ERR_NOT_FOUND. */
+int store_job_locate(struct store *s, struct str name, char ret_id[JOB_ID_BYTES], struct wall *ret_created,
+                     struct err *e) must_check;
+/* The same of every job whose name starts with prefix (with case), in no useful order. name is a view. */
 int store_job_each_name(struct store *s, struct str prefix,
                         void (*fn)(struct str name, const char *id, struct wall created, void *arg), void *arg,
-                        bool *ret_any, struct err *e) must_check;
+                        struct err *e) must_check;
 
 /* ---- tags, by ARN ---- */
 

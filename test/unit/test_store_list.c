@@ -237,14 +237,15 @@ TEST(names_by_prefix)
 	_cleanup_(store_closep) struct store *s = NULL;
 	_cleanup_free_ char *path = strf("%s/n.db", test_tmpdir());
 	static const char *const names[] = { "ab", "AB-2", "abc", "b", "a" };
+	char id[JOB_ID_BYTES];
+	struct wall created = { 0 };
+	struct err why = { 0 };
 	_cleanup_buf_ struct buf got = { 0 };
-	bool any = true;
 
 	CHECK_OK(store_open(path, &s, e));
-	CHECK_OK(store_job_each_name(s, STR(""), note, &got, &any, e));
-	CHECK(!any && !got.n);
+	CHECK_OK(store_job_each_name(s, STR(""), note, &got, e));
+	CHECK(!got.n);
 	for (size_t i = 0; i < ARRAY_LEN(names); i++) {
-		char id[JOB_ID_BYTES];
 		struct store_new_job j = { .id = id,
 			                   .name = names[i],
 			                   .arn = "arn",
@@ -257,10 +258,14 @@ TEST(names_by_prefix)
 		snprintf(id, sizeof(id), "%016zx", i);
 		CHECK_OK(store_job_insert(s, &j, &n, e));
 	}
-	CHECK_OK(store_job_each_name(s, STR("ab"), note, &got, &any, e));
-	CHECK(any);
+	CHECK_OK(store_job_each_name(s, STR("ab"), note, &got, e));
 	CHECK_STR(got.p, "ab abc ");
 	buf_reset(&got);
-	CHECK_OK(store_job_each_name(s, STR(""), note, &got, &any, e));
+	CHECK_OK(store_job_each_name(s, STR(""), note, &got, e));
 	CHECK_STR(got.p, "a ab AB-2 abc b ");
+	CHECK_OK(store_job_locate(s, STR("AB-2"), id, &created, e));
+	CHECK_STR(id, "0000000000000001");
+	CHECK_INT(created.ms, 1);
+	CHECK_INT(store_job_locate(s, STR("ab-2"), id, &created, &why), -1);
+	CHECK_INT(why.kind, ERR_NOT_FOUND);
 }
