@@ -105,6 +105,8 @@ int capacity_read(const struct conf *c, struct capacity *ret, struct err *e)
 	if (*c->shm_fraction &&
 	    (!number(c->shm_fraction, &cap.shm_fraction) || cap.shm_fraction < 0 || cap.shm_fraction > 1))
 		return err_set(e, ERR_INVALID, "shm_fraction = %s: a number from 0 to 1 is wanted", c->shm_fraction);
+	cap.job_cpus = cap.cpus < machine_cpus() ? cap.cpus : machine_cpus();
+	cap.job_memory_bytes = cap.memory_bytes < machine_memory() ? cap.memory_bytes : machine_memory();
 	*ret = cap;
 	return 0;
 }
@@ -118,7 +120,7 @@ static void add_number(struct buf *b, double v)
 static char *clipped(const struct capacity *c, const struct capacity_needs *n)
 {
 	_cleanup_buf_ struct buf b = { 0 };
-	bool cpus = n->cpus > c->cpus, memory = n->memory_bytes > c->memory_bytes;
+	bool cpus = n->cpus > c->job_cpus, memory = n->memory_bytes > c->job_memory_bytes;
 
 	if (cpus || memory) {
 		buf_f(&b, "%s has ", n->instance_type);
@@ -127,11 +129,11 @@ static char *clipped(const struct capacity *c, const struct capacity_needs *n)
 		add_number(&b, (double)n->memory_bytes / GIB);
 		buf_z(&b, " GiB of memory; this server has ");
 		if (cpus) {
-			add_number(&b, c->cpus);
+			add_number(&b, c->job_cpus);
 			buf_z(&b, memory ? " cpus and " : " cpus for jobs, and that is what this job gets.");
 		}
 		if (memory) {
-			add_number(&b, (double)c->memory_bytes / GIB);
+			add_number(&b, (double)c->job_memory_bytes / GIB);
 			buf_z(&b, " GiB for jobs, and that is what this job gets.");
 		}
 	}
@@ -155,8 +157,8 @@ void capacity_limits(const struct capacity *c, const struct capacity_needs *n, s
                      struct capacity_share *ret_share)
 {
 	struct job_limits l = { .instance_type = xstrdup(n->instance_type),
-		                .cpus = c->cpus,
-		                .memory_bytes = c->memory_bytes,
+		                .cpus = c->job_cpus,
+		                .memory_bytes = c->job_memory_bytes,
 		                .volume_bytes = n->volume_bytes };
 
 	if (n->whole_machine) {

@@ -1,7 +1,7 @@
 /* capacity.h - what a job may take of this machine, and whether it fits beside the others. Pure arithmetic, except
  * capacity_read, which asks the machine once at start.
  *
- * A job gets the cpus and the memory of its instance type, but never more than jobs may take here together: a bigger
+ * A job gets the cpus and the memory of its instance type, but never more than there is here for one job: a bigger
  * type is clipped, with a sentence that says so, and not refused. `local` (an instance type of this server) gives a
  * container the whole machine but is counted as one cpu and its share of the memory, so that several run side by side.
  *
@@ -13,8 +13,10 @@
 #include "jobdir/spec.h"
 
 struct capacity {
-	double cpus; /* that jobs may take together */
+	double cpus; /* that jobs may take together; bloomery.conf may say more than the machine has */
 	uint64_t memory_bytes;
+	double job_cpus; /* that one job may take: never more than the machine has */
+	uint64_t job_memory_bytes;
 	double shm_fraction;
 };
 

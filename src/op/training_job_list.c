@@ -1,5 +1,4 @@
 /* ListTrainingJobs (contract 5.11). SPDX-License-Identifier: Apache-2.0 */
-#include <math.h>
 #include <stdlib.h>
 
 #include "op/training_job.h"
@@ -39,7 +38,7 @@ static void add_summary(const struct store_summary *j, void *arg)
 static struct wall bound(const json_t *in, const char *member)
 {
 	const json_t *v = json_object_get(in, member);
-	double ms = v ? round(json_number_value(v) * 1000) : 0;
+	double ms = v ? json_number_value(v) * 1000 + 0.5 : 0;
 
 	if (!v)
 		return (struct wall){ 0 };

@@ -1,9 +1,10 @@
 /* Connections, statements and transactions. SPDX-License-Identifier: Apache-2.0 */
 #include "store/store.h"
 
-#include <ctype.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "store/db.h"
 
@@ -191,9 +192,13 @@ void reader_give(struct store *s, struct conn *c)
 int store_open(const char *path, struct store **ret, struct err *e)
 {
 	_cleanup_(store_closep) struct store *s = xcalloc(1, sizeof(*s));
+	int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600); /* SQLite's other files take the mode of this one */
 
 	pthread_mutex_init(&s->pool.mu, NULL);
 	s->path = xstrdup(path);
+	if (fd < 0)
+		return err_sys(e, "opening %s", path);
+	close(fd);
 	if (conn_open(&s->writer, path, true, e) < 0)
 		return -1;
 	if (conn_exec(&s->writer, "PRAGMA synchronous = FULL", e) < 0 || schema_migrate(&s->writer, e) < 0)

@@ -1,6 +1,6 @@
 /* store.h - what bloomeryd remembers about jobs: the only module that knows their SQL, or that there is a database.
  *
- *   <data>/bloomery.db      SQLite, WAL. Objects have a file of their own (blob/).
+ *   <data>/bloomery.db      SQLite, WAL, 0600: requests hold users' secrets. Objects have a file of their own (blob/).
  *
  * Threads: functions marked [loop] write; they use the one write connection and are called from bloomeryd's loop thread
  * only (tests: from one thread). The others read, from any thread, each on a connection of a pool, and see a snapshot.

@@ -6,7 +6,9 @@
 
 #define GIB (1ULL << 30)
 
-static const struct capacity machine = { .cpus = 4, .memory_bytes = 20 * GIB, .shm_fraction = 0.5 };
+static const struct capacity machine = {
+	.cpus = 4, .memory_bytes = 20 * GIB, .job_cpus = 4, .job_memory_bytes = 20 * GIB, .shm_fraction = 0.5
+};
 
 static struct capacity_needs needs(const char *type, double cpus, uint64_t memory)
 {
@@ -93,12 +95,14 @@ TEST(an_idle_machine_fits_everything)
 		seed = seed * 6364136223846793005u + 1442695040888963407u;
 		c.cpus = 0.1 + (double)(seed >> 40 & 0xff) / 7;
 		c.memory_bytes = (16ULL << 20) + (seed >> 20 & 0xffffffff);
+		c.job_cpus = c.cpus * (seed >> 62 ? 1 : 0.5);
+		c.job_memory_bytes = c.memory_bytes / (seed >> 61 & 1 ? 1 : 2);
 		n.cpus = 0.1 + (double)(seed >> 30 & 0xff) / 3;
 		n.memory_bytes = 1 + (seed >> 10 & 0xfffffffff);
 		n.whole_machine = seed >> 63;
 		capacity_limits(&c, &n, &l, &share);
 		CHECK(capacity_fits(&c, &idle, &share));
-		CHECK(l.cpus <= c.cpus && l.memory_bytes <= c.memory_bytes && l.shm_bytes <= l.memory_bytes);
+		CHECK(l.cpus <= c.job_cpus && l.memory_bytes <= c.job_memory_bytes && l.shm_bytes <= l.memory_bytes);
 		job_limits_fini(&l);
 	}
 }
@@ -136,6 +140,10 @@ TEST(the_configuration_overrides_the_machine)
 	conf.capacity_memory = xstrdup("1073741824");
 	CHECK_OK(capacity_read(&conf, &c, e));
 	CHECK(c.cpus == 2.5 && c.memory_bytes == GIB);
+	free(conf.capacity_cpus);
+	conf.capacity_cpus = xstrdup("8000");
+	CHECK_OK(capacity_read(&conf, &c, e));
+	CHECK(c.cpus == 8000 && c.job_cpus < 8000); /* more jobs, not bigger ones */
 	static const char *const bad[][2] = { { "x", "" },  { "0", "" }, { "nan", "" },
 		                              { "-1", "" }, { "", "1" }, { "", "2G" } };
 
