@@ -134,6 +134,29 @@ TEST(every_command_has_help_and_no_letter_twice)
 	}
 }
 
+TEST(the_manual_names_every_command_and_setting)
+{
+	static const char *const keys[] = {
+#define X(key, value, meaning) #key,
+		CONF_KEYS(X)
+#undef X
+	};
+	_cleanup_buf_ struct buf commands = { 0 }, settings = { 0 };
+
+	CHECK_OK(file_read("doc/man/bloomery.1.md", 1 << 20, &commands, e));
+	CHECK_OK(file_read("doc/man/bloomery.conf.5.md", 1 << 20, &settings, e));
+	for (const struct cli_command *c = cli_commands; c->name; c++) {
+		_cleanup_free_ char *text = strf("`bloomery %s", c->name);
+
+		CHECK(strstr(commands.p, text));
+	}
+	for (size_t i = 0; i < ARRAY_LEN(keys); i++) {
+		_cleanup_free_ char *text = strf("| `%s` |", keys[i]);
+
+		CHECK(strstr(settings.p, text));
+	}
+}
+
 /* ---- bloomery up ---- */
 
 TEST(the_user_is_never_root)
