@@ -2,16 +2,11 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include <getopt.h>
 #include <malloc.h>
-#include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <unistd.h>
 
-#include "base/fd.h"
 #include "base/log.h"
-#include "blob/blob.h"
-#include "http/server.h"
-#include "job/jobs.h"
 #include "op/daemon.h"
 
 static const char usage[] =
@@ -27,150 +22,8 @@ static const char usage[] =
         "\n"
         "SIGTERM and SIGINT end it; jobs run on.\n";
 
-struct options {
-	const char *data, *listen, *config;
-	int ready_fd;
-};
-
-/* Everything that bloomeryd is, in the order it comes up. */
-struct bloomeryd {
-	struct options o;
-	char *data_dir, *addr;
-	int lock_fd;
-	struct conf conf;
-	struct access_key key;
-	struct loop *loop;
-	struct store *store;
-	struct blob_store *blobs;
-	struct jobs *jobs;
-	struct api api;
-	struct http_server *server;
-	struct loop_source *signals[2];
-	pthread_t ending;
-	bool is_ending;
-};
-
-static int read_conf(struct bloomeryd *d, struct err *e)
-{
-	_cleanup_free_ char *beside = strf("%s/bloomery.conf", d->data_dir);
-
-	conf_init(&d->conf);
-	if (d->o.config && access(d->o.config, R_OK) < 0)
-		return err_sys(e, "reading %s", d->o.config);
-	return conf_read(&d->conf, d->o.config ? d->o.config : beside, e);
-}
-
-/* Handlers that still run may wait for the loop, so the server is stopped on a thread of its own, and then the loop. */
-static void stop_loop(void *loop)
-{
-	loop_stop(loop);
-}
-
-static void *end_serving(void *arg)
-{
-	struct bloomeryd *d = arg;
-
-	http_server_stop(take_ptr(d->server));
-	loop_post(d->loop, stop_loop, d->loop);
-	return NULL;
-}
-
-static void on_signal(void *arg, int signo)
-{
-	struct bloomeryd *d = arg;
-
-	if (d->is_ending)
-		return;
-	log_info("signal %d: ending; jobs run on", signo);
-	must(pthread_create(&d->ending, NULL, end_serving, d) == 0);
-	d->is_ending = true;
-}
-
-static int open_all(struct bloomeryd *d, struct err *e)
-{
-	_cleanup_free_ char *db = NULL;
-
-	if (daemon_take_directory(d->o.data, &d->lock_fd, e) < 0)
-		return -1;
-	d->data_dir = realpath(d->o.data, NULL);
-	if (!d->data_dir)
-		return err_sys(e, "opening %s", d->o.data);
-	db = strf("%s/bloomery.db", d->data_dir);
-	if (read_conf(d, e) < 0 || daemon_key(d->data_dir, d->conf.account, &d->key, e) < 0)
-		return -1;
-	d->loop = loop_new();
-	d->signals[0] = loop_signal(d->loop, SIGTERM, on_signal,
-	                            d); /* before there are threads, which inherit the mask */
-	d->signals[1] = loop_signal(d->loop, SIGINT, on_signal, d);
-	if (store_open(db, &d->store, e) < 0 || blob_open(d->data_dir, &d->blobs, e) < 0)
-		return -1;
-	return jobs_new(&(struct jobs_options){ .loop = d->loop,
-	                                        .store = d->store,
-	                                        .blobs = d->blobs,
-	                                        .conf = &d->conf,
-	                                        .data_dir = d->data_dir,
-	                                        .launcher = &launcher_local },
-	                &d->jobs, e);
-}
-
-static int say_ready(const struct bloomeryd *d, uint16_t port, struct err *e)
-{
-	_cleanup_free_ char *where = daemon_address(d->addr, port), *line = strf("%s\n", where);
-	int rc = 0;
-
-	log_info("serving %s on http://%s", d->data_dir, where);
-	if (d->o.ready_fd >= 0) {
-		rc = fd_write_all(d->o.ready_fd, line, strlen(line), e);
-		close(d->o.ready_fd);
-	}
-	return rc < 0 ? err_in(e, "telling --ready-fd %d", d->o.ready_fd) : 0;
-}
-
-static int serve(struct bloomeryd *d, struct err *e)
-{
-	_cleanup_free_ char *url = NULL;
-	uint16_t port;
-
-	if (daemon_parse_listen(d->o.listen ? d->o.listen : d->conf.listen, &d->addr, &port, e) < 0)
-		return -1;
-	d->api = (struct api){ .data_dir = d->data_dir,
-		               .account = d->conf.account,
-		               .region = d->conf.region,
-		               .blobs = d->blobs,
-		               .store = d->store,
-		               .jobs = d->jobs,
-		               .keys = &d->key,
-		               .key_count = 1 };
-	if (http_server_start(d->addr, port, NULL, api_route, &d->api, &d->server, e) < 0)
-		return -1;
-	port = http_server_port(d->server);
-	url = daemon_url(d->addr, port);
-	if (daemon_write_endpoint(d->data_dir, url, e) < 0)
-		return -1;
-	jobs_start(d->jobs, url);
-	if (say_ready(d, port, e) < 0)
-		return -1;
-	return loop_run(d->loop, e);
-}
-
-static void close_all(struct bloomeryd *d)
-{
-	if (d->is_ending)
-		pthread_join(d->ending, NULL);
-	http_server_stop(d->server); /* only where serving failed at its start: nobody waits for the loop */
-	jobs_free(d->jobs);
-	blob_close(d->blobs);
-	store_close(d->store);
-	loop_free(d->loop);
-	access_key_fini(&d->key);
-	conf_fini(&d->conf);
-	free(d->data_dir);
-	free(d->addr);
-	cleanup_closep(&d->lock_fd);
-}
-
 /* 0: go on; 1: the option was a question, answered. */
-static int parse_options(int argc, char **argv, struct options *o, struct err *e)
+static int parse_options(int argc, char **argv, struct daemon_options *o, struct err *e)
 {
 	enum { OPT_DATA = 256, OPT_LISTEN, OPT_CONFIG, OPT_READY_FD, OPT_VERSION, OPT_HELP };
 	static const struct option options[] = {
@@ -208,9 +61,9 @@ static int parse_options(int argc, char **argv, struct options *o, struct err *e
 
 int main(int argc, char **argv)
 {
-	struct bloomeryd d = { .o.ready_fd = -1, .lock_fd = -EBADF };
+	struct daemon_options o = { .ready_fd = -1 };
 	struct err e = { 0 };
-	int rc = parse_options(argc, argv, &d.o, &e);
+	int rc = parse_options(argc, argv, &o, &e);
 
 	if (rc > 0)
 		return 0;
@@ -219,10 +72,7 @@ int main(int argc, char **argv)
 	signal(SIGPIPE, SIG_IGN);
 	log_init("bloomeryd", getenv("BLOOMERY_DEBUG") ? LOG_DEBUG : LOG_INFO);
 	if (rc == 0)
-		rc = open_all(&d, &e);
-	if (rc == 0)
-		rc = serve(&d, &e);
-	close_all(&d);
+		rc = daemon_run(&o, &e);
 	if (rc < 0)
 		err_print(&e, "bloomeryd");
 	return rc < 0;

@@ -83,6 +83,11 @@ static void job_free(struct job *j)
 	free(j);
 }
 
+static void set_state(struct job *j, enum job_state state)
+{
+	j->state = state;
+}
+
 int job_load(struct jobs *js, const struct stored_job *row, struct job **ret, struct err *e)
 {
 	struct capacity_needs needs;
@@ -95,7 +100,7 @@ int job_load(struct jobs *js, const struct stored_job *row, struct job **ret, st
 	memcpy(j->id, row->id, sizeof(j->id));
 	j->name = xstrdup(row->name);
 	j->arn = xstrdup(row->arn);
-	j->state = row->state;
+	set_state(j, row->state);
 	j->last_fact = row->last_fact;
 	j->created = row->created;
 	j->started = row->started;
@@ -210,7 +215,7 @@ int job_transition(struct jobs *js, struct job *j, enum job_event event, const s
 	if ((enum job_state)to != j->state)
 		log_info("training job %s: %s → %s (%s)%s%s", j->name, job_state_info[j->state].name, info->name,
 		         job_event_name[event], reason ? ": " : "", reason ? reason : "");
-	j->state = to;
+	set_state(j, (enum job_state)to);
 	j->last_fact = m.fact;
 	j->modified = m.at;
 	if (m.started.ms)

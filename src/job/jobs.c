@@ -125,19 +125,17 @@ static int create(struct jobs *js, const struct jobs_create *c, struct err *e)
 		                     .created = c->created,
 		                     .tags = c->tags,
 		                     .tag_count = c->tag_count };
-	struct stored_job stored = { .name = (char *)c->name,
-		                     .arn = (char *)c->arn,
-		                     .state = JOB_STARTING,
-		                     .created = c->created,
-		                     .modified = c->created,
-		                     .needs = needs };
+	struct stored_job stored;
 	struct job *j;
+	int64_t n;
 
 	new_id(id);
-	memcpy(stored.id, id, sizeof(stored.id));
-	if (store_job_insert(js->store, &row, &stored.n, e) < 0)
+	if (store_job_insert(js->store, &row, &n, e) < 0)
 		return -1;
-	must(job_load(js, &stored, &j, NULL) == 0); /* it reads what we wrote a moment ago */
+	/* It is there, and the caller will be told so; when we cannot read it back we can go on as little as after a
+	 * kill. */
+	must(store_job_find(js->store, str_of(c->name), &stored, NULL) == 0 && job_load(js, &stored, &j, NULL) == 0);
+	stored_job_fini(&stored);
 	log_info("training job %s is created: %s", j->name, j->id);
 	scheduler_soon(js);
 	return 0;

@@ -1,5 +1,5 @@
-/* daemon.h - what bloomeryd needs of its data directory before it can serve: the lock, the folders, the key of the API,
- * and the file that tells others where it listens. Called by cmd/bloomeryd.c once, before there are threads.
+/* daemon.h - bloomeryd: daemon_run() is the whole program behind its command line (serve.c); the rest is what it needs
+ * of its data directory before it can serve (daemon.c). Called on the main thread, before there are others.
  *
  *   lock          flock'ed while a bloomeryd serves the directory; its pid
  *   credentials   {"access_key":"AKIA...","secret_key":"..."}, made at the first start                   0600
@@ -8,6 +8,13 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 #include "op/api.h"
+
+struct daemon_options {
+	const char *data, *listen, *config; /* listen, config: NULL, from bloomery.conf, which lies in data */
+	int ready_fd;                       /* -1, or gets "ADDR:PORT\n" and is closed when the API is served */
+};
+/* Serves until SIGTERM or SIGINT, and then lets go of everything; jobs run on. */
+int daemon_run(const struct daemon_options *o, struct err *e) must_check;
 
 /* Takes the directory, and makes it and its folders where they are missing. The lock lasts as long as *ret_lock_fd is
  * open. ERR_IN_USE: another bloomeryd has it, with its pid. */
