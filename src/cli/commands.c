@@ -3,10 +3,14 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "cli/commands.h"
 
-#define END { 0 }
+#define END       \
+	{         \
+		0 \
+	}
 
 static const struct cli_option up_options[] = {
-	{ "listen", 0, "ADDR:PORT", "where to serve (default: the setting, else 127.0.0.1:8770; port 0 picks one)", false },
+	{ "listen", 0, "ADDR:PORT", "where to serve (default: the setting, else 127.0.0.1:8770; port 0 picks one)",
+	  false },
 	{ "config", 0, "FILE", "settings (default: bloomery.conf in the data directory)", false },
 	END,
 };
@@ -68,13 +72,15 @@ static const struct cli_option stop_options[] = {
 
 const struct cli_command cli_commands[] = {
 	{ "up", "", "run the server in the foreground",
-	  "Must be run as root. When it is ready it prints \"bloomery: listening on http://ADDR:PORT\". SIGTERM and Ctrl-C\n"
+	  "Must be run as root. When it is ready it prints \"bloomery: listening on http://ADDR:PORT\". SIGTERM and "
+	  "Ctrl-C\n"
 	  "end the server and leave jobs running; the next `bloomery up` takes them over.",
 	  up_options, 0, 0, command_up },
-	{ "env", "", "print what a shell needs to reach the server", "Use it as: eval \"$(bloomery env)\"", env_options, 0, 0,
-	  command_env },
+	{ "env", "", "print what a shell needs to reach the server", "Use it as: eval \"$(bloomery env)\"", env_options,
+	  0, 0, command_env },
 	{ "image", "import|pull|list|remove ...", "the images that jobs run",
-	  "  bloomery image import NAME[:TAG] FILE|DIR|-   a root file system (tar or directory), OCI or docker archive\n"
+	  "  bloomery image import NAME[:TAG] FILE|DIR|-   a root file system (tar or directory), OCI or docker "
+	  "archive\n"
 	  "  bloomery image pull NAME                      from a registry\n"
 	  "  bloomery image list\n"
 	  "  bloomery image remove NAME[:TAG]\n\n"
@@ -82,7 +88,8 @@ const struct cli_command cli_commands[] = {
 	  image_options, 1, 3, command_image },
 	{ "train", "", "create a training job", NULL, train_options, 0, 0, command_train },
 	{ "jobs", "", "list training jobs", NULL, jobs_options, 0, 0, command_jobs },
-	{ "describe", "NAME", "say all about a job, and where its time went", NULL, describe_options, 1, 1, command_describe },
+	{ "describe", "NAME", "say all about a job, and where its time went", NULL, describe_options, 1, 1,
+	  command_describe },
 	{ "logs", "NAME", "print a job's log", NULL, logs_options, 1, 1, command_logs },
 	{ "stop", "NAME", "stop a job; what it has made so far is kept", NULL, stop_options, 1, 1, command_stop },
 	END,

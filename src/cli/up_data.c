@@ -94,7 +94,7 @@ static int give_directories(int dirfd, const char *leaf, const char *const *inne
 
 static int give_files(int dirfd, struct owner to, struct err *e)
 {
-	static const char *const names[] = { "bloomery.db*", "objects.db*", "credentials", "endpoint" };
+	static const char *const names[] = { "bloomery.db*", "objects.db*", "credentials", "endpoint", "lock" };
 	DIR *d = fdopendir(openat(dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
 	struct dirent *ent;
 	int rc = 0;
@@ -122,6 +122,8 @@ static int give_all(int fd, struct owner to, struct err *e)
 	static const char *const of_jobs[] = { "lists", "staged", "spec.json", NULL };
 	struct stat st;
 
+	if (mkdirat(fd, "images", 0755) < 0 && errno != EEXIST) /* root's, as what is in it runs */
+		return err_sys(e, "making images");
 	if (make_directory(fd, "objects", to, e) < 0 || make_directory(fd, "jobs", to, e) < 0 ||
 	    give_files(fd, to, e) < 0)
 		return -1;

@@ -206,7 +206,8 @@ TEST(the_data_directory_gets_its_owner_and_jobs_keep_theirs)
 	if (geteuid() != 0)
 		return; /* only root gives files away */
 	CHECK_OK(up_data(data, 1234, 1234, &real, e));
-	CHECK(owner(data, "") == 1234 && owner(data, "jobs") == 1234 && owner(data, "objects") == 1234);
+	CHECK(owner(data, "") == 1234 && owner(data, "jobs") == 1234 && owner(data, "objects") == 1234 &&
+	      owner(data, "images") == 0);
 	job = strf("%s/jobs/0123456789abcdef", data);
 	link = strf("%s/bloomery.db-wal", data);
 	CHECK_OK(mkdir_all(AT_FDCWD, job, 0755, e));
