@@ -1,9 +1,8 @@
 /* bloomery up: the two daemons, one above the other, in the foreground.
  *
- * bloomery-host first, as bloomeryd connects to it; then bloomeryd, which writes <data>/endpoint and then "ready\n" to
- * its
- * --ready-fd. When one of the two ends, the other is ended, too: a service manager starts both again, and jobs do not
- * notice.
+ * bloomery-host first, as bloomeryd connects to it; then bloomeryd, which writes <data>/endpoint and then a line to its
+ * --ready-fd. They end in the other order. When one of the two ends by itself, the other is ended, too: a service
+ * manager starts both again, and jobs do not notice.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "cli/up.h"
@@ -66,11 +65,11 @@ static void end(struct up *u, int code)
 		u->code = code;
 		u->limit = loop_timer(u->loop, END_MS, 0, on_limit, u);
 	}
-	if (u->host.pid)
-		kill(u->host.pid, SIGTERM);
 	if (u->daemon.pid)
 		kill(u->daemon.pid, SIGTERM);
-	if (!u->host.pid && !u->daemon.pid)
+	else if (u->host.pid)
+		kill(u->host.pid, SIGTERM);
+	else
 		loop_stop(u->loop);
 }
 
