@@ -13,7 +13,7 @@
 #include "base/log.h"
 #include "run/phase.h"
 
-enum { PULL_SAID_MAX = 1 << 10, HOLD_TRIES = 3 };
+enum { PULL_SAID_MAX = 1 << 20, HOLD_TRIES = 3 };
 
 static const char cannot_pull[] =
         "Cannot pull algorithm container. Either the image does not exist or its permissions are "
@@ -34,20 +34,34 @@ static bool add_name(void *arg, struct str reference)
 	return false;
 }
 
-/* `said`: what the pull printed, "" when there was none to try. */
-static int not_found(const struct run *r, struct str said, struct err *e)
+static int not_found(const struct run *r, struct err *e)
 {
 	struct buf names = { 0 };
 
 	image_reference_each(str_of(r->spec.image), add_name, &names);
 	err_set(e, ERR_CLIENT,
-	        "%s TrainingImage %s is not in the local image store (looked for: %s)%s" PRIstr ". Import it with "
-	        "`bloomery image import %s FILE|DIR`, see `bloomery image list`.",
-	        cannot_pull, r->spec.image, names.n ? names.p : "nothing",
-	        said.n ? ", and pulling it failed: " : ", and its name has no registry to pull it from", ARGstr(said),
-	        r->spec.image);
+	        "%s TrainingImage %s is not in the local image store (looked for: %s), and its name has no registry to "
+	        "pull it from. Import it with `bloomery image import %s FILE|DIR`; `bloomery image list` shows what is "
+	        "there.",
+	        cannot_pull, r->spec.image, names.n ? names.p : "nothing", r->spec.image);
 	buf_fini(&names);
 	return -1;
+}
+
+/* `said`: bloomery-image's standard error; its last line is a sentence, mostly with the service's words in it. */
+static int pull_failed(const struct run *r, struct str said, struct err *e)
+{
+	struct str last = str_trim(said);
+
+	if (str_has_byte(last, '\n'))
+		last = str_cut_last(&last, '\n');
+	str_skip(&last, STR("bloomery-image: "));
+	if (last.n == 0)
+		last = STR("bloomery-image said nothing");
+	if (str_skip(&last, str_of(cannot_pull)))
+		last = str_trim(last);
+	return err_set(e, ERR_CLIENT, "%s " PRIstr " Or import %s with `bloomery image import`.", cannot_pull,
+	               ARGstr(last), r->spec.image);
 }
 
 static int check_architecture(const struct image *image, struct err *e)
@@ -113,21 +127,17 @@ static void on_pulled(void *arg, int code, int status)
 
 	loop_source_free(take_ptr(r->pull));
 	r->pull_pid = 0;
-	if (code != CLD_EXITED || status != 0) {
-		if (file_read_at(r->work_fd, "pull.log", 1 << 20, &said, &e) < 0)
-			buf_reset(&said);
-		struct str text = str_trim(buf_view(&said));
-
-		if (text.n > PULL_SAID_MAX)
-			text = (struct str){ text.p + text.n - PULL_SAID_MAX, PULL_SAID_MAX };
-		e = (struct err){ 0 };
-		result = not_found(r, text.n ? text : STR("bloomery-image said nothing"), &e);
-		buf_fini(&said);
-	} else {
+	if (code == CLD_EXITED && status == 0) {
 		result = find_and_hold(r, &e);
 		if (result == 0)
 			result = found(r, &e);
+	} else {
+		if (file_read_at(r->work_fd, "pull.log", PULL_SAID_MAX, &said, &e) < 0)
+			buf_reset(&said);
+		e = (struct err){ 0 };
+		result = pull_failed(r, buf_view(&said), &e);
 	}
+	buf_fini(&said);
 	if (result < 0)
 		run_failed(r, &e);
 	else
@@ -160,7 +170,7 @@ enum step phase_image(struct run *r, struct err *e)
 		return STEP_FAIL;
 	*e = (struct err){ 0 };
 	if (!image_reference_pullable(str_of(r->spec.image))) {
-		not_found(r, STR(""), e);
+		not_found(r, e);
 		return STEP_FAIL;
 	}
 	return pull(r, e) < 0 ? STEP_FAIL : STEP_WAIT;

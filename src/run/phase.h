@@ -65,8 +65,9 @@ struct run {
 	struct control *control;
 
 	/* the driver */
-	const struct phase *phases; /* ended by a row without a name */
+	const struct phase *phases; /* being run; NULL before */
 	size_t at;
+	bool waiting; /* phases[at] has said WAIT and is not done */
 	struct mono phase_started;
 	enum stop_why stop;
 	bool failed;
@@ -97,6 +98,9 @@ struct run {
 	struct outcome outcome;
 };
 
+/* Runs the phases (ended by a row without a name) on r->loop until all have been run, one has failed or a stop ends
+ * them early, and undoes them. How it went is in *r: failed, reason, stop. -1 only when the loop itself fails. */
+int run_drive(struct run *r, const struct phase *phases, struct err *e) must_check;
 /* What a waiting phase calls when it is done. */
 void run_next(struct run *r);
 void run_failed(struct run *r, const struct err *e);

@@ -79,7 +79,7 @@ static void phase_done(struct run *r)
 	r->phase_started = mono_now();
 }
 
-static void run_advance(void *arg)
+static void advance(void *arg)
 {
 	struct run *r = arg;
 	const struct phase *p = &r->phases[r->at];
@@ -93,7 +93,7 @@ static void run_advance(void *arg)
 	}
 	switch (p->run(r, &e)) {
 	case STEP_NEXT: run_next(r); break;
-	case STEP_WAIT: break;
+	case STEP_WAIT: r->waiting = true; break;
 	case STEP_FAIL: run_failed(r, &e); break;
 	}
 }
@@ -101,8 +101,9 @@ static void run_advance(void *arg)
 void run_next(struct run *r)
 {
 	phase_done(r);
+	r->waiting = false;
 	r->at++;
-	loop_post(r->loop, run_advance, r);
+	loop_post(r->loop, advance, r);
 }
 
 static void end_later(void *arg)
@@ -121,6 +122,7 @@ void run_failed(struct run *r, const struct err *e)
 		run_set_reason(r, buf_view(&reason));
 	}
 	buf_fini(&reason);
+	r->waiting = false;
 	loop_post(r->loop, end_later, r);
 }
 
@@ -129,7 +131,6 @@ void run_stop(struct run *r, enum stop_why why)
 	static const char *const words[] = {
 		[STOP_ASKED] = "stop", [STOP_EXPIRED] = "max_runtime", [STOP_SHUTDOWN] = "stop"
 	};
-	const struct phase *p = &r->phases[r->at];
 	struct err e = { 0 };
 
 	if (r->stop != STOP_NONE || r->outcome.exited)
@@ -139,8 +140,17 @@ void run_stop(struct run *r, enum stop_why why)
 		log_err(LOG_ERROR, &e, "stopping");
 	if (run_fact(r, FACT_STOPPING, json_pack("{s:s}", "why", words[why]), &e) < 0)
 		log_err(LOG_ERROR, &e, "stopping");
-	if (p->name && p->stop)
-		p->stop(r);
+	if (r->waiting && r->phases[r->at].stop)
+		r->phases[r->at].stop(r);
+}
+
+int run_drive(struct run *r, const struct phase *phases, struct err *e)
+{
+	r->phases = phases;
+	r->at = 0;
+	r->phase_started = mono_now();
+	loop_post(r->loop, advance, r);
+	return loop_run(r->loop, e);
 }
 
 /* ---- before and after ---- */
@@ -376,8 +386,6 @@ static int run_phases_through(struct run *r, struct err *e)
 	if (run_fact(r, FACT_STARTED, NULL, e) < 0)
 		return -1;
 	r->loop = loop_new();
-	r->phases = run_phases;
-	r->phase_started = mono_now();
 	if (load_spec(r, &first) < 0 || open_log(r, &first) < 0 || isolate(r, &first) < 0 ||
 	    control_open(r, &first) < 0) {
 		struct buf reason = { 0 };
@@ -385,10 +393,8 @@ static int run_phases_through(struct run *r, struct err *e)
 		reason_of_error(&first, &reason);
 		run_set_reason(r, buf_view(&reason));
 		buf_fini(&reason);
-	} else {
-		loop_post(r->loop, run_advance, r);
-		if (loop_run(r->loop, e) < 0)
-			return -1;
+	} else if (run_drive(r, run_phases, e) < 0) {
+		return -1;
 	}
 	/* The outcome is durable before anything that is only tidiness. */
 	if (report_end(r, e) < 0)
