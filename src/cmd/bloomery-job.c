@@ -1,0 +1,42 @@
+/* bloomery-job - the supervisor of one training host of one job; see run/run.h. SPDX-License-Identifier: Apache-2.0 */
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/log.h"
+#include "run/run.h"
+
+static const char usage[] = "usage: bloomery-job --dir DATA/jobs/ID [--data DATA] [--verbose]\n"
+                            "Runs the job whose work order is DIR/spec.json. Started by bloomery-host, as root.\n";
+
+int main(int argc, char **argv)
+{
+	static const struct option options[] = {
+		{ "dir", required_argument, NULL, 'd' }, { "data", required_argument, NULL, 'D' },
+		{ "verbose", no_argument, NULL, 'v' },   { "version", no_argument, NULL, 'V' },
+		{ "help", no_argument, NULL, 'h' },      { NULL, 0, NULL, 0 }
+	};
+	struct run_options o = { 0 };
+	enum log_level level = LOG_INFO;
+	struct err e = { 0 };
+	int c;
+
+	while ((c = getopt_long(argc, argv, "", options, NULL)) != -1)
+		switch (c) {
+		case 'd': o.job_dir = optarg; break;
+		case 'D': o.data_dir = optarg; break;
+		case 'v': level = LOG_DEBUG; break;
+		case 'V': puts("bloomery-job " BLOOMERY_VERSION); return 0;
+		case 'h': fputs(usage, stdout); return 0;
+		default: fputs(usage, stderr); return 2;
+		}
+	if (!o.job_dir || optind != argc) {
+		fputs(usage, stderr);
+		return 2;
+	}
+	log_init("bloomery-job", level);
+	if (run_job(&o, &e) == 0)
+		return 0;
+	log_err(LOG_ERROR, &e, "%s", o.job_dir);
+	return 1;
+}
