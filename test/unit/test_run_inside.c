@@ -12,12 +12,11 @@
 
 static int root(void)
 {
-	int fd = open(test_tmpdir(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	_cleanup_close_ int fd = open(test_tmpdir(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
 	CHECK(fd >= 0);
 	CHECK_OK(mkdir_all(fd, "r/opt/ml/output", 0755, e));
-	close(fd);
-	return open(strf("%s/r", test_tmpdir()), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	return openat(fd, "r", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 }
 
 static char *failure(int fd)

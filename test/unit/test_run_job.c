@@ -158,6 +158,13 @@ struct told {
 	json_int_t code;
 };
 
+static void told_fini(struct told *t)
+{
+	buf_fini(&t->names);
+	free(t->reason);
+	free(t->result);
+}
+
 static int note(const struct fact *f, void *arg, struct err *e)
 {
 	struct told *t = arg;
@@ -227,7 +234,7 @@ static char *log_text(void)
 
 TEST(job_ends_well_and_leaves_nothing)
 {
-	struct told t;
+	_cleanup_(told_fini) struct told t = { 0 };
 	char *log;
 
 	if (!possible())
@@ -243,7 +250,7 @@ TEST(job_ends_well_and_leaves_nothing)
 
 TEST(job_with_nothing_to_upload)
 {
-	struct told t;
+	_cleanup_(told_fini) struct told t = { 0 };
 
 	if (!possible())
 		return;
@@ -254,7 +261,7 @@ TEST(job_with_nothing_to_upload)
 
 TEST(job_without_compression)
 {
-	struct told t;
+	_cleanup_(told_fini) struct told t = { 0 };
 
 	if (!possible())
 		return;
@@ -267,7 +274,7 @@ TEST(job_without_compression)
 
 TEST(job_that_fails_keeps_what_there_is)
 {
-	struct told t;
+	_cleanup_(told_fini) struct told t = { 0 };
 
 	if (!possible())
 		return;
@@ -280,7 +287,7 @@ TEST(job_that_fails_keeps_what_there_is)
 
 TEST(job_out_of_memory)
 {
-	struct told t;
+	_cleanup_(told_fini) struct told t = { 0 };
 
 	if (!possible())
 		return;
@@ -291,7 +298,7 @@ TEST(job_out_of_memory)
 
 TEST(job_disk_full)
 {
-	struct told t;
+	_cleanup_(told_fini) struct told t = { 0 };
 
 	if (!possible())
 		return;
@@ -302,7 +309,7 @@ TEST(job_disk_full)
 
 TEST(job_without_its_image)
 {
-	struct told t;
+	_cleanup_(told_fini) struct told t = { 0 };
 
 	if (!possible())
 		return;
@@ -316,7 +323,7 @@ TEST(job_without_its_image)
 
 TEST(job_over_its_time)
 {
-	struct told t;
+	_cleanup_(told_fini) struct told t = { 0 };
 
 	if (!possible())
 		return;
@@ -332,11 +339,9 @@ TEST(job_over_its_time)
 static void wait_for(const char *name)
 {
 	for (int i = 0; i < 1000; i++) {
-		struct told t = facts();
-		bool there = str_find(buf_view(&t.names), str_of(name)) >= 0;
+		_cleanup_(told_fini) struct told t = facts();
 
-		buf_fini(&t.names);
-		if (there)
+		if (str_find(buf_view(&t.names), str_of(name)) >= 0)
 			return;
 		nanosleep(&(struct timespec){ .tv_nsec = 10000000 }, NULL);
 	}
@@ -359,7 +364,7 @@ static void send_stop(void)
 
 TEST(job_stopped_while_it_ignores_sigterm)
 {
-	struct told t;
+	_cleanup_(told_fini) struct told t = { 0 };
 	pid_t pid;
 
 	if (!possible())
@@ -379,7 +384,7 @@ TEST(job_stopped_while_it_ignores_sigterm)
 
 TEST(job_whose_supervisor_is_killed_is_finished_by_the_next)
 {
-	struct told t;
+	_cleanup_(told_fini) struct told t = { 0 };
 	pid_t pid;
 
 	if (!possible())
@@ -415,7 +420,7 @@ TEST(job_has_one_supervisor)
 
 TEST(job_with_a_broken_specification)
 {
-	struct told t;
+	_cleanup_(told_fini) struct told t = { 0 };
 	_cleanup_free_ char *spec = NULL;
 
 	if (!possible())
