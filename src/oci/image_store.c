@@ -216,13 +216,19 @@ static int point_ref_locked(int images, const char *hex, const char *reference, 
 	return sync_at(images, "refs", e);
 }
 
+bool image_store_has(int images, const char *hex)
+{
+	_cleanup_free_ char *json = strf("sha256-%s/image.json", hex);
+
+	return faccessat(images, json, R_OK, 0) == 0;
+}
+
 static int place_locked(int images, const char *made, const char *hex, bool *ret_reused, struct doomed *gone,
                         struct err *e)
 {
 	_cleanup_free_ char *dir = strf("sha256-%s", hex);
-	_cleanup_free_ char *json = strf("%s/image.json", dir);
 
-	*ret_reused = faccessat(images, json, R_OK, 0) == 0;
+	*ret_reused = image_store_has(images, hex);
 	if (*ret_reused)
 		return 0;
 	if (faccessat(images, dir, F_OK, 0) == 0 && doom_digest_locked(images, hex, gone, e) < 0)

@@ -23,6 +23,8 @@ int image_store_work_new(int images, char **ret_name, struct err *e) must_check;
 int image_store_publish(int images, const char *made, const char *hex, const char *reference, bool *ret_reused,
                         struct err *e) must_check;
 
+/* Whether the digest is there; it may go as long as no name points to it. */
+bool image_store_has(int images, const char *hex);
 /* Whether any name but `except` (NULL: any at all) points to the digest. */
 bool image_store_digest_named(int images, const char *hex, const char *except);
 /* The digest a canonical reference points to; false when there is no such name. */

@@ -434,12 +434,12 @@ static int from_source(struct work *w, const char *source, struct err *e)
 	return 0;
 }
 
-/* Everything on disk before the rename that makes it an image. */
+/* Everything on disk before the rename that makes it an image, unless the image is there already. */
 static int publish(struct work *w, struct import_result *ret, struct err *e)
 {
 	_cleanup_free_ char *made = strf("%s/image", w->name);
+	bool reused, synced;
 	struct stat st;
-	bool reused;
 
 	if (w->unpacked.bytes == 0)
 		return err_set(e, ERR_INVALID, "it holds no files");
@@ -447,11 +447,14 @@ static int publish(struct work *w, struct import_result *ret, struct err *e)
 		w->architecture = see_architecture(w);
 	if (apply_options(w, e) < 0 || write_image_json(w, e) < 0)
 		return -1;
+	synced = !image_store_has(w->images, w->hex);
 	if (fstat(w->images, &st) < 0 || fchownat(w->dir, "image", 0, st.st_gid, 0) < 0 ||
-	    fchmodat(w->dir, "image", 0750, 0) < 0 || syncfs(w->dir) < 0)
+	    fchmodat(w->dir, "image", 0750, 0) < 0 || (synced && syncfs(w->dir) < 0))
 		return err_sys(e, "writing the image to disk");
 	if (image_store_publish(w->images, made, w->hex, w->reference, &reused, e) < 0)
 		return -1;
+	if (!reused && !synced && syncfs(w->images) < 0) /* it was there a moment ago, and was removed */
+		return err_sys(e, "writing the image to disk");
 	*ret = (struct import_result){
 		.reference = xstrdup(w->reference),
 		.digest = strf("sha256:%s", w->hex),
