@@ -22,14 +22,16 @@
 static const char *const no_strings[] = { NULL };
 static const char *const default_env[] = { "PATH=/usr/bin:/bin:/", NULL };
 
+static char slash[] = "/", nobody[] = "";
+
 static struct image plain_image(char **entrypoint)
 {
 	return (struct image){
 		.entrypoint = entrypoint,
 		.cmd = (char **)no_strings,
 		.env = (char **)no_strings,
-		.working_dir = (char[]){ "/" },
-		.user = (char[]){ "" },
+		.working_dir = slash,
+		.user = nobody,
 	};
 }
 
