@@ -140,7 +140,8 @@ static void on_end(void *arg, int code, int status)
 	if (e.kind != ERR_NONE)
 		keep_error(w, &e);
 	loop_source_free(take_ptr(w->packets));
-	w->task.ended(w->task.arg, w->failed ? &w->err : NULL);
+	e = w->err; /* `ended` may free the worker first */
+	w->task.ended(w->task.arg, w->failed ? &e : NULL);
 }
 
 int worker_start(struct loop *l, const struct worker_task *task, struct worker **ret, struct err *e)

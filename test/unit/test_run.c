@@ -331,6 +331,7 @@ static void hear_end(void *arg, const struct err *e)
 {
 	struct hearing *h = arg;
 
+	worker_free(take_ptr(h->worker)); /* allowed, and e stays */
 	h->ended = true;
 	h->well = !e;
 	if (e)
