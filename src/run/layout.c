@@ -126,7 +126,7 @@ static int make_config_files(int tree_fd, const struct config_input *in, struct 
 			r = file_put(fd, config_files[i].name, buf_view(&bytes), 0644, e);
 	}
 	/* Slides and samples spell it with a capital, the toolkits do not. */
-	if (r == 0 && symlinkat("resourceconfig.json", fd, "resourceConfig.json") < 0)
+	if (r == 0 && linkat(fd, "resourceconfig.json", fd, "resourceConfig.json", 0) < 0)
 		r = err_sys(e, "linking resourceConfig.json");
 	buf_fini(&bytes);
 	return r;

@@ -252,7 +252,6 @@ TEST(layout_tree_of_a_plain_job)
 	struct err why = { 0 };
 	_cleanup_close_ int fd = make_tree(&s, &why);
 	struct buf hosts = { 0 };
-	char link[64];
 
 	CHECK(fd >= 0);
 	for (size_t i = 0; i < ARRAY_LEN(directories); i++)
@@ -261,7 +260,7 @@ TEST(layout_tree_of_a_plain_job)
 		CHECK(faccessat(fd, absent[i], F_OK, 0) < 0);
 	check_mode(fd, "opt/ml/input/config/hyperparameters.json", 0644);
 	check_mode(fd, "tmp", 01777);
-	CHECK_INT(readlinkat(fd, "opt/ml/input/config/resourceConfig.json", link, sizeof(link)), 19);
+	check_mode(fd, "opt/ml/input/config/resourceConfig.json", 0644);
 	CHECK_OK(file_read_at(fd, "etc/hosts", 4096, &hosts, e));
 	CHECK_STR(hosts.p, "127.0.0.1\tlocalhost\n127.0.0.1\talgo-1\n::1\tlocalhost ip6-localhost ip6-loopback\n");
 	buf_fini(&hosts);
