@@ -55,8 +55,10 @@ static void add_path(struct buf *out, struct str path, bool s3)
 {
 	_cleanup_buf_ struct buf plain = { 0 };
 
-	if (!path.n)
-		path = STR("/");
+	if (!path.n || str_is(path, "/")) {
+		buf_c(out, '/');
+		return;
+	}
 	if (!s3)
 		add_normal_path(&plain, path);
 	else if (!buf_uri_decode(&plain, path, false))
@@ -132,19 +134,31 @@ static void add_query(struct buf *out, struct str query, bool presigned, bool wi
 /* Appends a header's value with runs of blanks as one blank, none at the ends. */
 static void add_value(struct buf *out, struct str value)
 {
-	bool gap = false;
-	size_t start = out->n;
+	bool gap = false, first = true;
+	char *to;
 
+	buf_need(out, value.n);
+	to = out->p + out->n;
 	for (size_t i = 0; i < value.n; i++) {
 		if (blank(value.p[i])) {
 			gap = true;
 			continue;
 		}
-		if (gap && out->n > start)
-			buf_c(out, ' ');
-		gap = false;
-		buf_c(out, value.p[i]);
+		if (gap && !first)
+			*to++ = ' ';
+		gap = first = false;
+		*to++ = value.p[i];
 	}
+	*to = 0;
+	out->n = (size_t)(to - out->p);
+}
+
+static void add_lower(struct buf *out, struct str s)
+{
+	buf_need(out, s.n);
+	for (size_t i = 0; i < s.n; i++)
+		out->p[out->n++] = lower(s.p[i]);
+	out->p[out->n] = 0;
 }
 
 /* All headers called name, joined by commas. False when there is none. */
@@ -152,8 +166,7 @@ static bool add_header(struct buf *out, const struct sig_request *r, struct str 
 {
 	bool found = false;
 
-	for (size_t i = 0; i < name.n; i++)
-		buf_c(out, lower(name.p[i]));
+	add_lower(out, name);
 	buf_c(out, ':');
 	for (size_t i = 0; i < r->header_count; i++) {
 		if (!str_eq_nocase(r->headers[i].name, name))
@@ -637,8 +650,7 @@ static void add_names(struct buf *out, const struct sig_request *r)
 	buf_need(&space, total); /* names view it */
 	for (size_t i = 0; i < r->header_count; i++) {
 		names[i] = (struct str){ space.p + space.n, r->headers[i].name.n };
-		for (size_t k = 0; k < names[i].n; k++)
-			buf_c(&space, lower(r->headers[i].name.p[k]));
+		add_lower(&space, r->headers[i].name);
 	}
 	qsort(names, r->header_count, sizeof(*names), name_cmp);
 	for (size_t i = 0; i < r->header_count; i++) {

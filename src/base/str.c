@@ -251,11 +251,14 @@ void buf_vf(struct buf *b, const char *fmt, va_list ap)
 	int n;
 
 	must(fmt);
+	buf_need(b, 32); /* often enough, and then the text is made but once */
 	va_copy(again, ap);
-	n = vsnprintf(NULL, 0, fmt, ap);
+	n = vsnprintf(b->p + b->n, b->cap - b->n, fmt, ap);
 	must(n >= 0);
-	buf_need(b, (size_t)n);
-	vsnprintf(b->p + b->n, (size_t)n + 1, fmt, again);
+	if ((size_t)n >= b->cap - b->n) {
+		buf_need(b, (size_t)n);
+		vsnprintf(b->p + b->n, (size_t)n + 1, fmt, again);
+	}
 	b->n += (size_t)n;
 	va_end(again);
 }

@@ -67,8 +67,9 @@ int main(int argc, char **argv)
 
 	if (rc > 0)
 		return 0;
-	/* Two arenas are enough for a handful of threads, and keep an idle daemon small. */
-	mallopt(M_ARENA_MAX, 2);
+	/* An arena for each HTTP thread (with two, they wait for each other's malloc), and no more: an idle daemon
+	 * stays small. */
+	mallopt(M_ARENA_MAX, 8);
 	signal(SIGPIPE, SIG_IGN);
 	log_init("bloomeryd", getenv("BLOOMERY_DEBUG") ? LOG_DEBUG : LOG_INFO);
 	if (rc == 0)

@@ -353,7 +353,7 @@ static enum MHD_Result begin(struct exchange *x, const char *method)
 static enum MHD_Result take_body(struct exchange *x, struct str piece)
 {
 	struct http_request *r = &x->r;
-	struct err e = { 0 };
+	struct err e; /* large: not cleared for nothing */
 
 	r->body_bytes += piece.n;
 	if (x->discard)

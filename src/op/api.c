@@ -291,7 +291,7 @@ static void run(const struct request *q, const struct http_request *r, json_t *i
 	};
 	_cleanup_buf_ struct buf violations = { 0 };
 	struct api_failure f;
-	struct err e = { 0 };
+	struct err e; /* large: not cleared for nothing */
 	json_t *result = NULL;
 
 	if (model_check_text(q->op, in, &violations, &e) < 0) {
@@ -327,7 +327,7 @@ static void respond(struct http_request *r, const struct err *body_error, struct
 {
 	struct request *q = r->ctx;
 	_cleanup_buf_ struct buf space = { 0 };
-	struct err e = { 0 };
+	struct err e; /* large: not cleared for nothing */
 	json_t *in = NULL;
 
 	if (body_error) {

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "aws/sigv4.h"
 #include "base/fd.h"
 #include "base/log.h"
 #include "blob/blob.h"
@@ -121,7 +122,8 @@ static int serve(struct daemon *d, struct err *e)
 		               .store = d->store,
 		               .jobs = d->jobs,
 		               .keys = &d->key,
-		               .key_count = 1 };
+		               .key_count = 1,
+		               .signing_keys = sig_cache_new() };
 	if (http_server_start(d->addr, port, NULL, api_route, &d->api, &d->server, e) < 0)
 		return -1;
 	port = http_server_port(d->server);
@@ -143,6 +145,7 @@ static void close_all(struct daemon *d)
 	blob_close(d->blobs);
 	store_close(d->store);
 	loop_free(d->loop);
+	sig_cache_free(d->api.signing_keys);
 	access_key_fini(&d->key);
 	conf_fini(&d->conf);
 	free(d->data_dir);
