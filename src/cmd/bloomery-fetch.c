@@ -1,0 +1,23 @@
+/* bloomery-fetch: objects of a remote S3 to files, and files to it; see s3/fetch.h.  SPDX-License-Identifier:
+ * Apache-2.0 */
+#include <stdio.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "s3/fetch.h"
+
+static int usage(void)
+{
+	fputs("usage: bloomery-fetch get FD | put FD | count   (the work order, a JSON object, on stdin)\n", stderr);
+	return 2;
+}
+
+int main(int argc, char **argv)
+{
+	uint64_t fd = 0;
+
+	if (argc < 2 || argc > 3 || (argc == 3 && (!str_to_u64(str_of(argv[2]), &fd) || fd > INT32_MAX)))
+		return usage();
+	log_init("bloomery-fetch", LOG_INFO);
+	return fetch_main(argv[1], argc == 3 ? (int)fd : -1, STDIN_FILENO, STDOUT_FILENO);
+}

@@ -1,0 +1,68 @@
+/* call.h - one S3 request: signed, sent, understood, and sent again where that may help. Only files of s3/ include
+ * this.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+#include <pthread.h>
+
+#include "http/client.h"
+#include "s3/s3.h"
+
+enum {
+	S3_THREADS_DEFAULT = 8,
+	S3_ATTEMPTS_DEFAULT = 6,
+	S3_PIECE = 16 << 20,       /* a range or a part, where nothing forces another size */
+	S3_AT_ONCE_MAX = 64 << 20, /* what is larger moves in several pieces */
+};
+
+struct idle_client;
+
+struct s3 {
+	char *scheme_host, *host, *region, *access_key, *secret_key, *session_token; /* set once by s3_new() */
+	struct s3_options options;
+
+	struct { /* hold mu to touch anything in here */
+		pthread_mutex_t mu;
+		pthread_cond_t wake; /* for waits between attempts; CLOCK_MONOTONIC */
+		struct idle_client *idle;
+		char *upload_id; /* of the multipart upload that is under way; NULL */
+		struct buf upload_bucket, upload_key;
+	} shared;
+};
+
+struct s3_call {
+	const char *method;
+	struct str bucket, key, query; /* query: encoded, without '?' */
+	const char *header[6];         /* "Name: value", NULL-terminated; "x-amz-" ones are signed too */
+	struct str body;
+	int body_fd; /* -EBADF: none */
+	uint64_t body_offset, body_length;
+	const char *payload_hash; /* hex SHA-256 of the body; NULL: computed, of `body` */
+	int (*sink)(void *arg, struct str piece, struct err *e); /* for 2xx answers */
+	void *sink_arg;
+	size_t max_reply;
+	bool regardless; /* send it even when cancelled */
+};
+#define S3_CALL(...)                           \
+	(struct s3_call)                       \
+	{                                      \
+		.body_fd = -EBADF, __VA_ARGS__ \
+	}
+
+/* One attempt. 0 with *ret for a 2xx answer; else -1, and *ret_again whether another attempt may help. */
+int s3_attempt(struct s3 *s, const struct s3_call *c, struct http_reply *ret, bool *ret_again,
+               struct err *e) must_check;
+/* Attempts until it is done, hopeless, or options.attempts are used up. For calls that may be repeated. */
+int s3_call(struct s3 *s, const struct s3_call *c, struct http_reply *ret, struct err *e) must_check;
+/* Waits before attempt number `attempt` (1 is the second), less if cancelled: -1, ERR_IO "cancelled". */
+int s3_wait(struct s3 *s, unsigned attempt, struct err *e) must_check;
+bool s3_cancelled(const struct s3 *s);
+void s3_progress(const struct s3 *s, int64_t bytes);
+
+/* Runs one(arg, i) for i < count on up to `threads` threads (the caller's is one of them); the first error ends it. */
+int s3_parallel(unsigned threads, size_t count, int (*one)(void *arg, size_t i, struct err *e), void *arg,
+                struct err *e) must_check;
+unsigned s3_threads(const struct s3 *s);
+
+/* Strips the quotes of an ETag. */
+struct str s3_unquote(struct str etag);
