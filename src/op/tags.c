@@ -51,11 +51,10 @@ static void add_tag(struct str key, struct str value, void *list)
 static int list_tags(const struct api_call *call, struct str arn, json_t **ret_out, struct err *e)
 {
 	json_t *list = json_array();
-	struct err why = { 0 };
 
-	if (store_tags_each(call->api->store, arn, add_tag, list, &why) < 0) {
+	if (store_tags_each(call->api->store, arn, add_tag, list, e) < 0) {
 		json_decref(list);
-		return not_found_is_invalid(&why, e);
+		return not_found_is_invalid(e);
 	}
 	*ret_out = json_pack("{s:o}", "Tags", list);
 	return 0;
@@ -65,14 +64,13 @@ int op_add_tags(const struct api_call *call, json_t *in, json_t **ret_out, struc
 {
 	struct str arn = in_str(in, "ResourceArn");
 	_cleanup_free_ struct store_tag *tags = NULL;
-	struct err why = { 0 };
 	size_t n;
 
 	if (tags_check(json_object_get(in, "Tags"), e) < 0)
 		return -1;
 	tags = tags_from(json_object_get(in, "Tags"), &n);
-	if (jobs_tags_put(call->api->jobs, arn, tags, n, &why) < 0)
-		return not_found_is_invalid(&why, e);
+	if (jobs_tags_put(call->api->jobs, arn, tags, n, e) < 0)
+		return not_found_is_invalid(e);
 	return list_tags(call, arn, ret_out, e);
 }
 
@@ -89,15 +87,14 @@ int op_delete_tags(const struct api_call *call, json_t *in, json_t **ret_out, st
 	const json_t *list = json_object_get(in, "TagKeys");
 	size_t n = json_array_size(list);
 	_cleanup_free_ struct str *keys = xcalloc(n + 1, sizeof(*keys));
-	struct err why = { 0 };
 
 	for (size_t i = 0; i < n; i++) {
 		const json_t *key = json_array_get(list, i);
 
 		keys[i] = (struct str){ json_string_value(key), json_string_length(key) };
 	}
-	if (jobs_tags_delete(call->api->jobs, in_str(in, "ResourceArn"), keys, n, &why) < 0)
-		return not_found_is_invalid(&why, e);
+	if (jobs_tags_delete(call->api->jobs, in_str(in, "ResourceArn"), keys, n, e) < 0)
+		return not_found_is_invalid(e);
 	*ret_out = json_object();
 	return 0;
 }

@@ -7,12 +7,10 @@
 #include "job/jobs.h"
 #include "op/tags.h"
 
-int not_found_is_invalid(const struct err *why, struct err *e)
+int not_found_is_invalid(struct err *e)
 {
-	if (why->kind == ERR_NOT_FOUND)
-		return err_set(e, ERR_INVALID, "Requested resource not found.");
-	if (e)
-		*e = *why;
+	if (e->kind == ERR_NOT_FOUND)
+		e->kind = ERR_INVALID;
 	return -1;
 }
 

@@ -39,5 +39,6 @@ bool s3_uri_split(struct str uri, struct str *ret_bucket, struct str *ret_key);
 
 /* A member of a request as a view; empty when absent. */
 struct str in_str(const json_t *in, const char *member);
-/* ERR_NOT_FOUND becomes what the live service answers: ValidationException (contract 9.4). Returns -1. */
-int not_found_is_invalid(const struct err *why, struct err *e);
+/* An error of the store on its way out: ERR_NOT_FOUND becomes what the live service answers, ValidationException with
+ * the store's text (contract 9.4). Returns -1. */
+int not_found_is_invalid(struct err *e);

@@ -197,11 +197,10 @@ static void describe(const struct store_description *d, struct buf *out)
 int op_describe_training_job(const struct api_call *call, json_t *in, json_t **ret_out, struct err *e)
 {
 	struct store_description d;
-	struct err why = { 0 };
 
 	(void)ret_out;
-	if (store_describe(call->api->store, in_str(in, "TrainingJobName"), &d, &why) < 0)
-		return not_found_is_invalid(&why, e);
+	if (store_describe(call->api->store, in_str(in, "TrainingJobName"), &d, e) < 0)
+		return not_found_is_invalid(e);
 	describe(&d, call->raw);
 	store_description_fini(&d);
 	return 0;
