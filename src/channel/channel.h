@@ -39,5 +39,6 @@ struct channel_ops {
 const struct channel_ops *channel_ops_for(const char *input_mode); /* NULL: no such mode here */
 
 /* The path below the channel's directory for a key (contract 2.3), see s3_rel_path. *ret_rel views key. ERR_CLIENT for
- * "//", "." and ".." pieces, NUL, or a piece over 255 bytes. *ret_dir: the key ends in '/', only a directory is to be made. */
+ * "//", "." and ".." pieces, NUL, or a piece over 255 bytes. *ret_dir: the key ends in '/', only a directory is to be
+ * made. */
 int channel_rel_path(struct str prefix, struct str key, struct str *ret_rel, bool *ret_dir, struct err *e) must_check;
