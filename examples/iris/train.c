@@ -444,9 +444,9 @@ int main(void)
 	printf("hyperparameters: epochs=%.0f learning-rate=%g l2=%g\n", o.epochs, o.learning_rate, o.l2);
 	if (!read_channel(&m, &rows, "train", true))
 		fail("there is no channel 'train'; this algorithm needs it, and takes one called 'validation'");
-	read_channel(&m, &held_out, "validation", false);
 	if (m.classes < 2)
 		fail("all %zu rows are of class '%s'; there is nothing to tell apart", rows.rows, m.class[0]);
+	read_channel(&m, &held_out, "validation", false);
 	printf("%zu rows to train on, %zu to validate, %zu features, %zu classes\n", rows.rows, held_out.rows,
 	       m.features, m.classes);
 	learn_scale(&m, &rows);
