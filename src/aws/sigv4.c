@@ -519,12 +519,12 @@ static enum sig_fault claim_query(const struct sig_request *r, struct buf *scrat
 	return check_dates(c, why);
 }
 
-static bool query_signed(struct str query)
+static bool query_has(struct str query, const char *name)
 {
 	while (query.n) {
-		struct str value = str_cut(&query, '&'), key = str_cut(&value, '=');
+		struct str value = str_cut(&query, '&');
 
-		if (str_is(key, "X-Amz-Signature") || str_is(key, "X-Amz-Algorithm"))
+		if (str_is(str_cut(&value, '='), name))
 			return true;
 	}
 	return false;
@@ -535,14 +535,21 @@ enum sig_fault sigv4_claim(const struct sig_request *r, struct buf *scratch, str
 	unsigned count;
 	const struct sig_header *auth = find_header(r, "authorization", &count);
 
-	*ret = (struct sig_claim){ .presigned = query_signed(r->query) };
+	*ret = (struct sig_claim){ 0 };
 	*why = NULL;
+	ret->presigned = query_has(r->query, "X-Amz-Signature") || query_has(r->query, "X-Amz-Algorithm");
 	if (auth && ret->presigned)
 		return bad(why, SIG_BOTH,
 		           "Only one auth mechanism allowed; only the X-Amz-Algorithm query parameter or "
 		           "the Authorization header should be specified.");
 	if (ret->presigned)
 		return claim_query(r, scratch, ret, why);
+	if (!auth && query_has(r->query, "AWSAccessKeyId")) {
+		ret->presigned = true;
+		return bad(why, SIG_INCOMPLETE,
+		           "This URL is signed with Signature Version 2. Please use " ALGORITHM
+		           ": `aws configure set default.s3.signature_version s3v4`, or signature_version='s3v4'.");
+	}
 	if (!auth)
 		return bad(why, SIG_MISSING, "Missing Authentication Token: the request is not signed.");
 	if (count > 1)

@@ -19,7 +19,7 @@ const struct http_limits http_default_limits = {
 	.connections = 1024,
 	.connections_per_ip = 768,
 	.threads = 8,
-	.header_bytes = 32 << 10,
+	.header_bytes = 16 << 10,
 	.idle_seconds = 60,
 	.request_seconds = 30,
 };
@@ -507,7 +507,7 @@ static int start_threads(struct http_server *s, int listen_fd, struct err *e)
 		        MHD_OPTION_THREAD_POOL_SIZE, l->threads, MHD_OPTION_CONNECTION_LIMIT, l->connections,
 		        MHD_OPTION_PER_IP_CONNECTION_LIMIT, l->connections_per_ip, MHD_OPTION_CONNECTION_TIMEOUT,
 		        l->idle_seconds, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
-		        pool > (64u << 10) ? pool : (size_t)64 << 10, MHD_OPTION_URI_LOG_CALLBACK, on_request_line, s,
+		        pool > (32u << 10) ? pool : (size_t)32 << 10, MHD_OPTION_URI_LOG_CALLBACK, on_request_line, s,
 		        MHD_OPTION_UNESCAPE_CALLBACK, no_unescape, NULL, MHD_OPTION_NOTIFY_COMPLETED, on_completed, s,
 		        MHD_OPTION_NOTIFY_CONNECTION, on_connection, s, MHD_OPTION_STRICT_FOR_CLIENT, 1,
 		        MHD_OPTION_END);

@@ -353,6 +353,18 @@ TEST(malformed_authorization_says_what_is_wrong)
 	}
 }
 
+/* Old clients presign S3 URLs so unless told otherwise. */
+TEST(version_2_urls_are_named)
+{
+	_cleanup_buf_ struct buf scratch = { 0 };
+	struct sig_request r = { STR("GET"), STR("/b/k"), STR("AWSAccessKeyId=A&Signature=x%3D&Expires=1"), NULL, 0 };
+	struct sig_claim c;
+	const char *why;
+
+	CHECK_INT(sigv4_claim(&r, &scratch, &c, &why), SIG_INCOMPLETE);
+	CHECK(c.presigned && strstr(why, "s3v4"));
+}
+
 TEST(cached_keys_are_the_keys)
 {
 	_cleanup_(sig_cache_freep) struct sig_cache *cache = sig_cache_new();
