@@ -73,13 +73,7 @@ static int start(struct host *h, struct err *e)
 	host_scan(h);
 	if (link_open(h, e) < 0)
 		return -1;
-	if (h->options.ready_fd >= 0) {
-		int rc = fd_write_all(h->options.ready_fd, "ready\n", 6, e);
-
-		close(h->options.ready_fd);
-		return rc;
-	}
-	return 0;
+	return tell_ready(h->options.ready_fd, "ready\n", e);
 }
 
 int host_run(const struct host_options *o, struct err *e)

@@ -2,8 +2,10 @@
  *
  * Only bloomery-host may remove what root made in a job's directory. What it has to do is kept in the store until it is
  * seen to be done, so neither a restart of ours nor of the host's leaves anything behind. */
+#include <fcntl.h>
 #include <sys/stat.h>
 
+#include "base/fd.h"
 #include "base/log.h"
 #include "job/control.h"
 
@@ -38,6 +40,15 @@ static bool is_done(struct jobs *js, const struct todo *t)
 	return lstat(path, &st) < 0 && errno == ENOENT;
 }
 
+/* Artifacts that were packed, and never reported: the supervisor was lost. What was reported is an object by now. The
+ * directory is ours, so root's files in it are ours to unlink. */
+static int drop_staged(struct jobs *js, const struct todo *t, struct err *e)
+{
+	_cleanup_free_ char *path = strf("%s/jobs/%s/staged", js->data_dir, t->id);
+
+	return remove_tree(AT_FDCWD, path, e);
+}
+
 void cleanup_tick(void *jobs)
 {
 	struct jobs *js = jobs;
@@ -49,6 +60,9 @@ void cleanup_tick(void *jobs)
 
 	list = t.list;
 	for (size_t i = 0; rc == 0 && i < t.count; i++) {
+		rc = drop_staged(js, &t.list[i], &e);
+		if (rc < 0)
+			break;
 		if (is_done(js, &t.list[i])) {
 			rc = store_cleanup_done(js->store, t.list[i].id, &e);
 			continue;

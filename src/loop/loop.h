@@ -68,3 +68,7 @@ int spawn(const struct spawn_options *o, pid_t *ret_pid, struct err *e) must_che
  * NULL. For short helpers only: blocks. */
 int spawn_wait(const struct spawn_options *o, struct buf *out, size_t max_out, int *ret_status,
                struct err *e) must_check;
+
+/* For a daemon started with --ready-fd: says that it serves, closes the descriptor, and from then on gets SIGTERM when
+ * the process that started it dies. fd < 0: nobody is to be told, and nothing is done. */
+int tell_ready(int fd, const char *line, struct err *e) must_check;

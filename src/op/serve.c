@@ -98,14 +98,9 @@ static int open_all(struct daemon *d, struct err *e)
 static int say_ready(const struct daemon *d, uint16_t port, struct err *e)
 {
 	_cleanup_free_ char *where = daemon_address(d->addr, port), *line = strf("%s\n", where);
-	int rc = 0;
 
 	log_info("serving %s on http://%s", d->data_dir, where);
-	if (d->o->ready_fd >= 0) {
-		rc = fd_write_all(d->o->ready_fd, line, strlen(line), e);
-		close(d->o->ready_fd);
-	}
-	return rc < 0 ? err_in(e, "telling --ready-fd %d", d->o->ready_fd) : 0;
+	return tell_ready(d->o->ready_fd, line, e);
 }
 
 static int serve(struct daemon *d, struct err *e)

@@ -67,9 +67,9 @@ def test_describe_tells_the_whole_story(server):
 def test_opt_ml_is_what_the_contract_says(server):
     uri = server.put("layout/data", {"/one": b"1", "/sub/two": b"", "set/three": b"3"})
     d = server.completed(
-        "cd /opt/ml; find . | sort > /tmp/l; mv /tmp/l model/tree; for f in input/config/*; do cp $f model/; done; "
-        "cp input/data/*-manifest model/; stat -c '%a %U %G %n' . input input/config input/config/* input/data input/data/train "
-        "input/data/train/* model output output/data > model/modes; env > model/env; pwd > model/pwd; id > model/id; "
+        "pwd > /tmp/pwd; cd /opt/ml; find . | sort > /tmp/l; mv /tmp/l model/tree; for f in input/config/*; do cp $f model/; done; "
+        "cp input/data/*-manifest model/; stat -L -c '%a %U %G %n' . input input/config input/config/* input/data input/data/train "
+        "input/data/train/* model output output/data > model/modes; env > model/env; cp /tmp/pwd model/pwd; id > model/id; "
         "hostname > model/hostname; ping -c 1 -W 1 algo-1 >/dev/null 2>&1; getent hosts algo-1 > model/resolved || nslookup algo-1 "
         "> model/resolved 2>&1; cat /etc/hosts > model/hosts; df -k /dev/shm | tail -1 > model/shm",
         channels={"train": uri}, Environment={"COLOUR": "red", "TRAINING_JOB_NAME": "liar"},
@@ -104,7 +104,7 @@ def test_opt_ml_is_what_the_contract_says(server):
     for line in t["modes"].decode().splitlines():
         mode, user, group, path = line.split()
         assert (user, group) == ("root", "root"), line
-        assert mode == ("644" if path.endswith(".json") or path.endswith("-manifest") else "755"), line
+        assert mode == ("644" if path.endswith((".json", "-manifest", "/one")) else "755"), line
     env = dict(line.split("=", 1) for line in t["env"].decode().splitlines() if "=" in line)
     assert env["TRAINING_JOB_NAME"] == d["TrainingJobName"] and env["TRAINING_JOB_ARN"] == d["TrainingJobArn"]
     assert env["COLOUR"] == "red" and env["AWS_REGION"] == "us-east-1" and env["NVIDIA_VISIBLE_DEVICES"] == "void"
