@@ -46,17 +46,20 @@ int delivery_init(struct delivery *d, const struct run *r, struct worker_link *l
 	const json_t *output = json_object_get(r->spec.request, "OutputDataConfig");
 	const char *compression = json_string_value(json_object_get(output, "CompressionType"));
 
-	*d = (struct delivery){ .run = r, .link = link, .pending = json_array() };
+	*d = (struct delivery){ .run = r, .link = link, .staged = -EBADF, .pending = json_array() };
 	d->compressed = !compression || !str_is(str_of(compression), "NONE");
-	d->dirfd = r->spec.output_place == PLACE_REMOTE ? open_outbox(r, e) : open_staged(r, e);
-	return d->dirfd < 0 ? -1 : 0;
+	d->outbox = open_outbox(r, e);
+	if (d->outbox >= 0 && r->spec.output_place == PLACE_EMBEDDED)
+		d->staged = open_staged(r, e);
+	return d->outbox < 0 || (r->spec.output_place == PLACE_EMBEDDED && d->staged < 0) ? -1 : 0;
 }
 
 void delivery_fini(struct delivery *d)
 {
 	if (d->pending) {
 		json_decref(d->pending);
-		cleanup_closep(&d->dirfd);
+		cleanup_closep(&d->outbox);
+		cleanup_closep(&d->staged);
 	}
 	d->pending = NULL;
 }
@@ -70,18 +73,14 @@ char *delivery_key(const struct delivery *d, const char *rest)
 
 int delivery_create(struct delivery *d, const char *leaf, struct err *e)
 {
-	int fd;
+	int fd = openat(d->outbox, leaf, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644);
 
-	/* The directory may be another user's: what lies there under the name is not ours to write into. */
-	if (unlinkat(d->dirfd, leaf, 0) < 0 && errno != ENOENT)
-		return err_sys(e, "removing an old %s", leaf);
-	fd = openat(d->dirfd, leaf, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644);
 	return fd < 0 ? err_sys(e, "making %s", leaf) : fd;
 }
 
 void delivery_drop(struct delivery *d, const char *leaf)
 {
-	if (unlinkat(d->dirfd, leaf, 0) < 0)
+	if (unlinkat(d->outbox, leaf, 0) < 0)
 		log_warn("removing %s: %s", leaf, strerror(errno));
 }
 
@@ -176,6 +175,11 @@ static json_t *report_of(const char *leaf, const char *key, uint64_t size, const
 	                 (json_int_t)size, "md5", md5);
 }
 
+static int stage(struct delivery *d, const char *leaf, struct err *e)
+{
+	return renameat(d->outbox, leaf, d->staged, leaf) < 0 ? err_sys(e, "moving %s to staged", leaf) : 0;
+}
+
 int delivery_send(struct delivery *d, int fd, const char *leaf, const char *key, uint64_t size, const char *md5,
                   struct err *e)
 {
@@ -185,7 +189,9 @@ int delivery_send(struct delivery *d, int fd, const char *leaf, const char *key,
 		delivery_drop(d, leaf);
 		return result;
 	}
-	if (fsync(d->dirfd) < 0)
+	if (stage(d, leaf, e) < 0)
+		return -1;
+	if (fsync(d->staged) < 0)
 		return err_sys(e, "syncing staged");
 	return worker_report(d->link, report_of(leaf, key, size, md5), e);
 }
@@ -300,7 +306,12 @@ int delivery_end(struct delivery *d, struct err *e)
 
 	if (json_array_size(d->pending) == 0)
 		return 0;
-	if (syncfs(d->dirfd) < 0)
+	if (syncfs(d->outbox) < 0)
+		return err_sys(e, "syncing the artifacts");
+	json_array_foreach (d->pending, i, report)
+		if (stage(d, json_string_value(json_object_get(report, "file")), e) < 0)
+			return -1;
+	if (fsync(d->staged) < 0)
 		return err_sys(e, "syncing staged");
 	json_array_foreach (d->pending, i, report)
 		if (worker_report(d->link, json_incref(report), e) < 0)

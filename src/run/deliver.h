@@ -9,7 +9,8 @@ struct delivery {
 	const struct run *run;
 	struct worker_link *link;
 	bool compressed; /* OutputDataConfig.CompressionType is not NONE */
-	int dirfd;       /* staged/, or a directory in work/ for what is sent away */
+	int outbox;      /* in work/, so that what is half done goes with it, whoever dies */
+	int staged;      /* where complete files are renamed to; -EBADF for a remote S3 */
 	size_t files;    /* of uncompressed delivery: numbers the names in staged/ */
 	json_t *pending; /* reports that wait for delivery_end's sync */
 };
@@ -27,5 +28,5 @@ int delivery_send(struct delivery *d, int fd, const char *leaf, const char *key,
 /* Every regular file below dirfd as an object of its own, under <folder>/<its path>; links within dirfd are followed to
  * files. */
 int delivery_tree(struct delivery *d, int dirfd, const char *folder, struct err *e) must_check;
-/* Syncs what was sent without compression and reports it. */
+/* Syncs, stages and reports what was sent without compression. */
 int delivery_end(struct delivery *d, struct err *e) must_check;
