@@ -69,6 +69,10 @@ int runtime_delete(const struct runtime *r, const char *state_dir, const char *i
 
 /* 2 where /sys/fs/cgroup is the unified hierarchy, else 1 (also for hybrids: controllers are in the v1 hierarchies). */
 int cgroup_version(void);
+/* Makes controllers ("cpu memory pids") usable in the children of a cgroup of the unified hierarchy. The kernel refuses
+ * that while processes live in the cgroup itself, as they do at the top of a container's own hierarchy; then they are
+ * moved to its child "init" first. Controllers that are not there are left out. */
+int cgroup_delegate(const char *dir, const char *controllers, struct err *e) must_check;
 /* Whether the kernel counts swap, so that a limit on memory and swap together can be set. */
 bool cgroup_limits_swap(void);
 

@@ -25,6 +25,7 @@ enum {
 	MOUNTINFO_MAX_BYTES = 16 << 20,
 	DESTROY_TIMEOUT_MS = 30000, /* then it is a process stuck in the kernel */
 	WAIT_SLICE_MS = 1000,
+	DELEGATE_TRIES = 16,
 	BUSY_SLICE_MS = 2 /* rmdir says EBUSY for a moment after the last exit; no event tells when that ends */
 };
 
@@ -428,4 +429,72 @@ int cgroup_destroy(const char *cgroup, struct err *e)
 	                      "processes in the cgroup %s did not end within %d s of being killed; they hang in the "
 	                      "kernel",
 	                      cgroup, DESTROY_TIMEOUT_MS / 1000);
+}
+
+static bool file_has_word(const char *dir, const char *file, struct str word)
+{
+	_cleanup_free_ char *path = strf("%s/%s", dir, file);
+	_cleanup_buf_ struct buf b = { 0 };
+	struct str rest;
+
+	buf_init(&b);
+	if (file_read(path, SMALL_FILE_BYTES, &b, NULL) < 0)
+		return false;
+	for (rest = str_trim(buf_view(&b)); rest.n;)
+		if (str_eq(str_cut(&rest, ' '), word))
+			return true;
+	return false;
+}
+
+static int write_control(const char *path, const char *text)
+{
+	_cleanup_close_ int fd = open(path, O_WRONLY | O_CLOEXEC);
+
+	return fd < 0 || write(fd, text, strlen(text)) < 0 ? -1 : 0;
+}
+
+/* Moves every process that is in the cgroup itself to its child "init". Those that are born meanwhile are for the next
+ * try. */
+static int move_to_child(const char *dir, struct err *e)
+{
+	_cleanup_free_ char *child = strf("%s/init", dir), *procs = strf("%s/init/cgroup.procs", dir);
+	_cleanup_close_ int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	struct pids here = { 0 };
+
+	if (fd < 0 || (mkdir(child, 0755) < 0 && errno != EEXIST))
+		return err_sys(e, "making the cgroup %s", child);
+	add_procs(fd, &here);
+	for (size_t i = 0; i < here.n; i++) {
+		_cleanup_free_ char *pid = strf("%d", (int)here.at[i]);
+
+		(void)write_control(procs, pid); /* it may have ended; whether all have left shows in the next try */
+	}
+	free(here.at);
+	return 0;
+}
+
+int cgroup_delegate(const char *dir, const char *controllers, struct err *e)
+{
+	_cleanup_free_ char *path = strf("%s/cgroup.subtree_control", dir);
+	struct str rest = str_of(controllers);
+
+	while (rest.n) {
+		struct str name = str_cut(&rest, ' ');
+		_cleanup_free_ char *enable = strf("+" PRIstr, ARGstr(name));
+		int rc = -1;
+
+		if (!file_has_word(dir, "cgroup.controllers", name) ||
+		    file_has_word(dir, "cgroup.subtree_control", name))
+			continue;
+		for (int i = 0; i < DELEGATE_TRIES && rc < 0; i++) {
+			rc = write_control(path, enable);
+			if (rc < 0 && errno != EBUSY)
+				break;
+			if (rc < 0 && move_to_child(dir, e) < 0)
+				return -1;
+		}
+		if (rc < 0)
+			return err_sys(e, "enabling the controller " PRIstr " below the cgroup %s", ARGstr(name), dir);
+	}
+	return 0;
 }

@@ -91,10 +91,22 @@ static int do_import(const struct call *c, char **args, int n)
 	return report(c, &r, "Imported");
 }
 
-/* The store lies in the data directory, beside its bloomery.conf. */
+/* bloomery.conf in the directory that holds the store. */
+static char *beside(const char *images_dir)
+{
+	struct str data = str_of(images_dir);
+
+	while (str_ends(data, STR("/")))
+		data.n--;
+	if (!str_has_byte(data, '/'))
+		return xstrdup("bloomery.conf");
+	str_cut_last(&data, '/');
+	return strf(PRIstr "/bloomery.conf", ARGstr(data));
+}
+
 static int do_pull(const struct call *c, char **args, int n)
 {
-	_cleanup_free_ char *path = strf("%s/../bloomery.conf", c->o.images_dir);
+	_cleanup_free_ char *path = NULL;
 	struct import_options o = c->o;
 	struct import_result r = { 0 };
 	struct err e = { 0 };
@@ -103,6 +115,7 @@ static int do_pull(const struct call *c, char **args, int n)
 
 	if (n != 1)
 		return usage_error("pull needs one name");
+	path = beside(c->o.images_dir);
 	conf_init(&conf);
 	rc = conf_read(&conf, path, &e);
 	if (!o.insecure_registries)

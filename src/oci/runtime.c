@@ -349,6 +349,8 @@ int runtime_probe(const char *scratch_dir, struct runtime *ret, struct err *e)
 	_cleanup_free_ char *real = NULL;
 	int rc;
 
+	if (cgroup_version() == 2 && cgroup_delegate("/sys/fs/cgroup", "cpu memory pids", NULL) < 0)
+		(void)0; /* then the runtime says what it misses */
 	if (mkdir_all(AT_FDCWD, dir, 0700, e) < 0)
 		return err_in(e, "probing the container runtime");
 	real = realpath(dir, NULL);

@@ -103,7 +103,6 @@ static const struct {
 };
 
 /* Without x32, which kernels have switched off: each architecture costs some milliseconds at every start. */
-/* Without x32, which kernels have switched off: each architecture costs some milliseconds at every start. */
 static const char *const architectures[] = {
 #if defined(__x86_64__)
 	"SCMP_ARCH_X86_64",

@@ -559,3 +559,69 @@ TEST(cgroup_paths_are_checked)
 	CHECK(cgroup_signal("//", SIGTERM, &why) < 0 && why.kind == ERR_BUG);
 	CHECK_OK(cgroup_destroy("/bloomery/there-is-no-such-thing", e));
 }
+
+/* The root of the unified hierarchy, also where it is only mounted beside v1. */
+static const char *unified(void)
+{
+	return access("/sys/fs/cgroup/cgroup.controllers", F_OK) == 0           ? "/sys/fs/cgroup"
+	       : access("/sys/fs/cgroup/unified/cgroup.controllers", F_OK) == 0 ? "/sys/fs/cgroup/unified"
+	                                                                        : NULL;
+}
+
+TEST(controllers_are_delegated_from_a_cgroup_with_processes)
+{
+	const char *root = unified();
+	_cleanup_free_ char *all = root ? strf("%s/cgroup.controllers", root) : NULL, *dir = NULL, *procs = NULL,
+	                    *init = NULL, *control = NULL, *enable = NULL, *name = NULL, *top = NULL;
+	_cleanup_buf_ struct buf b = { 0 }, enabled = { 0 };
+	struct str list;
+	bool was_on;
+	pid_t pid;
+
+	buf_init(&b);
+	buf_init(&enabled);
+	if (cannot_run() || !all || file_read(all, 4096, &b, NULL) < 0 || str_trim(buf_view(&b)).n == 0) {
+		printf("# SKIPPED: no controller in the unified hierarchy to try with\n");
+		return;
+	}
+	list = str_trim(buf_view(&b));
+	name = str_dup(str_cut(&list, ' '));
+	top = strf("%s/cgroup.subtree_control", root);
+	enable = strf("+%s", name);
+	CHECK_OK(file_read(top, 4096, &enabled, e));
+	was_on = strstr(enabled.p, name) != NULL;
+	CHECK_OK(cgroup_delegate(root, name, e));
+	dir = strf("%s/bloomery-unit-%d", root, (int)getpid());
+	procs = strf("%s/cgroup.procs", dir);
+	init = strf("%s/init/cgroup.procs", dir);
+	control = strf("%s/cgroup.subtree_control", dir);
+	CHECK(mkdir(dir, 0755) == 0);
+	pid = fork();
+	if (pid == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		for (;;)
+			pause();
+	}
+	{
+		_cleanup_free_ char *text = strf("%d", (int)pid);
+
+		CHECK_OK(file_put(AT_FDCWD, procs, str_of(text), 0644, e));
+	}
+	CHECK(file_put(AT_FDCWD, control, str_of(enable), 0644, NULL) < 0); /* the kernel's rule that this is about */
+	CHECK_OK(cgroup_delegate(dir, name, e));
+	CHECK_OK(cgroup_delegate(dir, "no-such-controller", e));
+	buf_reset(&b);
+	CHECK_OK(file_read(control, 4096, &b, e));
+	CHECK(strstr(b.p, name) != NULL);
+	buf_reset(&b);
+	CHECK_OK(file_read(init, 4096, &b, e));
+	CHECK_INT(strtol(b.p, NULL, 10), pid);
+	kill(pid, SIGKILL);
+	waitpid(pid, NULL, 0);
+	CHECK_OK(cgroup_destroy(strrchr(dir, '/'), e)); /* with its child */
+	CHECK(access(dir, F_OK) < 0);
+	if (!was_on) {
+		enable[0] = '-';
+		CHECK_OK(file_put(AT_FDCWD, top, str_of(enable), 0644, e));
+	}
+}

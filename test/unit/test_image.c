@@ -62,7 +62,7 @@ TEST(names_that_could_do_harm_are_refused)
 		"a:-x",
 		"a:b:c",
 		"a@sha256:12",
-		"a@md5:" HEX_A,
+		("a@md5:" HEX_A),
 		"a@",
 		"%2e%2e",
 		"a%2fb",
@@ -312,6 +312,7 @@ TEST(what_a_dead_import_left_is_swept_and_a_living_one_is_not)
 	_cleanup_close_ int third = -EBADF;
 	int dying = image_store_work_new(store, &dead, NULL);
 
+	CHECK(living >= 0);
 	CHECK_OK(mkdir_all(dying, "image/rootfs/a/b/c", 0755, e));
 	close(dying);
 	third = image_store_work_new(store, &next, NULL);

@@ -705,7 +705,7 @@ TEST(an_oci_archive_made_by_umoci_is_imported)
 TEST(damaged_image_archives_are_refused)
 {
 	struct made_layout l;
-	_cleanup_free_ char *manifest = NULL, *layer = NULL, *index = NULL, *config = NULL, *saved = NULL;
+	_cleanup_free_ char *manifest = NULL, *layer = NULL, *index = NULL, *config = NULL;
 	_cleanup_buf_ struct buf b = { 0 };
 	const char *digest;
 
