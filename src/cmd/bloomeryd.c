@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 
 #include "base/log.h"
 #include "op/daemon.h"
@@ -59,6 +60,17 @@ static int parse_options(int argc, char **argv, struct daemon_options *o, struct
 	return 0;
 }
 
+/* A connection takes a descriptor, and one more for the file it sends or receives; 1024 is too few for both. */
+static void raise_file_limit(void)
+{
+	struct rlimit files;
+
+	if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
+		files.rlim_cur = files.rlim_max;
+		(void)setrlimit(RLIMIT_NOFILE, &files);
+	}
+}
+
 int main(int argc, char **argv)
 {
 	struct daemon_options o = { .ready_fd = -1 };
@@ -70,6 +82,7 @@ int main(int argc, char **argv)
 	/* An arena for each HTTP thread (with two, they wait for each other's malloc), and no more: an idle daemon
 	 * stays small. */
 	mallopt(M_ARENA_MAX, 8);
+	raise_file_limit();
 	signal(SIGPIPE, SIG_IGN);
 	log_init("bloomeryd", getenv("BLOOMERY_DEBUG") ? LOG_DEBUG : LOG_INFO);
 	if (rc == 0)
