@@ -275,6 +275,13 @@ void reason_of_ending(const struct ending *end, struct buf *out)
 		add_code(&known, &text);
 		buf_z(&text, ".");
 		add_tail(&known, &text);
+	} else if (end->machine_disk_full) {
+		buf_z(&text,
+		      "CapacityError: The machine's disk is full, so that what the container wrote to its volume could "
+		      "not be kept. Free some space in Bloomery's data directory and create the job again; ");
+		add_code(&known, &text);
+		buf_z(&text, ".");
+		add_tail(&known, &text);
 	} else {
 		if (end->signal)
 			killed(&known, &text);

@@ -21,6 +21,7 @@ struct ending {
 	bool out_of_memory;  /* the kernel killed something in it */
 	uint64_t memory_limit_bytes, memory_peak_bytes;
 	const char *instance_type;
+	bool machine_disk_full; /* the disk under the volume */
 	bool disk_full;
 	uint64_t volume_bytes;
 	const char *largest; /* "/opt/ml/model 1.2 GB, /tmp 3 MB" */

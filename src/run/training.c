@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -145,8 +146,11 @@ static void note_disk(struct run *r, struct ending *end, struct buf *largest)
 {
 	uint64_t size, left, inodes;
 	struct err e = { 0 };
+	struct statvfs machine;
 	int fd;
 
+	end->machine_disk_full = fstatvfs(r->work_fd, &machine) == 0 &&
+	                         machine.f_bavail * machine.f_frsize < full_below;
 	if (!r->volume_enforced || volume_space(r, &size, &left, &inodes, &e) < 0)
 		return;
 	end->disk_full = left < full_below || inodes == 0;

@@ -179,6 +179,16 @@ TEST(reason_disk_full_has_the_largest_directories)
 	CHECK_HAS(r, "No space left on device");
 }
 
+TEST(reason_the_machines_disk_full)
+{
+	_cleanup_free_ char *r = reason(
+	        (struct ending){ .code = 1, .machine_disk_full = true, .tail = STR("I/O error") });
+
+	CHECK(str_starts(str_of(r), STR("CapacityError: The machine's disk is full")));
+	CHECK_HAS(r, "exit code: 1");
+	CHECK_HAS(r, "I/O error");
+}
+
 TEST(reason_too_many_processes)
 {
 	_cleanup_free_ char *r = reason((struct ending){ .code = 2, .processes_full = true, .processes_limit = 4096 });
