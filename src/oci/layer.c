@@ -419,6 +419,8 @@ static int apply_entry(struct applier *a, struct archive_entry *entry, struct er
 		t = (struct target){ .path = STR(".") };
 		if (fd < 0)
 			return err_sys(e, "opening the root");
+		/* What mode the directory happened to have that was packed must not lock the image's users out. */
+		archive_entry_set_perm(entry, archive_entry_perm(entry) | 0555);
 		return archive_entry_filetype(entry) == AE_IFDIR ? set_dir(a, &t, fd, entry, e) : 0;
 	}
 	if (find_target(a, path, &t, e) < 0)

@@ -47,39 +47,42 @@ static char *last_log_error(const char *path)
 	return found;
 }
 
-/* Faults of the image or the request, as runc and crun word them, and what we say instead. The preflight finds most of
- * them first; these are what only the kernel can tell. */
-static const struct {
-	const char *needle, *says;
-} trainer_faults[] = {
-	/* needle in any case of letters */
-	{ "executable file not found", "the program to start was not found on PATH in the image" },
-	{ "exec format error",
-	  "the program to start is not something this machine can execute: it is built for another "
-	  "architecture, or is a script without a first line like #!/bin/sh" },
-	{ "permission denied",
-	  "the program to start may not be executed by the image's user; check its mode (chmod +x) and USER" },
-	{ "no such file or directory",
-	  "the program to start, its interpreter or the working directory is missing in the image" },
-	{ "not a directory", "the image's working directory, or a directory to mount on, is a file in the image" },
-	{ "argument list too long", "arguments and environment together are larger than the kernel takes" },
-	{ "too many levels of symbolic links",
-	  "the program to start or its directory is a symbolic link that leads to itself" },
-	{ "cannot allocate memory", "the memory of the instance type is too small to start the container" },
-	{ "container init was OOM-killed", "the memory of the instance type is too small to start the container" },
-};
+#define TOO_SMALL "the memory of the instance type is too small to start the container"
+#define STANDARD_DIRECTORY \
+	"a directory that every container gets (/proc, /dev, /sys) is a file or a symbolic link in the image"
 
-/* "permission denied" can as well be about a cgroup of the machine. */
-static bool about_the_program(const char *message)
-{
-	return strcasestr(message, "exec") || strcasestr(message, "chdir") || strcasestr(message, "cwd") ||
-	       strcasestr(message, "working directory");
-}
+/* Faults of the image or the request, as runc and crun word them in any case of letters, and what we say instead. A
+ * `where` must be in the message too: "permission denied" can as well be about a cgroup of the machine. The preflight
+ * finds most of them first; these are what only the kernel can tell. */
+static const struct {
+	const char *needle, *where, *says;
+} trainer_faults[] = {
+	{ "executable file not found", "", "the program to start was not found on PATH in the image" },
+	{ "exec format error", "exec",
+	  "the program to start is not something this machine can execute: it is built for another architecture, or is "
+	  "a script without a first line like #!/bin/sh" },
+	{ "permission denied", "exec",
+	  "the image's user may not execute the program to start; check its mode and USER" },
+	{ "permission denied", "chdir",
+	  "the image's user may not enter its working directory; check its mode and USER" },
+	{ "permission denied", "cwd", "the image's user may not enter its working directory; check its mode and USER" },
+	{ "no such file or directory", "exec", "the program to start or its interpreter is missing in the image" },
+	{ "must be mounted on ordinary directory", "", STANDARD_DIRECTORY },
+	{ "not a directory", "to rootfs at", STANDARD_DIRECTORY },
+	{ "no such file or directory", "setting up ptmx", STANDARD_DIRECTORY },
+	{ "not a directory", "mkdir", "the image's working directory is a file in the image" },
+	{ "not a directory", "exec", "the path of the program to start leads through a file in the image" },
+	{ "argument list too long", "exec", "arguments and environment together are larger than the kernel takes" },
+	{ "too many levels of symbolic links", "", "a symbolic link in the image leads to itself" },
+	{ "cannot allocate memory", "container init", TOO_SMALL },
+	{ "unable to set memory limit", "", TOO_SMALL },
+	{ "container init was OOM-killed", "", TOO_SMALL },
+};
 
 int runtime_error(const char *program, const char *message, struct err *e)
 {
-	for (size_t i = 0; i < ARRAY_LEN(trainer_faults) && about_the_program(message); i++)
-		if (strcasestr(message, trainer_faults[i].needle))
+	for (size_t i = 0; i < ARRAY_LEN(trainer_faults); i++)
+		if (strcasestr(message, trainer_faults[i].needle) && strcasestr(message, trainer_faults[i].where))
 			return err_set(e, ERR_TRAINER, "cannot start the container: %s (%s)", trainer_faults[i].says,
 			               message);
 	return err_set(e, ERR_IO, "%s could not start the container: %s", program, message);

@@ -549,6 +549,60 @@ TEST(runtime_errors_are_told_apart)
 	CHECK(strstr(why.frame[0], "could not start the container") != NULL);
 }
 
+static void expect_start_fails(const char *id, void (*spoil)(struct box *b, struct bundle_options *o), const char *says)
+{
+	static const char *const args[] = { "/train", NULL };
+	static char file[] = "/train";
+	struct image image = plain_image((char **)no_strings);
+	struct bundle_options o;
+	struct err why = { 0 };
+	struct box b;
+
+	if (!box_init(&b, id))
+		return;
+	put(b.rootfs, "train", "", 0755);
+	o = options_for(b.rootfs, &image, args);
+	if (!spoil)
+		image.working_dir = file;
+	else
+		spoil(&b, &o);
+	CHECK(box_start(&b, &o, &why) < 0);
+	CHECK_INT(why.kind, ERR_TRAINER);
+	if (!strstr(why.frame[0], says))
+		test_failed(__FILE__, __LINE__, "'%s' does not say '%s'", why.frame[0], says);
+	box_fini(&b);
+}
+
+static void no_memory(struct box *b, struct bundle_options *o)
+{
+	(void)b;
+	o->memory_bytes = 512 << 10;
+}
+
+static void proc_is_a_file(struct box *b, struct bundle_options *o)
+{
+	(void)o;
+	put(b->rootfs, "proc", "", 0644);
+}
+
+TEST(a_working_directory_that_is_a_file_is_worded)
+{
+	if (!cannot_run())
+		expect_start_fails("cwd", NULL, "working directory is a file");
+}
+
+TEST(too_little_memory_to_start_is_worded)
+{
+	if (!cannot_run())
+		expect_start_fails("mem", no_memory, "memory of the instance type is too small");
+}
+
+TEST(a_file_in_the_place_of_proc_is_worded)
+{
+	if (!cannot_run())
+		expect_start_fails("proc", proc_is_a_file, "/proc, /dev, /sys");
+}
+
 TEST(cgroup_paths_are_checked)
 {
 	struct err why = { 0 };

@@ -215,7 +215,7 @@ static void check_content(const char *image, const char *path, const char *want)
 TEST(a_tar_is_unpacked_as_it_says)
 {
 	static const struct item items[] = {
-		{ "./", AE_IFDIR, NULL, 0755, 0, 0 },
+		{ "./", AE_IFDIR, NULL, 0700, 0, 0 },
 		{ "./etc/", AE_IFDIR, NULL, 0750, 3, 4 },
 		{ "./etc/passwd", 0, "root:x:0:0::/:/bin/sh\n", 0640, 1, 2, .xattr = "user.note" },
 		{ "./bin/su", 0, "su", 04755 },
@@ -239,6 +239,7 @@ TEST(a_tar_is_unpacked_as_it_says)
 	CHECK_STR(r.reference, "my-algo:latest");
 	CHECK(digest_valid(str_of(r.digest)) && !r.reused);
 	CHECK_INT(r.nodes_left_out, 2);
+	CHECK_INT(look("my-algo", ".").st_mode & 07777, 0755); /* or the image's users could not enter */
 	st = look("my-algo", "etc");
 	CHECK(S_ISDIR(st.st_mode) && (st.st_mode & 07777) == 0750 && st.st_uid == 3 && st.st_gid == 4);
 	CHECK_INT(st.st_mtime, 1000000000);
