@@ -10,15 +10,20 @@
 #include "host/host.h"
 
 static const char usage[] = "usage: bloomery-host --data DIR --uid N [--config FILE] [--ready-fd N]\n"
-                            "       bloomery-host --data DIR --uid N --clean JOB [--remove]\n"
+                            "       bloomery-host --data DIR --uid N --clean JOB [--forget|--remove]\n"
                             "Starts, watches and cleans up after the supervisors of jobs; bloomery up starts it.\n";
 
-enum { OPT_DATA, OPT_UID, OPT_CONFIG, OPT_READY, OPT_CLEAN, OPT_REMOVE, OPT_HELP };
+enum { OPT_DATA, OPT_UID, OPT_CONFIG, OPT_READY, OPT_CLEAN, OPT_FORGET, OPT_REMOVE, OPT_HELP };
 static const struct option options[] = {
-	{ "data", required_argument, NULL, OPT_DATA },     { "uid", required_argument, NULL, OPT_UID },
-	{ "config", required_argument, NULL, OPT_CONFIG }, { "ready-fd", required_argument, NULL, OPT_READY },
-	{ "clean", required_argument, NULL, OPT_CLEAN },   { "remove", no_argument, NULL, OPT_REMOVE },
-	{ "help", no_argument, NULL, OPT_HELP },           { 0 },
+	{ "data", required_argument, NULL, OPT_DATA },
+	{ "uid", required_argument, NULL, OPT_UID },
+	{ "config", required_argument, NULL, OPT_CONFIG },
+	{ "ready-fd", required_argument, NULL, OPT_READY },
+	{ "clean", required_argument, NULL, OPT_CLEAN },
+	{ "remove", no_argument, NULL, OPT_REMOVE },
+	{ "forget", no_argument, NULL, OPT_FORGET },
+	{ "help", no_argument, NULL, OPT_HELP },
+	{ 0 },
 };
 
 static bool number(const char *text, uint64_t max, uint64_t *ret)
@@ -30,7 +35,8 @@ int main(int argc, char **argv)
 {
 	struct host_options o = { .ready_fd = -1 };
 	const char *clean = NULL;
-	bool remove_all = false, bad = false, has_uid = false;
+	enum clean_depth depth = CLEAN_LEFTOVERS;
+	bool bad = false, has_uid = false;
 	struct err e = { 0 };
 	uint64_t n = 0;
 	int opt, rc;
@@ -49,11 +55,12 @@ int main(int argc, char **argv)
 			o.ready_fd = (int)n;
 			break;
 		case OPT_CLEAN: clean = optarg; break;
-		case OPT_REMOVE: remove_all = true; break;
+		case OPT_FORGET: depth = CLEAN_FORGET; break;
+		case OPT_REMOVE: depth = CLEAN_REMOVE; break;
 		case OPT_HELP: fputs(usage, stdout); return 0;
 		default: bad = true;
 		}
-	if (bad || !o.data_dir || !has_uid || optind != argc || (remove_all && !clean)) {
+	if (bad || !o.data_dir || !has_uid || optind != argc || (depth && !clean)) {
 		fputs(usage, stderr);
 		return 2;
 	}
@@ -61,7 +68,7 @@ int main(int argc, char **argv)
 	if (geteuid() != 0)
 		rc = err_set(&e, ERR_DENIED, "bloomery-host starts containers, so it must run as root");
 	else
-		rc = clean ? host_clean(o.data_dir, str_of(clean), remove_all, &e) : host_run(&o, &e);
+		rc = clean ? host_clean(o.data_dir, str_of(clean), depth, &e) : host_run(&o, &e);
 	if (rc < 0)
 		err_print(&e, "bloomery-host");
 	return rc < 0;

@@ -39,15 +39,9 @@ static void on_not_started(void *arg)
 static void start_cleaner(struct job *j)
 {
 	_cleanup_free_ char *uid = strf("%u", (unsigned)j->host->options.uid);
-	const char *const argv[] = { j->host->cleaner,
-		                     "--data",
-		                     j->host->options.data_dir,
-		                     "--uid",
-		                     uid,
-		                     "--clean",
-		                     j->id,
-		                     j->clean.removing ? "--remove" : NULL,
-		                     NULL };
+	static const char *const options[] = { [CLEAN_FORGET] = "--forget", [CLEAN_REMOVE] = "--remove" };
+	const char *const argv[] = { j->host->cleaner, "--data", j->host->options.data_dir, "--uid", uid,
+		                     "--clean",        j->id,    options[j->clean.depth],   NULL };
 	const struct spawn_options o = { .argv = argv, .in = -1, .out = -1, .err_fd = 2, .die_with_parent = true };
 	struct err e = { 0 };
 
@@ -63,7 +57,7 @@ static void start_cleaner(struct job *j)
 
 void job_clean(struct job *j)
 {
-	j->clean.removing = j->clean.wanted && j->clean.remove;
+	j->clean.depth = !j->clean.wanted ? CLEAN_LEFTOVERS : j->clean.remove ? CLEAN_REMOVE : CLEAN_FORGET;
 	j->clean.wanted = false; /* a command that comes while the cleaner is at work is for the next one */
 	start_cleaner(j);
 }

@@ -170,21 +170,23 @@ static int undo(const char *dir, const char *id, struct err *e)
 	return detach_loops(dir, e);
 }
 
-static int remove_files(int jobs_fd, const char *id, bool remove_all, struct err *e)
+static int remove_files(int jobs_fd, const char *id, enum clean_depth depth, struct err *e)
 {
 	_cleanup_close_ int fd = -EBADF;
 
-	if (remove_all)
+	if (depth == CLEAN_REMOVE)
 		return remove_tree(jobs_fd, id, e);
 	fd = open_beneath(jobs_fd, id, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0, e);
 	if (fd < 0)
 		return errno == ENOENT ? 0 : -1;
 	if (unlinkat(fd, "sock", 0) < 0 && errno != ENOENT)
 		return err_sys(e, "removing sock");
+	if (depth == CLEAN_FORGET && remove_tree(fd, "staged", e) < 0)
+		return -1;
 	return remove_tree(fd, "work", e);
 }
 
-int host_clean(const char *data_dir, struct str id, bool remove_all, struct err *e)
+int host_clean(const char *data_dir, struct str id, enum clean_depth depth, struct err *e)
 {
 	_cleanup_free_ char *real = realpath(data_dir, NULL), *leaf = NULL, *jobs = NULL, *dir = NULL;
 	_cleanup_close_ int jobs_fd = -EBADF;
@@ -204,7 +206,7 @@ int host_clean(const char *data_dir, struct str id, bool remove_all, struct err 
 	alive = jobdir_alive(dir, &pid, NULL);
 	if (alive > 0)
 		return err_set(e, ERR_IN_USE, "process %d is at work in %s", (int)pid, dir);
-	if (undo(dir, leaf, e) < 0 || remove_files(jobs_fd, leaf, remove_all, e) < 0)
+	if (undo(dir, leaf, e) < 0 || remove_files(jobs_fd, leaf, depth, e) < 0)
 		return err_in(e, "cleaning up after job %s", leaf);
 	return 0;
 }

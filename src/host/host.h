@@ -16,13 +16,18 @@ struct host_options {
 	uid_t uid;              /* bloomeryd's; nobody else but root may connect */
 	int ready_fd;           /* -1, or gets "ready\n" and is closed when connections are taken */
 	const char *supervisor; /* NULL: bloomery-job beside this program */
-	const char *cleaner;    /* NULL: this program; run with --data DIR --uid N --clean ID [--remove] */
+	const char *cleaner;    /* NULL: this program; run with --data DIR --uid N --clean ID [--forget|--remove] */
 };
 
 /* Serves until SIGTERM or SIGINT; jobs go on. ERR_IN_USE: another one serves this data directory. */
 int host_run(const struct host_options *o, struct err *e) must_check;
 
-/* Undoes by force what a supervisor that is gone can have left of job `id`: processes, cgroups, mounts, loop devices,
- * work/ and sock; with remove_all the whole job directory. Idempotent; refuses while the supervisor is alive. Blocks,
- * so the host runs it as a process of its own. */
-int host_clean(const char *data_dir, struct str id, bool remove_all, struct err *e) must_check;
+/* What goes of a job whose supervisor is gone. */
+enum clean_depth {
+	CLEAN_LEFTOVERS, /* processes, cgroups, mounts, loop devices, work/ and sock */
+	CLEAN_FORGET,    /* and staged/: the daemon has taken all it wants */
+	CLEAN_REMOVE,    /* the whole job directory */
+};
+/* Undoes it by force. Idempotent; ERR_IN_USE while the supervisor is alive. Blocks, so the host runs it as a process of
+ * its own. */
+int host_clean(const char *data_dir, struct str id, enum clean_depth depth, struct err *e) must_check;

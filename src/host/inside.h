@@ -52,7 +52,7 @@ struct job {
 		pid_t pid; /* 0: none at work */
 		struct loop_source *process, *limit;
 		bool wanted, remove; /* the daemon has said forget or delete, to be done once the supervisor is gone */
-		bool removing;       /* the cleaner at work removes the directory */
+		enum clean_depth depth; /* of the cleaner at work */
 	} clean;
 };
 

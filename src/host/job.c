@@ -249,7 +249,7 @@ void job_cleaned(struct job *j, bool ok)
 	uint64_t offset = 0;
 	bool ended = false;
 
-	if (j->clean.removing) {
+	if (j->clean.depth == CLEAN_REMOVE) {
 		if (!ok)
 			log_error("job %s: its directory could not be removed", j->id);
 		job_free(j);

@@ -7,7 +7,7 @@
  *                   {"t":"launch","job":ID}           start bloomery-job for jobs/ID unless it runs or has ended
  *                   {"t":"watch","job":ID,"after":N}  send every fact with n > N, now and from now on
  *                   {"t":"stop","job":ID}             tell the supervisor to stop the container (idempotent)
- *                   {"t":"forget","job":ID}           the job is final and taken: clean up for good, remove work/
+ *                   {"t":"forget","job":ID}           final and taken: clean up, remove work/ and staged/
  *                   {"t":"delete","job":ID}           as forget, and remove the whole job directory
  *   host → daemon   {"t":"hello","v":1,"runtime":"runc 1.1.5","cgroups":"v1"}
  *                   {"t":"fact","job":ID,"n":N,"at":MS,"fact":NAME,"args":{...}}   in order, per job

@@ -111,8 +111,11 @@ __attribute__((constructor)) static void other_lives(int argc, char **argv)
 	}
 	if (argc >= 7 && strcmp(argv[1], "--data") == 0) {
 		struct err e = { 0 };
+		enum clean_depth depth = argc < 8                           ? CLEAN_LEFTOVERS
+		                         : strcmp(argv[7], "--forget") == 0 ? CLEAN_FORGET
+		                                                            : CLEAN_REMOVE;
 
-		if (host_clean(argv[2], str_of(argv[6]), argc > 7, &e) == 0)
+		if (host_clean(argv[2], str_of(argv[6]), depth, &e) == 0)
 			_exit(0);
 		err_print(&e, "cleaner");
 		_exit(1);
@@ -472,6 +475,25 @@ TEST(forget_and_delete_wait_for_the_supervisor)
 	say(&w, "forget", JOB);
 	watch(&w, 0);
 	HEAR(&w, "lost: The job's directory is not there.");
+	world_free(&w);
+}
+
+TEST(what_was_staged_goes_when_the_daemon_forgets_the_job)
+{
+	struct world w = world_new();
+	_cleanup_free_ char *staged = in_job(&w, "staged");
+
+	make_job(&w, "s3");
+	CHECK_OK(mkdir_all(AT_FDCWD, staged, 0755, e));
+	world_start(&w);
+	say(&w, "launch", JOB);
+	watch(&w, 1);
+	free(hear(&w)); /* lost */
+	CHECK(there(&w, "staged"));
+	say(&w, "forget", JOB);
+	while (there(&w, "staged"))
+		poll(NULL, 0, 5);
+	CHECK(there(&w, "journal") && there(&w, "lost"));
 	world_free(&w);
 }
 
