@@ -156,9 +156,11 @@ static struct s3 *client(const char *secret, bool (*cancelled)(void *arg))
 {
 	_cleanup_free_ char *url = endpoint();
 	struct s3 *s = NULL;
-	struct s3_options o = {
-		.endpoint = url, .access_key = "AKIDEXAMPLE", .secret_key = secret, .cancelled = cancelled
-	};
+	struct s3_options o = { .endpoint = url,
+		                .access_key = "AKIDEXAMPLE",
+		                .secret_key = secret,
+		                .attempts = 4,
+		                .cancelled = cancelled };
 
 	CHECK_OK(s3_new(&o, &s, e));
 	return s;
