@@ -24,7 +24,7 @@ const wait = async (name) => {
 const request = (name, script, extra = {}) => ({
 	TrainingJobName: name, RoleArn: 'arn:aws:iam::000000000000:role/r',
 	AlgorithmSpecification: { TrainingImage: 'busy', TrainingInputMode: 'File' },
-	HyperParameters: { script }, OutputDataConfig: { S3OutputPath: 's3://js/out/', CompressionType: 'GZIP' },
+	HyperParameters: { script }, OutputDataConfig: { S3OutputPath: 's3://js-bucket/out/', CompressionType: 'GZIP' },
 	ResourceConfig: { InstanceType: 'ml.m5.large', InstanceCount: 1, VolumeSizeInGB: 1 },
 	StoppingCondition: { MaxRuntimeInSeconds: 60 }, ...extra });
 
@@ -33,31 +33,31 @@ test('sts tells an assumed role', async () => {
 	assert.match(who.Arn, /^arn:aws:sts::000000000000:assumed-role\//);
 });
 test('s3: strings, streams, multipart, ranges, delete', async () => {
-	await store.send(new s3.CreateBucketCommand({ Bucket: 'js' }));
-	await store.send(new s3.PutObjectCommand({ Bucket: 'js', Key: 'in/é ü//x', Body: 'text', Metadata: { k: 'v' } }));
-	const got = await store.send(new s3.GetObjectCommand({ Bucket: 'js', Key: 'in/é ü//x' }));
+	await store.send(new s3.CreateBucketCommand({ Bucket: 'js-bucket' }));
+	await store.send(new s3.PutObjectCommand({ Bucket: 'js-bucket', Key: 'in/é ü//x', Body: 'text', Metadata: { k: 'v' } }));
+	const got = await store.send(new s3.GetObjectCommand({ Bucket: 'js-bucket', Key: 'in/é ü//x' }));
 	assert.equal(await got.Body.transformToString(), 'text');
 	assert.equal(got.Metadata.k, 'v');
-	await store.send(new s3.DeleteObjectsCommand({ Bucket: 'js', Delete: { Objects: [{ Key: 'in/é ü//x' }] } }));
+	await store.send(new s3.DeleteObjectsCommand({ Bucket: 'js-bucket', Delete: { Objects: [{ Key: 'in/é ü//x' }] } }));
 	const big = Buffer.alloc(12 << 20, 'abcdefg');
-	await new Upload({ client: store, params: { Bucket: 'js', Key: 'big', Body: Readable.from([big]) }, partSize: 5 << 20 }).done();
-	const part = await store.send(new s3.GetObjectCommand({ Bucket: 'js', Key: 'big', Range: 'bytes=5242879-5242890' }));
+	await new Upload({ client: store, params: { Bucket: 'js-bucket', Key: 'big', Body: Readable.from([big]) }, partSize: 5 << 20 }).done();
+	const part = await store.send(new s3.GetObjectCommand({ Bucket: 'js-bucket', Key: 'big', Range: 'bytes=5242879-5242890' }));
 	assert.equal(await part.Body.transformToString(), big.subarray(5242879, 5242891).toString());
-	await store.send(new s3.PutObjectCommand({ Bucket: 'js', Key: 'in/a', Body: Readable.from(['str', 'eam']), ContentLength: 6 }));
-	const list = await store.send(new s3.ListObjectsV2Command({ Bucket: 'js', Prefix: 'in/' }));
+	await store.send(new s3.PutObjectCommand({ Bucket: 'js-bucket', Key: 'in/a', Body: Readable.from(['str', 'eam']), ContentLength: 6 }));
+	const list = await store.send(new s3.ListObjectsV2Command({ Bucket: 'js-bucket', Prefix: 'in/' }));
 	assert.deepEqual(list.Contents.map((o) => o.Key), ['in/a']);
 });
 test('a job from upload to model', async () => {
 	const { TrainingJobArn } = await jobs.send(new sm.CreateTrainingJobCommand(request('js-1',
 		'cp /opt/ml/input/data/train/a /opt/ml/model/a; echo from the trainer', {
-			InputDataConfig: [{ ChannelName: 'train', DataSource: { S3DataSource: { S3DataType: 'S3Prefix', S3Uri: 's3://js/in/' } } }] })));
+			InputDataConfig: [{ ChannelName: 'train', DataSource: { S3DataSource: { S3DataType: 'S3Prefix', S3Uri: 's3://js-bucket/in/' } } }] })));
 	assert.match(TrainingJobArn, /training-job\/js-1$/);
 	const d = await wait('js-1');
 	assert.equal(d.TrainingJobStatus, 'Completed', d.FailureReason);
-	assert.equal(d.ModelArtifacts.S3ModelArtifacts, 's3://js/out/js-1/output/model.tar.gz');
+	assert.equal(d.ModelArtifacts.S3ModelArtifacts, 's3://js-bucket/out/js-1/output/model.tar.gz');
 	assert.equal(d.OutputDataConfig.CompressionType, 'GZIP');
 	assert.ok(d.CreationTime instanceof Date && d.TrainingEndTime >= d.CreationTime);
-	await store.send(new s3.HeadObjectCommand({ Bucket: 'js', Key: 'out/js-1/output/model.tar.gz' }));
+	await store.send(new s3.HeadObjectCommand({ Bucket: 'js-bucket', Key: 'out/js-1/output/model.tar.gz' }));
 	const logs = new CloudWatchLogsClient({});
 	const { logStreams } = await logs.send(new DescribeLogStreamsCommand({ logGroupName: '/aws/sagemaker/TrainingJobs', logStreamNamePrefix: 'js-1/' }));
 	const { events } = await logs.send(new GetLogEventsCommand({ logGroupName: '/aws/sagemaker/TrainingJobs', logStreamName: logStreams[0].logStreamName, startFromHead: true }));
