@@ -516,7 +516,7 @@ TEST(delete_kills_what_still_runs)
 TEST(runtime_is_remembered_until_its_program_changes)
 {
 	_cleanup_free_ char *program = strf("%s/runc", test_tmpdir());
-	_cleanup_free_ char *file = strf("%s/runtime.json", test_tmpdir());
+	_cleanup_free_ char *file = strf("%s/runtime.json", test_tmpdir()), *path = NULL;
 	struct runtime r = { .path = program, .version = (char[]){ "runc 1.2" }, .cgroup_version = 2 }, got = { 0 };
 	struct err why = { 0 };
 
@@ -524,6 +524,7 @@ TEST(runtime_is_remembered_until_its_program_changes)
 	CHECK(runtime_load(file, &got, &why) < 0 && why.kind == ERR_NOT_FOUND);
 	CHECK_OK(runtime_save(file, &r, e));
 	CHECK(runtime_load(file, &got, &why) < 0 && why.kind == ERR_NOT_FOUND); /* nobody would find it there */
+	path = xstrdup(getenv("PATH") ? getenv("PATH") : "/usr/bin:/bin");
 	setenv("PATH", test_tmpdir(), 1);
 	CHECK_OK(runtime_save(file, &r, e));
 	CHECK_OK(runtime_load(file, &got, e));
@@ -533,6 +534,7 @@ TEST(runtime_is_remembered_until_its_program_changes)
 	runtime_fini(&got);
 	put(test_tmpdir(), "runc", "another", 0755);
 	CHECK(runtime_load(file, &got, &why) < 0 && why.kind == ERR_NOT_FOUND);
+	setenv("PATH", path, 1); /* the harness tidies up with rm */
 }
 
 TEST(runtime_errors_are_told_apart)
