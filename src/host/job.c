@@ -199,13 +199,14 @@ static char *reason_of(struct job *j, int code, int status)
 	struct buf b = { 0 };
 
 	buf_z(&b, "The training host's supervisor, bloomery-job, ");
-	if (code == CLD_KILLED || code == CLD_DUMPED)
-		buf_f(&b, "was killed by signal %d (%s).", status, strsignal(status));
-	else if (code == CLD_EXITED)
+	if (code == CLD_EXITED) {
 		buf_f(&b, "ended with status %d before the job was done.", status);
-	else
-		buf_z(&b, "was killed or ended before the job was done.");
-	append_last_words(j, &b);
+		append_last_words(j, &b);
+	} else if (code == CLD_KILLED || code == CLD_DUMPED) {
+		buf_f(&b, "was killed by signal %d (%s). Create the job again.", status, strsignal(status));
+	} else {
+		buf_z(&b, "was killed or ended before the job was done. Create the job again.");
+	}
 	return buf_take(&b);
 }
 

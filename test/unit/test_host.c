@@ -351,7 +351,8 @@ TEST(nothing_of_a_killed_supervisor_stays)
 	HEAR(&w, "TRAINING 2");
 	CHECK(there(&w, "work/file"));
 	CHECK(kill(supervisor_pid(&w), SIGKILL) == 0);
-	HEAR(&w, "lost: The training host's supervisor, bloomery-job, was killed by signal 9 (Killed).");
+	HEAR(&w, "lost: The training host's supervisor, bloomery-job, was killed by signal 9 (Killed). "
+	         "Create the job again.");
 	CHECK(!there(&w, "work"));
 	if (file_read(child, 20, &text, NULL) == 0 && str_to_u64(buf_view(&text), &pid)) {
 		waitpid((pid_t)pid, NULL, WNOHANG); /* ours by now, as we are the subreaper */
