@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { IDLE_READERS = 8, LANDED_AT_ONCE = 4096 };
+enum { IDLE_READERS = 4, LANDED_AT_ONCE = 4096 };
 
 static const char *const sql_text[DB_SQL_COUNT] = {
 #define X(name, text) [DB_##name] = text,
@@ -84,8 +84,8 @@ static struct db_conn *conn_open(const char *path, bool writer, struct err *e)
 {
 	_cleanup_(conn_freep) struct db_conn *c = xcalloc(1, sizeof(*c));
 	int flags = SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_READWRITE | (writer ? SQLITE_OPEN_CREATE : 0);
-	const char *setup = writer ? "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA cache_size = -4096;"
-	                           : "PRAGMA query_only = 1; PRAGMA cache_size = -1024;";
+	const char *setup = writer ? "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA cache_size = -2048;"
+	                           : "PRAGMA query_only = 1; PRAGMA cache_size = -256;";
 
 	if (sqlite3_open_v2(path, &c->sqlite, flags, NULL) != SQLITE_OK) {
 		db_fail(c->sqlite, "opening", e);
