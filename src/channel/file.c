@@ -320,6 +320,8 @@ static int file_prepare(const struct channel_spec *ch, const struct channel_env 
 {
 	if (check_name(ch, e) < 0)
 		return -1;
+	if (ch->place == PLACE_REMOTE)
+		return channel_prepare_remote(ch, env, ret_stats, e);
 	return prepare_embedded(ch, env, ret_stats, e);
 }
 

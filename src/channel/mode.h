@@ -14,6 +14,10 @@ bool channel_takes(const struct channel_spec *ch, const struct channel_env *env,
 /* Words the refusal of channel_rel_path as the service does (contract 2.3). Returns -1. */
 int channel_bad_key(const struct channel_spec *ch, struct str key, const struct err *cause, struct err *e);
 
+/* remote.c: File mode for PLACE_REMOTE. */
+int channel_prepare_remote(const struct channel_spec *ch, const struct channel_env *env,
+                           struct channel_stats *ret_stats, struct err *e) must_check;
+
 /* place.c: links or copies objects into directories, on some threads. A placer belongs to the thread that made it. */
 struct placer;
 struct placer_options {

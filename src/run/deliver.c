@@ -7,14 +7,14 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/fd.h"
 #include "base/hash.h"
 #include "base/log.h"
+#include "channel/fetcher.h"
 
-enum { COPY_BYTES = 256 << 10, ANSWER_MAX_BYTES = 64 << 10, TREE_DEPTH = 128, KEY_MAX_BYTES = 1024 };
+enum { COPY_BYTES = 256 << 10, TREE_DEPTH = 128, KEY_MAX_BYTES = 1024 };
 
 /* staged/ belongs to the job directory's owner, who renames files out of it; what is in it is ours and world-readable.
  */
@@ -84,90 +84,20 @@ void delivery_drop(struct delivery *d, const char *leaf)
 		log_warn("removing %s: %s", leaf, strerror(errno));
 }
 
-/* ---- to a remote S3 ---- */
-
-static json_t *work_order(const struct job_spec *s, const char *key)
-{
-	json_t *order = json_object();
-	const struct {
-		const char *name, *value;
-	} members[] = { { "endpoint", s->s3.endpoint },     { "region", s->s3.region },
-		        { "access_key", s->s3.access_key }, { "secret_key", s->s3.secret_key },
-		        { "bucket", s->output_bucket },     { "key", key } };
-
-	for (size_t i = 0; i < ARRAY_LEN(members); i++)
-		if (members[i].value && *members[i].value)
-			json_object_set_new(order, members[i].name, json_string(members[i].value));
-	return order;
-}
-
-/* The last line of bloomery-fetch's answers is {"done"} or {"error"} (s3/fetch.h). */
-static int read_answer(struct str answers, struct err *e)
-{
-	struct str last = str_trim(answers), rest = last;
-	json_t *j, *error;
-	const char *kind, *text;
-	enum err_kind found = ERR_IO;
-
-	while (str_has_byte(rest, '\n'))
-		str_cut(&rest, '\n');
-	j = json_loadb(rest.p, rest.n, 0, NULL);
-	error = json_object_get(j, "error");
-	text = json_string_value(json_object_get(error, "text"));
-	kind = json_string_value(json_object_get(error, "kind"));
-	for (int k = ERR_NONE + 1; kind && k < ERR_KIND_COUNT; k++)
-		if (str_is(str_of(kind), err_info[k].name))
-			found = (enum err_kind)k;
-	if (json_object_get(j, "done")) {
-		json_decref(j);
-		return 0;
-	}
-	err_set(e, found, "%s", text ? text : "bloomery-fetch ended without an answer");
-	json_decref(j);
-	return -1;
-}
-
-static int write_order(const struct job_spec *s, const char *key, int *ret_fd, struct err *e)
-{
-	json_t *order = work_order(s, key);
-	_cleanup_free_ char *text = json_dumps(order, JSON_COMPACT);
-	_cleanup_close_ int writer = -EBADF, reader = -EBADF;
-	int ends[2];
-
-	json_decref(order);
-	must(text);
-	if (pipe2(ends, O_CLOEXEC) < 0)
-		return err_sys(e, "making a pipe");
-	reader = ends[0];
-	writer = ends[1];
-	if (fd_write_all(writer, text, strlen(text), e) < 0) /* far less than a pipe holds */
-		return -1;
-	*ret_fd = take_fd(reader);
-	return 0;
-}
-
 static int put_remote(struct delivery *d, int fd, const char *key, struct err *e)
 {
 	const struct job_spec *s = &d->run->spec;
-	_cleanup_free_ char *program = strf("%s/bloomery-fetch", d->run->programs_dir), *number = strf("%d", fd);
-	const char *const argv[] = { program, "put", number, NULL };
-	_cleanup_close_ int order = -EBADF;
-	struct buf answers = { 0 };
-	int status, result;
+	_cleanup_free_ char *program = strf("%s/bloomery-fetch", d->run->programs_dir);
+	struct fetcher f = { .program = program,
+		             .verb = "put",
+		             .fd = fd,
+		             .manifest_fd = -1,
+		             .s3 = &s->s3,
+		             .bucket = s->output_bucket,
+		             .key = key };
 
-	if (write_order(s, key, &order, e) < 0)
-		return -1;
-	result = spawn_wait(
-	        &(struct spawn_options){
-	                .argv = argv, .in = order, .keep = &fd, .keep_count = 1, .die_with_parent = true },
-	        &answers, ANSWER_MAX_BYTES, &status, e);
-	if (result == 0)
-		result = read_answer(buf_view(&answers), e);
-	buf_fini(&answers);
-	return result < 0 ? err_in(e, "uploading to s3://%s/%s", s->output_bucket, key) : 0;
+	return fetcher_run(&f, NULL, NULL, e) < 0 ? err_in(e, "uploading to s3://%s/%s", s->output_bucket, key) : 0;
 }
-
-/* ---- either way ---- */
 
 static json_t *report_of(const char *leaf, const char *key, uint64_t size, const char *md5)
 {

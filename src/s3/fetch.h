@@ -15,6 +15,8 @@
  *     "prefix": "data/train",             get, count
  *     "key": "out/model.tar.gz",          put
  *     "content_type": "...",              put, optional
+ *     "manifest": 5,                      get, optional: a descriptor; "s3://bucket/key" of every object, a line each
+ *     "shard": 0, "shards": 2,            get, optional: only every second object, from the first one on
  *     "threads": 8 }                      optional
  *
  * Answers are JSON objects on stdout, one a line:

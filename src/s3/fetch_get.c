@@ -20,6 +20,8 @@ struct wanted {
 	const struct fetch_get *g;
 	struct item *v;
 	size_t n;
+	uint64_t listed; /* all there are, whoever's share */
+	FILE *manifest;
 	struct buf bytes;
 	size_t *small, small_n; /* indices: those that one request each brings */
 };
@@ -61,9 +63,14 @@ static int blame_object(const struct wanted *w, struct str key, struct err *e)
 static int want(const struct s3_object *o, void *arg, struct err *e)
 {
 	struct wanted *w = arg;
+	const struct order *order = w->g->order;
 	struct item *i;
 
-	(void)e;
+	if (w->manifest && (fprintf(w->manifest, "s3://%s/", order->bucket) < 0 ||
+	                    fwrite(o->key.p, 1, o->key.n, w->manifest) != o->key.n || putc('\n', w->manifest) == EOF))
+		return err_sys(e, "writing the manifest");
+	if (w->listed++ % (order->shards ? order->shards : 1) != order->shard)
+		return 0;
 	if (!(w->n & (w->n - 1)))
 		w->v = xrealloc(w->v, (w->n ? w->n * 2 : 1) * sizeof(*w->v));
 	i = &w->v[w->n++];
@@ -211,7 +218,7 @@ static int place_small(void *arg, size_t i, struct err *e)
 /* Small objects side by side, one request each; then the large ones, each in ranges side by side. */
 static int place_all(struct wanted *w, struct err *e)
 {
-	w->small = xcalloc(w->n, sizeof(*w->small));
+	w->small = xcalloc(w->n + 1, sizeof(*w->small));
 	for (size_t i = 0; i < w->n; i++)
 		if (w->v[i].size <= S3_AT_ONCE_MAX)
 			w->small[w->small_n++] = i;
@@ -227,9 +234,16 @@ static int get_all(struct wanted *w, struct err *e)
 {
 	const struct order *o = w->g->order;
 
+	if (o->manifest) {
+		w->manifest = fdopen((int)o->manifest, "a");
+		if (!w->manifest)
+			return err_sys(e, "writing the manifest");
+	}
 	if (list_all(o, w->g->s3, want, w, e) < 0)
 		return -1;
-	if (!w->n)
+	if (w->manifest && fflush(w->manifest) != 0)
+		return err_sys(e, "writing the manifest");
+	if (!w->listed)
 		return err_set(
 		        e, ERR_CLIENT,
 		        "Data download failed:No S3 objects found under S3 URL \"s3://%s/%s\". Please ensure that "
@@ -243,6 +257,8 @@ int fetch_get(const struct fetch_get *g, struct err *e)
 	struct wanted w = { .g = g };
 	int rc = get_all(&w, e);
 
+	if (w.manifest)
+		fclose(w.manifest);
 	free(w.v);
 	free(w.small);
 	buf_fini(&w.bytes);

@@ -39,22 +39,41 @@ void order_fini(struct order *o)
 	*o = (struct order){ 0 };
 }
 
-static int take_threads(const json_t *value, struct order *o, struct err *e)
+static const struct number {
+	const char *name;
+	size_t at;
+	json_int_t least, most;
+} numbers[] = {
+	{ "threads", offsetof(struct order, threads), 1, THREADS_MAX },
+	{ "manifest", offsetof(struct order, manifest), 3, 1 << 20 },
+	{ "shard", offsetof(struct order, shard), 0, 9999 },
+	{ "shards", offsetof(struct order, shards), 1, 10000 },
+};
+
+/* 1: it was a number; 0: there is none of that name. */
+static int take_number(const char *name, const json_t *value, struct order *o, struct err *e)
 {
+	size_t i = 0;
 	json_int_t v = json_integer_value(value);
 
-	if (!json_is_integer(value) || v < 1 || v > THREADS_MAX)
-		return err_set(e, ERR_INVALID, "the work order's 'threads' is no number from 1 to %d", THREADS_MAX);
-	o->threads = (unsigned)v;
-	return 0;
+	while (i < ARRAY_LEN(numbers) && strcmp(numbers[i].name, name))
+		i++;
+	if (i == ARRAY_LEN(numbers))
+		return 0;
+	if (!json_is_integer(value) || v < numbers[i].least || v > numbers[i].most)
+		return err_set(e, ERR_INVALID, "the work order's '%s' is no number from %d to %d", name,
+		               (int)numbers[i].least, (int)numbers[i].most);
+	*(unsigned *)((char *)o + numbers[i].at) = (unsigned)v;
+	return 1;
 }
 
 static int take_member(const char *name, const json_t *value, struct order *o, struct err *e)
 {
 	size_t i = 0;
+	int number = take_number(name, value, o, e);
 
-	if (strcmp(name, "threads") == 0)
-		return take_threads(value, o, e);
+	if (number != 0)
+		return number < 0 ? -1 : 0;
 	while (i < ARRAY_LEN(members) && strcmp(members[i].name, name))
 		i++;
 	if (i == ARRAY_LEN(members))
@@ -72,6 +91,8 @@ static int check(struct order *o, bool needs_key, struct err *e)
 			return err_set(e, ERR_INVALID, "the work order lacks '%s'", members[i].name);
 	if (needs_key && (!o->key || !*o->key))
 		return err_set(e, ERR_INVALID, "the work order lacks 'key'");
+	if (o->shard && o->shard >= o->shards)
+		return err_set(e, ERR_INVALID, "the work order's 'shard' is not below its 'shards'");
 	if (!o->prefix)
 		o->prefix = xstrdup("");
 	return 0;

@@ -8,7 +8,9 @@
  * (key is there when it was asked for). */
 struct order {
 	char *endpoint, *region, *access_key, *secret_key, *session_token, *bucket, *prefix, *key, *content_type;
-	unsigned threads; /* 0: not said */
+	unsigned threads;       /* 0: not said */
+	unsigned manifest;      /* descriptor, 0: none */
+	unsigned shard, shards; /* this host's share is every shards-th object from shard (0-based) on; 0, 0: all */
 };
 
 /* Reads fd to its end. ERR_INVALID names the member that is missing, unknown or of the wrong type; nothing of a secret

@@ -1,0 +1,155 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "channel/fetcher.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+#include "loop/loop.h"
+
+enum { ANSWER_MAX_BYTES = 64 << 10 };
+
+/* ---- the work order ---- */
+
+static void put_text(json_t *order, const char *name, const char *value)
+{
+	if (value && *value)
+		json_object_set_new(order, name, json_string(value));
+}
+
+static char *order_text(const struct fetcher *f)
+{
+	json_t *order = json_object();
+	char *text;
+
+	put_text(order, "endpoint", f->s3->endpoint);
+	put_text(order, "region", f->s3->region);
+	put_text(order, "access_key", f->s3->access_key);
+	put_text(order, "secret_key", f->s3->secret_key);
+	put_text(order, "bucket", f->bucket);
+	put_text(order, "prefix", f->prefix);
+	put_text(order, "key", f->key);
+	if (f->manifest_fd >= 0)
+		json_object_set_new(order, "manifest", json_integer(f->manifest_fd));
+	if (f->shards > 1) {
+		json_object_set_new(order, "shard", json_integer(f->shard));
+		json_object_set_new(order, "shards", json_integer(f->shards));
+	}
+	text = json_dumps(order, JSON_COMPACT);
+	json_decref(order);
+	must(text);
+	return text;
+}
+
+/* A descriptor to read the order from: a pipe that holds it already, as it is far less than a pipe takes. */
+static int order_fd(const struct fetcher *f, struct err *e)
+{
+	_cleanup_free_ char *text = order_text(f);
+	_cleanup_close_ int writer = -EBADF, reader = -EBADF;
+	int ends[2], r;
+
+	if (pipe2(ends, O_CLOEXEC) < 0)
+		return err_sys(e, "making a pipe");
+	reader = ends[0];
+	writer = ends[1];
+	r = fd_write_all(writer, text, strlen(text), e);
+	explicit_bzero(text, strlen(text));
+	return r < 0 ? -1 : take_fd(reader);
+}
+
+/* ---- the answers ---- */
+
+/* Reads lines to the end and keeps the last one: there may be hours of progress before it. */
+static int last_line(int fd, struct buf *line, struct err *e)
+{
+	FILE *in = fdopen(fd, "r");
+	size_t cap = 0;
+	char *text = NULL;
+	ssize_t n;
+
+	if (!in) {
+		close(fd);
+		return err_sys(e, "reading bloomery-fetch's answers");
+	}
+	while ((n = getline(&text, &cap, in)) > 0 && n <= ANSWER_MAX_BYTES) {
+		buf_reset(line);
+		buf_add(line, text, (size_t)n);
+	}
+	free(text);
+	fclose(in);
+	return 0;
+}
+
+static int take_error(const json_t *error, struct err *e)
+{
+	const char *text = json_string_value(json_object_get(error, "text"));
+	const char *kind = json_string_value(json_object_get(error, "kind"));
+	enum err_kind found = ERR_IO;
+
+	for (int k = ERR_NONE + 1; kind && k < ERR_KIND_COUNT; k++)
+		if (str_is(str_of(kind), err_info[k].name))
+			found = (enum err_kind)k;
+	return err_set(e, found, "%s", text ? text : "bloomery-fetch ended without an answer");
+}
+
+static int take_answer(struct str line, uint64_t *ret_objects, uint64_t *ret_bytes, struct err *e)
+{
+	json_t *j = json_loadb(line.p, line.n, 0, NULL), *done = json_object_get(j, "done");
+	int r = done ? 0 : take_error(json_object_get(j, "error"), e);
+
+	if (done && ret_objects)
+		*ret_objects = (uint64_t)json_integer_value(json_object_get(done, "objects"));
+	if (done && ret_bytes)
+		*ret_bytes = (uint64_t)json_integer_value(json_object_get(done, "bytes"));
+	json_decref(j);
+	return r;
+}
+
+static int start(const struct fetcher *f, pid_t *ret_pid, int *ret_fd, struct err *e)
+{
+	_cleanup_free_ char *number = strf("%d", f->fd);
+	const char *const argv[] = { f->program, f->verb, number, NULL };
+	const int keep[] = { f->fd, f->manifest_fd };
+	_cleanup_close_ int order = order_fd(f, e), reader = -EBADF, writer = -EBADF;
+	struct spawn_options o = { .argv = argv,
+		                   .in = order,
+		                   .err_fd = -1,
+		                   .keep = keep,
+		                   .keep_count = f->manifest_fd >= 0 ? 2 : 1,
+		                   .die_with_parent = true };
+	int ends[2];
+
+	if (order < 0)
+		return -1;
+	if (pipe2(ends, O_CLOEXEC) < 0)
+		return err_sys(e, "making a pipe");
+	reader = ends[0];
+	o.out = writer = ends[1];
+	if (spawn(&o, ret_pid, e) < 0)
+		return -1;
+	*ret_fd = take_fd(reader);
+	return 0;
+}
+
+int fetcher_run(const struct fetcher *f, uint64_t *ret_objects, uint64_t *ret_bytes, struct err *e)
+{
+	struct buf line = { 0 };
+	int fd = -EBADF, r, status = 0;
+	pid_t pid;
+
+	if (start(f, &pid, &fd, e) < 0)
+		return err_in(e, "starting %s", f->program);
+	r = last_line(fd, &line, e);
+	while (waitpid(pid, &status, 0) < 0)
+		if (errno != EINTR) {
+			buf_fini(&line);
+			return err_sys(e, "waiting for bloomery-fetch");
+		}
+	if (r == 0)
+		r = take_answer(buf_view(&line), ret_objects, ret_bytes, e);
+	buf_fini(&line);
+	return r;
+}
