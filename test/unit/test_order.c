@@ -7,15 +7,15 @@
 #include "harness.h"
 #include "s3/order.h"
 
-static int read_order(const char *rest, struct order *ret, struct err *e)
+static int read_order(const char *rest, struct order *ret, struct err *why)
 {
 	_cleanup_free_ char *text = strf("{\"access_key\":\"a\",\"secret_key\":\"s\",\"bucket\":\"b\"%s}", rest);
 	int ends[2], r;
 
 	CHECK(pipe2(ends, O_CLOEXEC) == 0);
-	CHECK_OK(fd_write_all(ends[1], text, strlen(text), NULL));
+	CHECK(fd_write_all(ends[1], text, strlen(text), NULL) == 0);
 	close(ends[1]);
-	r = order_read(ends[0], false, ret, e);
+	r = order_read(ends[0], false, ret, why);
 	close(ends[0]);
 	return r;
 }
