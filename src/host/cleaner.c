@@ -81,13 +81,16 @@ static bool same_namespace(const char *pid)
 	       (theirs.st_ino == ours.st_ino && theirs.st_dev == ours.st_dev);
 }
 
-static bool sees_job(const char *pid, const char *id)
+static bool sees_below(const char *pid, const char *dir)
 {
 	_cleanup_free_ char *path = strf("/proc/%s/mountinfo", pid);
-	_cleanup_buf_ struct buf text = { 0 };
+	_cleanup_free_ char *below = strf("%s/", dir);
+	_cleanup_buf_ struct buf text = { 0 }, plain = { 0 };
 
-	return !same_namespace(pid) && file_read(path, MOUNTS_MAX_BYTES, &text, NULL) == 0 &&
-	       str_find(buf_view(&text), str_of(id)) >= 0;
+	if (same_namespace(pid) || file_read(path, MOUNTS_MAX_BYTES, &text, NULL) < 0)
+		return false;
+	unescape(buf_view(&text), &plain);
+	return str_find(buf_view(&plain), str_of(below)) >= 0;
 }
 
 static void kill_and_wait(pid_t pid)
@@ -99,8 +102,8 @@ static void kill_and_wait(pid_t pid)
 		poll(&p, 1, ROUND_MS);
 }
 
-/* SIGKILLs who has a mount of the job that nobody else can see. */
-static int kill_in_namespaces(const char *id, struct err *e)
+/* SIGKILLs who has a mount below dir that nobody else can see. */
+static int kill_in_namespaces(const char *dir, struct err *e)
 {
 	int left = 1;
 
@@ -114,7 +117,7 @@ static int kill_in_namespaces(const char *id, struct err *e)
 		while ((ent = readdir(d))) {
 			uint64_t pid;
 
-			if (!str_to_u64(str_of(ent->d_name), &pid) || !sees_job(ent->d_name, id))
+			if (!str_to_u64(str_of(ent->d_name), &pid) || !sees_below(ent->d_name, dir))
 				continue;
 			left++;
 			kill_and_wait((pid_t)pid);
@@ -165,7 +168,7 @@ static int undo(const char *dir, const char *id, struct err *e)
 	if (cgroup_destroy(cgroup, e) < 0 || unmount_below(dir, &visible, e) < 0)
 		return -1;
 	/* What was mounted where everybody sees it says nothing about whose process it is. */
-	if (!visible && kill_in_namespaces(id, e) < 0)
+	if (!visible && kill_in_namespaces(dir, e) < 0)
 		return -1;
 	return detach_loops(dir, e);
 }

@@ -109,6 +109,8 @@ static void pump_all(struct host *h)
 
 /* ---- in ---- */
 
+static const char no_directory[] = "The job's directory is not there.";
+
 static void on_launch(struct job *j, const json_t *msg)
 {
 	(void)msg;
@@ -119,6 +121,10 @@ static void on_watch(struct job *j, const json_t *msg)
 {
 	json_int_t after = json_integer_value(json_object_get(msg, "after"));
 
+	if (j->clean.remove) { /* it is as good as gone */
+		link_lost(j->host, j->id, no_directory);
+		return;
+	}
 	j->watched = true;
 	j->damaged = false;
 	j->after = after > 0 ? (uint64_t)after : 0;
@@ -172,7 +178,7 @@ static void obey(struct host *h, const json_t *msg)
 		} else if (e.os != ENOENT) {
 			log_err(LOG_WARN, &e, "bloomeryd asked for %s", t);
 		} else if (commands[i].needs_directory) {
-			link_lost(h, id, "The job's directory is not there.");
+			link_lost(h, id, no_directory);
 		}
 		return;
 	}
