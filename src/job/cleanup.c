@@ -32,21 +32,34 @@ static void note(const char *id, bool remove, void *arg)
 	memcpy(t->list[t->count++].id, id, JOB_ID_BYTES);
 }
 
-static bool is_done(struct jobs *js, const struct todo *t)
+/* What is ours in a job's directory: the lists, and artifacts that a supervisor staged and that nobody will take any
+ * more, because it was lost before it could say so. The log stays. */
+static const char *const ours[] = { "lists", "staged" };
+
+static void remove_ours(struct jobs *js, const char *id)
 {
-	_cleanup_free_ char *path = strf("%s/jobs/%s%s", js->data_dir, t->id, t->remove ? "" : "/work");
+	for (size_t i = 0; i < ARRAY_LEN(ours); i++) {
+		_cleanup_free_ char *path = strf("%s/jobs/%s/%s", js->data_dir, id, ours[i]);
+		struct err e = { 0 };
+
+		if (remove_tree(AT_FDCWD, path, &e) < 0)
+			log_err(LOG_WARN, &e, "cleaning up %s", path);
+	}
+}
+
+static bool is_gone(struct jobs *js, const char *id, const char *what)
+{
+	_cleanup_free_ char *path = strf("%s/jobs/%s/%s", js->data_dir, id, what);
 	struct stat st;
 
 	return lstat(path, &st) < 0 && errno == ENOENT;
 }
 
-/* Artifacts that were packed, and never reported: the supervisor was lost. What was reported is an object by now. The
- * directory is ours, so root's files in it are ours to unlink. */
-static int drop_staged(struct jobs *js, const struct todo *t, struct err *e)
+static bool is_done(struct jobs *js, const struct todo *t)
 {
-	_cleanup_free_ char *path = strf("%s/jobs/%s/staged", js->data_dir, t->id);
-
-	return remove_tree(AT_FDCWD, path, e);
+	if (t->remove)
+		return is_gone(js, t->id, "");
+	return is_gone(js, t->id, "work") && is_gone(js, t->id, ours[0]) && is_gone(js, t->id, ours[1]);
 }
 
 void cleanup_tick(void *jobs)
@@ -60,9 +73,7 @@ void cleanup_tick(void *jobs)
 
 	list = t.list;
 	for (size_t i = 0; rc == 0 && i < t.count; i++) {
-		rc = drop_staged(js, &t.list[i], &e);
-		if (rc < 0)
-			break;
+		remove_ours(js, t.list[i].id);
 		if (is_done(js, &t.list[i])) {
 			rc = store_cleanup_done(js->store, t.list[i].id, &e);
 			continue;

@@ -820,7 +820,7 @@ TEST(deleting)
 
 TEST(work_that_is_left_is_forgotten_until_it_is_gone)
 {
-	_cleanup_free_ char *id = NULL, *work = NULL;
+	_cleanup_free_ char *id = NULL, *work = NULL, *staged = NULL;
 
 	up();
 	create("j", 1);
@@ -828,9 +828,12 @@ TEST(work_that_is_left_is_forgotten_until_it_is_gone)
 	id = id_of("j");
 	work = strf("%s/jobs/%s/work", test_tmpdir(), id);
 	CHECK(mkdir(work, 0755) == 0);
+	staged = strf("%s/jobs/%s/staged", test_tmpdir(), id);
+	stage(id); /* and never reported: the supervisor was lost before */
 	fact(id, 1, FACT_ENDED, ended("failed", "x"));
 	settle();
 	CHECK(strstr(asked.p, "forget gone; "));
+	CHECK(access(staged, F_OK) < 0);
 	CHECK(rmdir(work) == 0);
 	restart();
 	settle();
