@@ -124,8 +124,6 @@ struct request {
 	const char *method, *path, *service;
 	const char *content_type, *target; /* target: NULL for none */
 	struct str body;
-	int body_fd; /* instead of body, body_length bytes; -EBADF: none */
-	uint64_t body_length;
 };
 
 static struct str host_of(const struct access *s)
@@ -148,24 +146,17 @@ static int send_request(struct access *s, const struct request *q, struct http_r
 		                   .header_count = q->target ? 3 : 2 };
 	_cleanup_buf_ struct buf hash = { 0 }, lines = { 0 };
 	_cleanup_free_ char *url = strf("%s%s", s->endpoint, q->path);
-	struct http_call call = { .method = q->method,
-		                  .url = url,
-		                  .body = q->body,
-		                  .body_fd = q->body_fd,
-		                  .body_length = q->body_length,
-		                  .max_reply = REPLY_MAX };
+	struct http_call call = {
+		.method = q->method, .url = url, .body = q->body, .body_fd = -EBADF, .max_reply = REPLY_MAX
+	};
 	const char *list[10];
 	unsigned char digest[SHA256_BYTES];
 	size_t n = 0;
 
 	if (q->target)
 		headers[2] = (struct sig_header){ STR("X-Amz-Target"), str_of(q->target) };
-	if (q->body_fd >= 0) {
-		buf_z(&hash, "UNSIGNED-PAYLOAD");
-	} else {
-		sha256(q->body, digest);
-		buf_hex(&hash, digest, sizeof(digest));
-	}
+	sha256(q->body, digest);
+	buf_hex(&hash, digest, sizeof(digest));
 	for (size_t i = 1; i < sig.header_count; i++)
 		buf_f(&lines, PRIstr ": " PRIstr "\n", ARGstr(headers[i].name), ARGstr(headers[i].value));
 	sigv4_sign(&sig, str_of(s->access_key), str_of(s->secret_key), str_of(s->token), str_of(s->region),
@@ -208,7 +199,7 @@ static int refused(const struct http_reply *r, const json_t *j, struct err *e)
 int access_call(struct access *s, const char *service, const char *target, json_t *in, json_t **ret_out, struct err *e)
 {
 	_cleanup_free_ char *body = json_dumps(in, JSON_COMPACT);
-	struct request q = { "POST", "/", service, "application/x-amz-json-1.1", target, str_of(body), -EBADF, 0 };
+	struct request q = { "POST", "/", service, "application/x-amz-json-1.1", target, str_of(body) };
 	struct http_reply reply = { 0 };
 	json_t *j = NULL;
 	int rc;
@@ -232,44 +223,21 @@ int access_call(struct access *s, const char *service, const char *target, json_
 	return rc;
 }
 
-/* A PUT to the object store; `fine` is a status besides 2xx that is. */
-static int put(struct access *s, struct request *q, int fine, struct err *e)
-{
-	struct http_reply reply = { 0 };
-	int rc;
-
-	q->method = "PUT";
-	q->service = "s3";
-	rc = send_request(s, q, &reply, e);
-	if (rc == 0 && reply.status / 100 != 2 && reply.status != fine)
-		rc = err_set(e, ERR_CLIENT, "the object store answered with HTTP status %d: " PRIstr, reply.status,
-		             ARGstr(buf_view(&reply.body)));
-	http_reply_fini(&reply);
-	return rc;
-}
-
 int access_make_bucket(struct access *s, const char *bucket, struct err *e)
 {
 	_cleanup_buf_ struct buf path = { 0 };
-	struct request q = { .content_type = "application/xml", .body_fd = -EBADF };
+	struct request q = { .method = "PUT", .service = "s3", .content_type = "application/xml" };
+	struct http_reply reply = { 0 };
+	int rc;
 
 	buf_c(&path, '/');
 	buf_uri(&path, str_of(bucket), false);
 	q.path = path.p;
-	return put(s, &q, 409, e) < 0 ? err_in(e, "making the bucket '%s'", bucket) : 0;
-}
-
-int access_put_file(struct access *s, const char *bucket, const char *key, int fd, uint64_t size, struct err *e)
-{
-	_cleanup_buf_ struct buf path = { 0 };
-	struct request q = { .content_type = "application/octet-stream", .body_fd = fd, .body_length = size };
-
-	buf_c(&path, '/');
-	buf_uri(&path, str_of(bucket), false);
-	buf_c(&path, '/');
-	buf_uri(&path, str_of(key), true);
-	q.path = path.p;
-	return put(s, &q, 200, e);
+	rc = send_request(s, &q, &reply, e);
+	if (rc == 0 && reply.status / 100 != 2 && reply.status != 409)
+		rc = err_set(e, ERR_CLIENT, "HTTP status %d: " PRIstr, reply.status, ARGstr(buf_view(&reply.body)));
+	http_reply_fini(&reply);
+	return rc < 0 ? err_in(e, "making the bucket '%s'", bucket) : 0;
 }
 
 /* ---- printing ---- */

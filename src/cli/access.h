@@ -26,9 +26,6 @@ int access_call(struct access *s, const char *service, const char *target, json_
                 struct err *e) must_check;
 /* Makes a bucket; fine when it is there. */
 int access_make_bucket(struct access *s, const char *bucket, struct err *e) must_check;
-/* PUTs size bytes of fd, from its offset. */
-int access_put_file(struct access *s, const char *bucket, const char *key, int fd, uint64_t size,
-                    struct err *e) must_check;
 
 /* "2026-11-21 08:46:58" in UTC, of the seconds since 1970 that the API speaks; "-" when v is none. */
 char *access_time(const json_t *v, char dst[CLI_TIME_BYTES]);

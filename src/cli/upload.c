@@ -7,8 +7,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "s3/s3.h"
+
 struct upload {
-	struct access *access;
+	struct s3 *s3;
 	const char *bucket, *prefix; /* with a slash at its end */
 	size_t root_n;               /* bytes of a path that are not part of the key */
 	size_t files;
@@ -20,10 +22,11 @@ static int put_file(struct upload *u, const char *path, const char *name, uint64
 {
 	_cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC);
 	_cleanup_free_ char *key = strf("%s%s", u->prefix, name);
+	struct s3_uri at = { str_of(u->bucket), str_of(key) };
 
 	if (fd < 0)
 		return err_sys(e, "opening %s", path);
-	if (access_put_file(u->access, u->bucket, key, fd, size, e) < 0)
+	if (s3_put_file(u->s3, at, fd, "application/octet-stream", NULL, e) < 0)
 		return err_in(e, "uploading %s", path);
 	u->files++;
 	u->bytes += size;
@@ -70,7 +73,13 @@ int upload_directory(struct access *s, const char *path, const char *bucket, con
                      bool quiet, char **ret_uri, struct err *e)
 {
 	_cleanup_free_ char *prefix = strf("%s/input/%s/", job, channel), *root = NULL;
-	struct upload u = { .access = s, .bucket = bucket, .prefix = prefix, .progress = !quiet && isatty(2) };
+	_cleanup_(s3_freep) struct s3 *s3 = NULL;
+	struct s3_options o = { .endpoint = s->endpoint,
+		                .region = s->region,
+		                .access_key = s->access_key,
+		                .secret_key = s->secret_key,
+		                .session_token = s->token };
+	struct upload u = { .bucket = bucket, .prefix = prefix, .progress = !quiet && isatty(2) };
 	struct str trimmed = str_of(path);
 	struct stat st;
 	int rc;
@@ -82,8 +91,9 @@ int upload_directory(struct access *s, const char *path, const char *bucket, con
 		trimmed.n--;
 	root = str_dup(trimmed);
 	u.root_n = trimmed.n + (str_is(trimmed, "/") ? 0 : S_ISDIR(st.st_mode) ? 1 : 0);
-	if (access_make_bucket(s, bucket, e) < 0)
+	if (access_make_bucket(s, bucket, e) < 0 || s3_new(&o, &s3, e) < 0)
 		return -1;
+	u.s3 = s3;
 	rc = put_tree(&u, root, e);
 	if (u.progress && u.files)
 		fputs("\r\033[K", stderr);
