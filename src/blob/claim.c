@@ -3,6 +3,9 @@
 
 #include <pthread.h>
 #include <stdlib.h>
+#include <time.h>
+
+enum { WAIT_S = 60 }; /* for somebody else's completion; clients do not wait longer */
 
 /* Farther out a sparse file may not reach on common file systems. */
 #define PLACE_MAX (UINT64_C(1) << 40)
@@ -18,6 +21,7 @@ struct active { /* one upload somebody is busy with */
 struct blob_uploads {
 	struct { /* hold mu to touch anything in here */
 		pthread_mutex_t mu;
+		pthread_cond_t completed;
 		struct active *first;
 	} shared;
 };
@@ -27,6 +31,7 @@ struct blob_uploads *blob_uploads_new(void)
 	struct blob_uploads *u = xcalloc(1, sizeof(*u));
 
 	pthread_mutex_init(&u->shared.mu, NULL);
+	pthread_cond_init(&u->shared.completed, NULL);
 	return u;
 }
 
@@ -35,6 +40,7 @@ void blob_uploads_free(struct blob_uploads *u)
 	if (!u)
 		return;
 	must(!u->shared.first);
+	pthread_cond_destroy(&u->shared.completed);
 	pthread_mutex_destroy(&u->shared.mu);
 	free(u);
 }
@@ -125,11 +131,17 @@ void claim_drop(struct blob_uploads *u, const char *upload, unsigned number)
 
 bool claim_completion(struct blob_uploads *u, const char *upload, bool *ret_alone)
 {
+	struct timespec until;
 	struct active *a;
 	bool ok;
+	int rc = 0;
 
+	clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_sec += WAIT_S;
 	pthread_mutex_lock(&u->shared.mu);
-	a = get_locked(u, upload);
+	/* Looked up anew after each wait: the entry goes when nobody is busy with the upload any more. */
+	while ((a = get_locked(u, upload))->completing && rc == 0)
+		rc = pthread_cond_timedwait(&u->shared.completed, &u->shared.mu, &until);
 	ok = !a->completing;
 	a->completing = true;
 	*ret_alone = a->count == 0;
@@ -146,5 +158,6 @@ void claim_completed(struct blob_uploads *u, const char *upload)
 	must(*at);
 	(*at)->completing = false;
 	put_locked(at);
+	pthread_cond_broadcast(&u->shared.completed);
 	pthread_mutex_unlock(&u->shared.mu);
 }

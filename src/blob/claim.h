@@ -16,6 +16,7 @@ bool claim_place(struct blob_uploads *u, const char *upload, unsigned number, ui
                  uint64_t *ret_at);
 void claim_drop(struct blob_uploads *u, const char *upload, unsigned number);
 
-/* False when somebody else completes it. *ret_alone: no part is being written in place, nor will be. */
+/* Waits while somebody else completes it, for a minute at most; false when that was not enough. *ret_alone: no part is
+ * being written in place, nor will be. */
 bool claim_completion(struct blob_uploads *u, const char *upload, bool *ret_alone);
 void claim_completed(struct blob_uploads *u, const char *upload);

@@ -178,8 +178,9 @@ static enum s3_code complete_op(struct db_conn *c, void *arg, struct err *e)
 	return db_run(st, e);
 }
 
-/* Whether the upload's own file holds just the chosen parts, end to end, and nothing else that was acknowledged. */
-static bool lies_ready(const struct complete_op *op)
+/* Whether the upload's own file holds just the chosen parts, end to end, and nothing else that was acknowledged. now:
+ * the parts as they are while we hold the completion; the caller's list may be older. */
+static bool lies_ready(const struct complete_op *op, const struct blob_parts *now)
 {
 	uint64_t end = 0;
 	size_t in_place = 0;
@@ -191,8 +192,8 @@ static bool lies_ready(const struct complete_op *op)
 			return false;
 		end += p->size;
 	}
-	for (size_t i = 0; i < op->all->n; i++)
-		in_place += strcmp(op->all->v[i].file, op->u->file) == 0;
+	for (size_t i = 0; i < now->n; i++)
+		in_place += strcmp(now->v[i].file, op->u->file) == 0;
 	return in_place == op->n;
 }
 
@@ -222,31 +223,47 @@ static int assemble(const struct complete_op *op, struct blob_in *in, struct err
 	return blob_in_seal(in, e);
 }
 
-static enum s3_code complete_as(struct blob_store *b, struct complete_op *op, bool alone, struct err *e)
+/* Finds, or puts together, the file that will be the object. in is begun only when bytes must be copied. */
+static int find_file(struct blob_store *b, struct complete_op *op, bool ready, struct blob_in *in, struct err *e)
+{
+	const struct blob_part *only = op->n == 1 ? &op->all->v[op->chosen[0]] : NULL;
+
+	if (ready) {
+		op->row.id = op->u->file;
+		return trim(b, op->row.id, op->row.size, e);
+	}
+	if (only && strcmp(only->file, op->u->file)) {
+		op->row.id = only->file; /* a whole file by itself already */
+		return 0;
+	}
+	if (blob_in_begin(b, in, e) < 0)
+		return -1;
+	op->row.id = in->id;
+	op->landed = true;
+	return assemble(op, in, e);
+}
+
+/* Holding the completion: nobody else completes, and no part begins to be written in place. */
+static enum s3_code complete_alone(struct blob_store *b, struct complete_op *op, bool alone, struct err *e)
 {
 	struct blob_in in = { .b = b, .fd = -EBADF };
-	const struct blob_part *only = op->n == 1 ? &op->all->v[op->chosen[0]] : NULL;
-	enum s3_code code;
+	_cleanup_(blob_parts_fini) struct blob_parts now = { 0 };
+	enum s3_code code = blob_parts_load(b, op->u->id, 0, &now, e);
 
-	if (alone && lies_ready(op)) {
-		op->row.id = op->u->file;
-		if (trim(b, op->row.id, op->row.size, e) < 0)
-			return S3_InternalError;
-	} else if (only && strcmp(only->file, op->u->file)) {
-		op->row.id = only->file; /* a whole file by itself already */
+	if (code == S3_OK && !now.n)
+		code = S3_NoSuchUpload; /* it was completed or aborted between the caller's look and now */
+	if (code != S3_OK)
+		return code;
+	if (find_file(b, op, alone && lies_ready(op, &now), &in, e) < 0) {
+		/* Aborted meanwhile, the parts' files are gone: then that is the answer, and not what failed for it. */
+		blob_parts_fini(&now);
+		code = blob_parts_load(b, op->u->id, 0, &now, NULL) == S3_OK && !now.n ? S3_NoSuchUpload
+		                                                                       : S3_InternalError;
 	} else {
-		if (blob_in_begin(b, &in, e) < 0)
-			return S3_InternalError;
-		op->row.id = in.id;
-		op->landed = true;
-		if (assemble(op, &in, e) < 0) {
-			blob_in_end(&in);
-			return S3_InternalError;
-		}
+		op->row.modified = wall_now();
+		code = db_write(b->db, complete_op, op, e);
+		in.fate = code == S3_OK ? BLOB_IN_COMMITTED : code == S3_InternalError ? BLOB_IN_UNSURE : BLOB_IN_LOOSE;
 	}
-	op->row.modified = wall_now();
-	code = db_write(b->db, complete_op, op, e);
-	in.fate = code == S3_OK ? BLOB_IN_COMMITTED : code == S3_InternalError ? BLOB_IN_UNSURE : BLOB_IN_LOOSE;
 	blob_in_end(&in);
 	return code;
 }
@@ -264,7 +281,7 @@ enum s3_code blob_upload_complete(struct blob_store *b, const struct blob_upload
 		op.row.size += all->v[chosen[i]].size;
 	if (!claim_completion(b->uploads, u->id, &alone))
 		return S3_OperationAborted;
-	code = complete_as(b, &op, alone, e);
+	code = complete_alone(b, &op, alone, e);
 	claim_completed(b->uploads, u->id);
 	if (code == S3_OK && blob_sweep_files(b, (struct wall){ 1 }, NULL) < 0)
 		return S3_OK; /* the sweep comes again */

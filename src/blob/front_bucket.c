@@ -2,10 +2,18 @@
 #include "blob/listed.h"
 #include "blob/request.h"
 
+struct bucket_lister {
+	struct http_response *out;
+	struct str prefix;
+};
+
 static void add_bucket(struct str name, struct wall created, void *arg)
 {
-	struct http_response *out = arg;
+	const struct bucket_lister *l = arg;
+	struct http_response *out = l->out;
 
+	if (!str_starts(name, l->prefix))
+		return;
 	buf_z(&out->body, "<Bucket>");
 	reply_xml_text(out, "Name", name);
 	reply_xml_time(out, "CreationDate", created);
@@ -14,13 +22,14 @@ static void add_bucket(struct str name, struct wall created, void *arg)
 
 enum s3_code s3_list_buckets(struct front *f, struct http_request *r, struct http_response *out, struct err *e)
 {
+	struct bucket_lister l = { out, front_arg(f, "prefix") };
 	enum s3_code code;
 
 	(void)r;
 	reply_xml_begin(out, "ListAllMyBucketsResult");
 	reply_xml_owner(f, out, "Owner");
 	buf_z(&out->body, "<Buckets>");
-	code = blob_bucket_each(f->b, add_bucket, out, e);
+	code = blob_bucket_each(f->b, add_bucket, &l, e);
 	buf_z(&out->body, "</Buckets>");
 	reply_xml_end(out, "ListAllMyBucketsResult");
 	return code;

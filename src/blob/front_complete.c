@@ -204,6 +204,9 @@ static enum s3_code complete(struct front *f, const struct http_request *r, cons
 	enum s3_code code = blob_parts_load(f->b, c->upload.id, 0, &c->all, e);
 
 	c->chosen = xcalloc(list->n, sizeof(*c->chosen));
+	if (code == S3_OK && !c->all.n) /* none was uploaded, or all are an object since we looked */
+		code = blob_upload_get(f->b, buf_view(&f->bucket), buf_view(&f->key), str_of(c->upload.id), &c->upload,
+		                       e);
 	if (code == S3_OK)
 		code = choose(list, &c->all, c->chosen, e);
 	if (code == S3_OK)
@@ -227,13 +230,15 @@ enum s3_code s3_complete_upload(struct front *f, struct http_request *r, struct 
 	struct str bucket = buf_view(&f->bucket), key = buf_view(&f->key), id = front_arg(f, "uploadId");
 	enum s3_code code = blob_upload_get(f->b, bucket, key, id, &c.upload, e);
 
-	if (code == S3_NoSuchUpload) {
-		/* Completed before, and the answer got lost: it is given again. */
-		code = blob_upload_finished(f->b, bucket, key, id, &c.etag, e);
-	} else if (code == S3_OK) {
+	if (code == S3_OK)
 		code = listed_read(buf_view(&f->text), &list, e) < 0 ? S3_MalformedXML : complete(f, r, &list, &c, e);
-		if (code == S3_MalformedXML)
-			e->depth = 0;
+	if (code == S3_MalformedXML)
+		e->depth = 0;
+	if (code == S3_NoSuchUpload) {
+		/* Completed before, or while we waited, and the answer may have got lost: it is given again. */
+		buf_reset(&c.etag);
+		buf_reset(&c.meta);
+		code = blob_upload_finished(f->b, bucket, key, id, &c.etag, e);
 	}
 	if (code == S3_OK)
 		write_result(f, out, buf_view(&c.etag), buf_view(&c.meta));

@@ -302,6 +302,26 @@ TEST(upload_goes_with_its_bucket)
 	store_end(b);
 }
 
+TEST(upload_completed_from_an_old_list_of_parts)
+{
+	struct blob_store *b = store_begin();
+	struct blob_upload u = upload_begin(b);
+	_cleanup_(blob_parts_fini) struct blob_parts old = { 0 };
+	static const size_t chosen[] = { 0, 1 };
+
+	CHECK(put_part(b, &u, 1, PART, 'a'));
+	CHECK(put_part(b, &u, 2, PART, 'b'));
+	CHECK_INT(blob_parts_load(b, u.id, 0, &old, &error), S3_OK);
+	CHECK(put_part(b, &u, 3, PART, 'c'));
+	CHECK_INT(complete(b, &u, 3), S3_OK);
+	/* Whoever looked before part 3 came must not cut the object down to two. */
+	CHECK_INT(blob_upload_complete(b, &u, STR("k"), &old, chosen, 2, STR("e"), STR(""), NULL, &error),
+	          S3_NoSuchUpload);
+	CHECK_OBJECT(b, &u, "a*5242880 b*5242880 c*5242880", true);
+	blob_upload_fini(&u);
+	store_end(b);
+}
+
 struct completer {
 	struct blob_store *b;
 	const struct blob_upload *u;
