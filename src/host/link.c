@@ -243,7 +243,8 @@ static void on_listen(void *arg, uint32_t events)
 }
 
 /* The socket's file is made with the daemon's uid for file access, so that it belongs to it from the start: a chown by
- * name could be led elsewhere by whoever owns the directory. */
+ * name could be led elsewhere by whoever owns the directory. The change clears the parent-death signal, which
+ * tell_ready() then sets again. */
 static int bind_as(struct host *h, struct err *e)
 {
 	struct sockaddr_un a = { .sun_family = AF_UNIX };
