@@ -205,8 +205,8 @@ static enum s3_code complete(struct front *f, const struct http_request *r, cons
 
 	c->chosen = xcalloc(list->n, sizeof(*c->chosen));
 	if (code == S3_OK && !c->all.n) /* none was uploaded, or all are an object since we looked */
-		code = blob_upload_get(f->b, buf_view(&f->bucket), buf_view(&f->key), str_of(c->upload.id), &c->upload,
-		                       e);
+		code = blob_upload_get(f->b, buf_view(&f->bucket), buf_view(&f->key), front_arg(f, "uploadId"),
+		                       &c->upload, e);
 	if (code == S3_OK)
 		code = choose(list, &c->all, c->chosen, e);
 	if (code == S3_OK)
