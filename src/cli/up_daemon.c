@@ -89,10 +89,14 @@ int up_start(const struct up_daemon *d, pid_t *ret_pid, struct err *e)
 	if (pid < 0)
 		return err_sys(e, "starting %s", d->argv[0]);
 	if (pid == 0) {
+		/* A home directory is mode 0700 in Debian: the daemon's user need not be able to reach its program. */
+		int program = open(d->argv[0], O_PATH | O_CLOEXEC);
 		struct err why = { 0 };
 
 		if (prepare(d, parent, &why) == 0) {
 			execv(d->argv[0], (char *const *)d->argv);
+			if (errno == EACCES && program >= 0)
+				syscall(SYS_execveat, program, "", d->argv, environ, AT_EMPTY_PATH);
 			err_sys(&why, "executing it");
 		}
 		err_in(&why, "starting %s", d->argv[0]);
