@@ -390,3 +390,70 @@ TEST(rewriting_changes_what_is_described)
 	CHECK_STR(request, "{\"r\":2}");
 	store_description_fini(&d);
 }
+
+static unsigned writes;
+
+static void write_state(const struct store_description *d, struct buf *out)
+{
+	writes++;
+	buf_f(out, "%s %s %zu", d->job.name, job_state_info[d->job.state].name, d->transition_count);
+}
+
+#define CHECK_TEXT(name, want)                                                       \
+	do {                                                                         \
+		_cleanup_buf_ struct buf t_ = { 0 };                                 \
+		CHECK_OK(store_describe_text(s, str_of(name), write_state, &t_, e)); \
+		CHECK_STR(t_.p, want);                                               \
+	} while (0)
+
+TEST(texts_are_kept_until_the_job_changes)
+{
+	_cleanup_(store_closep) struct store *s = fresh();
+	int64_t n = add(s, "Job", ARN("job"), 1);
+	struct store_move m = move(n, JOB_STARTING, JOB_FAILED, 0, 2);
+	_cleanup_buf_ struct buf none = { 0 };
+	struct err why = { 0 };
+
+	CHECK_TEXT("Job", "Job STARTING 1");
+	CHECK_TEXT("jOB", "Job STARTING 1");
+	CHECK_INT(writes, 1);
+	CHECK_OK(store_job_move(s, &m, e));
+	CHECK_TEXT("job", "Job FAILED 2");
+	CHECK_INT(writes, 2);
+	CHECK_OK(store_job_rewrite(s, n, "{}", "x", (struct wall){ 3 }, e));
+	CHECK_TEXT("job", "Job FAILED 2");
+	CHECK_INT(writes, 3);
+	CHECK_OK(store_job_delete(s, n, e));
+	CHECK_INT(store_describe_text(s, STR("job"), write_state, &none, &why), -1);
+	CHECK_INT(why.kind, ERR_NOT_FOUND);
+	add(s, "JOB", ARN("job"), 4);
+	CHECK_TEXT("job", "JOB STARTING 1");
+	for (int i = 0; i < 3 * CACHE_SLOTS; i++) { /* more jobs than places */
+		_cleanup_free_ char *name = strf("many-%d", i), *want = strf("many-%d STARTING 1", i);
+
+		add(s, name, "arn", 5);
+		CHECK_TEXT(name, want);
+		CHECK_TEXT("job", "JOB STARTING 1");
+	}
+}
+
+/* What a reader has read before a commit must not be kept after it. */
+TEST(a_text_that_was_overtaken_is_not_kept)
+{
+	struct cache *c = cache_new();
+	_cleanup_buf_ struct buf b = { 0 };
+	uint64_t before, now;
+
+	CHECK(!cache_get(c, STR("j"), &b, &before));
+	cache_drop(c, 7); /* the writer, in between */
+	cache_put(c, STR("j"), 7, STR("old"), before);
+	CHECK(!cache_get(c, STR("j"), &b, &now));
+	cache_put(c, STR("j"), 7, STR("new"), now);
+	CHECK(cache_get(c, STR("j"), &b, &now));
+	CHECK_STR(b.p, "new");
+	cache_drop(c, 8); /* another job */
+	CHECK(cache_get(c, STR("j"), &b, &now));
+	cache_drop(c, 7);
+	CHECK(!cache_get(c, STR("j"), &b, &now));
+	cache_free(c);
+}
