@@ -1,6 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "channel/channel.h"
 
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/fd.h"
 #include "channel/mode.h"
 #include "s3/s3.h"
 
@@ -19,11 +24,14 @@ int channel_rel_path(struct str prefix, struct str key, struct str *ret_rel, boo
 	return s3_rel_path(prefix, key, ret_rel, ret_dir, e);
 }
 
+bool channel_is_sharded(const struct channel_spec *ch, const struct channel_env *env)
+{
+	return ch->distribution && strcmp(ch->distribution, "ShardedByS3Key") == 0 && env->host_count > 1;
+}
+
 bool channel_takes(const struct channel_spec *ch, const struct channel_env *env, uint64_t i)
 {
-	if (!ch->distribution || strcmp(ch->distribution, "ShardedByS3Key") != 0 || env->host_count < 2)
-		return true;
-	return i % env->host_count == env->host_number - 1;
+	return !channel_is_sharded(ch, env) || i % env->host_count == env->host_number - 1;
 }
 
 int channel_bad_key(const struct channel_spec *ch, struct str key, const struct err *cause, struct err *e)
@@ -40,4 +48,70 @@ int channel_bad_key(const struct channel_spec *ch, struct str key, const struct 
 	return err_set(e, ERR_CLIENT,
 	               "Data download failed:Failed to download data. S3 key: s3://%s/" PRIstr " " PRIstr, ch->bucket,
 	               ARGstr(key), ARGstr(why));
+}
+
+/* ---- directory and manifest ---- */
+
+static int check_name(const struct channel_spec *ch, struct err *e)
+{
+	struct str name = str_of(ch->name);
+
+	if (!name.n || name.n > 64 || str_has_byte(name, '/') || str_is(name, ".") || str_is(name, ".."))
+		return err_set(e, ERR_CLIENT, "'%s' cannot be the name of a channel's directory", ch->name);
+	return 0;
+}
+
+static int taken(const struct channel_spec *ch, const char *what, struct err *e)
+{
+	return err_set(e, ERR_CLIENT,
+	               "the %s of channel '%s' has the name that another channel's has; rename one of the channels",
+	               what, ch->name);
+}
+
+static int make_dir(const struct channel_spec *ch, const struct channel_env *env, struct err *e)
+{
+	struct stat st;
+	int fd;
+
+	if (fstatat(env->data_dirfd, ch->name, &st, AT_SYMLINK_NOFOLLOW) == 0) {
+		if (!S_ISDIR(st.st_mode))
+			return taken(ch, "directory", e);
+		if (remove_tree(env->data_dirfd, ch->name, e) < 0)
+			return -1;
+	}
+	if (mkdirat(env->data_dirfd, ch->name, 0755) < 0)
+		return err_sys(e, "making the directory");
+	fd = openat(env->data_dirfd, ch->name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	return fd < 0 ? err_sys(e, "opening the directory") : fd;
+}
+
+int channel_make(const struct channel_spec *ch, const struct channel_env *env, int *ret_dirfd, int *ret_manifest,
+                 struct err *e)
+{
+	_cleanup_free_ char *name = strf("%s-manifest", ch->name), *first = strf("%s\n", ch->prefix);
+	_cleanup_close_ int dir = -EBADF, fd = -EBADF;
+
+	if (check_name(ch, e) < 0)
+		return -1;
+	dir = make_dir(ch, env, e);
+	if (dir < 0)
+		return -1;
+	fd = openat(env->data_dirfd, name, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0644);
+	if (fd < 0)
+		return errno == EISDIR ? taken(ch, "manifest", e) : err_sys(e, "creating the manifest");
+	if (fd_write_all(fd, first, strlen(first), e) < 0)
+		return err_in(e, "the manifest");
+	*ret_dirfd = take_fd(dir);
+	*ret_manifest = take_fd(fd);
+	return 0;
+}
+
+void channel_remove(const struct channel_spec *ch, const struct channel_env *env)
+{
+	_cleanup_free_ char *manifest = strf("%s-manifest", ch->name);
+
+	if (check_name(ch, NULL) < 0)
+		return;
+	(void)!remove_tree(env->data_dirfd, ch->name, NULL);
+	unlinkat(env->data_dirfd, manifest, 0);
 }

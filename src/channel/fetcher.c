@@ -83,7 +83,7 @@ static int last_line(int fd, struct buf *line, struct err *e)
 	return 0;
 }
 
-static int take_error(const json_t *error, struct err *e)
+static int take_error(const json_t *error, int status, struct err *e)
 {
 	const char *text = json_string_value(json_object_get(error, "text"));
 	const char *kind = json_string_value(json_object_get(error, "kind"));
@@ -92,20 +92,27 @@ static int take_error(const json_t *error, struct err *e)
 	for (int k = ERR_NONE + 1; kind && k < ERR_KIND_COUNT; k++)
 		if (str_is(str_of(kind), err_info[k].name))
 			found = (enum err_kind)k;
-	return err_set(e, found, "%s", text ? text : "bloomery-fetch ended without an answer");
+	if (text)
+		return err_set(e, found, "%s", text);
+	if (WIFSIGNALED(status))
+		return err_set(e, ERR_IO, "bloomery-fetch was ended by signal %d", WTERMSIG(status));
+	return err_set(e, ERR_IO, "bloomery-fetch ended without an answer, exit status %d", WEXITSTATUS(status));
 }
 
-static int take_answer(struct str line, uint64_t *ret_objects, uint64_t *ret_bytes, struct err *e)
+static int take_answer(struct str line, int status, uint64_t *ret_objects, uint64_t *ret_bytes, struct err *e)
 {
-	json_t *j = json_loadb(line.p, line.n, 0, NULL), *done = json_object_get(j, "done");
-	int r = done ? 0 : take_error(json_object_get(j, "error"), e);
+	json_t *j = json_loadb(line.p, line.n, 0, NULL);
+	const json_t *done = json_object_get(j, "done");
+	bool well = json_is_integer(json_object_get(done, "bytes")) && WIFEXITED(status) && WEXITSTATUS(status) == 0;
 
-	if (done && ret_objects)
+	if (well && ret_objects)
 		*ret_objects = (uint64_t)json_integer_value(json_object_get(done, "objects"));
-	if (done && ret_bytes)
+	if (well && ret_bytes)
 		*ret_bytes = (uint64_t)json_integer_value(json_object_get(done, "bytes"));
+	if (!well)
+		take_error(json_object_get(j, "error"), status, e);
 	json_decref(j);
-	return r;
+	return well ? 0 : -1;
 }
 
 static int start(const struct fetcher *f, pid_t *ret_pid, int *ret_fd, struct err *e)
@@ -149,7 +156,7 @@ int fetcher_run(const struct fetcher *f, uint64_t *ret_objects, uint64_t *ret_by
 			return err_sys(e, "waiting for bloomery-fetch");
 		}
 	if (r == 0)
-		r = take_answer(buf_view(&line), ret_objects, ret_bytes, e);
+		r = take_answer(buf_view(&line), status, ret_objects, ret_bytes, e);
 	buf_fini(&line);
 	return r;
 }

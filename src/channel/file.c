@@ -187,52 +187,24 @@ static int name_both(const struct filling *f, struct err *e)
 
 /* ---- the channel ---- */
 
-static int check_name(const struct channel_spec *ch, struct err *e)
-{
-	struct str name = str_of(ch->name);
-
-	if (!name.n || name.n > 64 || str_has_byte(name, '/') || str_is(name, ".") || str_is(name, ".."))
-		return err_set(e, ERR_CLIENT, "'%s' cannot be the name of a channel's directory", ch->name);
-	return 0;
-}
-
-static int taken(const struct channel_spec *ch, const char *what, struct err *e)
-{
-	return err_set(e, ERR_CLIENT,
-	               "the %s of channel '%s' has the name that another channel's has; rename one of the channels",
-	               what, ch->name);
-}
-
 /* Makes the empty directory, and the manifest with its first line. */
 static int start(struct filling *f, struct err *e)
 {
-	_cleanup_free_ char *manifest = strf("%s-manifest", f->ch->name);
-	_cleanup_close_ int fd = -EBADF;
-	struct stat st;
+	_cleanup_close_ int manifest = -EBADF;
 	int root;
 
-	if (fstatat(f->env->data_dirfd, f->ch->name, &st, AT_SYMLINK_NOFOLLOW) == 0) {
-		if (!S_ISDIR(st.st_mode))
-			return taken(f->ch, "directory", e);
-		if (remove_tree(f->env->data_dirfd, f->ch->name, e) < 0)
-			return -1;
-	}
-	if (mkdirat(f->env->data_dirfd, f->ch->name, 0755) < 0)
-		return err_sys(e, "making the directory");
-	f->dirfd = openat(f->env->data_dirfd, f->ch->name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	root = f->dirfd < 0 ? -1 : fcntl(f->dirfd, F_DUPFD_CLOEXEC, 3);
+	if (channel_make(f->ch, f->env, &f->dirfd, &manifest, e) < 0)
+		return -1;
+	root = fcntl(f->dirfd, F_DUPFD_CLOEXEC, 3);
 	if (root < 0)
 		return err_sys(e, "opening the directory");
 	placer_enter(f->placer, root);
 	buf_z(&f->dir, ".");
-	fd = openat(f->env->data_dirfd, manifest, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0644);
-	if (fd < 0)
-		return errno == EISDIR ? taken(f->ch, "manifest", e) : err_sys(e, "creating the manifest");
-	f->manifest = fdopen(fd, "w");
+	f->manifest = fdopen(manifest, "w");
 	if (!f->manifest)
-		return err_sys(e, "creating the manifest");
-	fd = -EBADF;
-	return fprintf(f->manifest, "%s\n", f->ch->prefix) < 0 ? err_sys(e, "writing the manifest") : 0;
+		return err_sys(e, "opening the manifest");
+	(void)take_fd(manifest);
+	return 0;
 }
 
 static int finish(struct filling *f, struct err *e)
@@ -267,16 +239,6 @@ static int fill(struct filling *f, struct err *e)
 	return 0;
 }
 
-static void file_close(const struct channel_spec *ch, const struct channel_env *env)
-{
-	_cleanup_free_ char *manifest = strf("%s-manifest", ch->name);
-
-	if (check_name(ch, NULL) < 0)
-		return;
-	(void)!remove_tree(env->data_dirfd, ch->name, NULL);
-	unlinkat(env->data_dirfd, manifest, 0);
-}
-
 static int prepare_embedded(const struct channel_spec *ch, const struct channel_env *env,
                             struct channel_stats *ret_stats, struct err *e)
 {
@@ -288,22 +250,15 @@ static int prepare_embedded(const struct channel_spec *ch, const struct channel_
 	        .arg = env->arg,
 	});
 	struct filling f = { .ch = ch, .env = env, .placer = placer, .dirfd = -EBADF };
-	mode_t mask = umask(022);
-	struct err mine = { 0 };
-	int rc = fill(&f, &mine);
+	int rc = fill(&f, e);
 
-	umask(mask);
 	cleanup_closep(&f.dirfd);
 	if (f.manifest)
 		fclose(f.manifest);
 	buf_fini(&f.dir);
 	buf_fini(&f.scratch);
-	if (rc < 0) {
-		if (e)
-			*e = mine;
-		/* Words for people stand alone; what broke here says where. */
-		return mine.kind == ERR_CLIENT ? -1 : err_in(e, "channel '%s'", ch->name);
-	}
+	if (rc < 0)
+		return -1;
 	if (f.stats.copied && env->say) {
 		_cleanup_free_ char *text = strf("channel '%s': %" PRIu64 " of %" PRIu64
 		                                 " objects had to be copied, not linked",
@@ -318,11 +273,12 @@ static int prepare_embedded(const struct channel_spec *ch, const struct channel_
 static int file_prepare(const struct channel_spec *ch, const struct channel_env *env, struct channel_stats *ret_stats,
                         struct err *e)
 {
-	if (check_name(ch, e) < 0)
-		return -1;
-	if (ch->place == PLACE_REMOTE)
-		return channel_prepare_remote(ch, env, ret_stats, e);
-	return prepare_embedded(ch, env, ret_stats, e);
+	mode_t mask = umask(022);
+	int rc = ch->place == PLACE_REMOTE ? channel_prepare_remote(ch, env, ret_stats, e)
+	                                   : prepare_embedded(ch, env, ret_stats, e);
+
+	umask(mask);
+	return rc;
 }
 
-const struct channel_ops channel_file = { .mode = "File", .prepare = file_prepare, .close = file_close };
+const struct channel_ops channel_file = { .mode = "File", .prepare = file_prepare, .close = channel_remove };

@@ -9,7 +9,15 @@ extern const struct channel_ops channel_file;
 
 /* Whether object number i (from 0, in listing order) is for this host: all are, or with ShardedByS3Key they are dealt
  * round-robin (contract 2.11). */
+bool channel_is_sharded(const struct channel_spec *ch, const struct channel_env *env);
 bool channel_takes(const struct channel_spec *ch, const struct channel_env *env, uint64_t i);
+
+/* Makes the channel's empty directory, and the manifest with its first line (contract 1.3), open behind it; what an
+ * earlier try left is removed first. The caller closes both. ERR_CLIENT: the name is none, or another channel's. */
+int channel_make(const struct channel_spec *ch, const struct channel_env *env, int *ret_dirfd, int *ret_manifest,
+                 struct err *e) must_check;
+/* Removes both. Cannot fail. */
+void channel_remove(const struct channel_spec *ch, const struct channel_env *env);
 
 /* Words the refusal of channel_rel_path as the service does (contract 2.3). Returns -1. */
 int channel_bad_key(const struct channel_spec *ch, struct str key, const struct err *cause, struct err *e);

@@ -1,5 +1,6 @@
 # Channels from and artifacts to another S3 (s3_endpoint in bloomery.conf): here, the store of a second Bloomery.
 # SPDX-License-Identifier: Apache-2.0
+import hashlib
 import subprocess
 
 import pytest
@@ -57,4 +58,36 @@ def test_a_bad_key_there_fails_with_the_services_words(server, elsewhere):
 def test_a_bucket_that_is_not_there(elsewhere):
     why = elsewhere.failed("echo m > /opt/ml/model/m", OutputDataConfig={"S3OutputPath": "s3://no-such-bucket-here/x"})
     assert why.startswith("ClientError: Artifact upload failed:") and "no-such-bucket-here" in why, why
+    assert elsewhere.leftovers() == []
+
+
+def test_a_large_object_comes_whole(server, elsewhere):
+    big = b"".join(hashlib.sha256(b"%d" % i).digest() for i in range(1 << 20))      # 32 MiB: several ranges
+    uri = server.put("remote-big/", {"big": big, "empty": b""})
+    d = elsewhere.completed("cd /opt/ml/input/data/train; sha256sum < big; wc -c < empty; echo more >> big; wc -c < big",
+                            channels={"train": uri})
+    assert elsewhere.logs(d["TrainingJobName"]) == [hashlib.sha256(big).hexdigest() + "  -", "0", str(len(big) + 5)]
+    assert len(server.artifact(uri + "big")) == len(big)
+    assert elsewhere.leftovers() == []
+
+
+@pytest.mark.parametrize("prefix,keys,why", [
+    ("remote-clash/", ["a", "a-b", "a/b"], ["s3://bucket/remote-clash/a and s3://bucket/remote-clash/a/b"]),
+    ("remote-up/", ["../up"], ["remote-up/../up", "'..'"]),
+    ("remote-none/", [], ['No S3 objects found under S3 URL "s3://bucket/remote-none/"']),
+])
+def test_data_that_cannot_be_placed_fail_the_job(server, elsewhere, prefix, keys, why):
+    server.put(prefix, {k: b"x" for k in keys})
+    reason = elsewhere.failed("true", channels={"train": f"s3://bucket/{prefix}"})
+    assert reason.startswith("ClientError: Data download failed:")
+    assert all(w in reason for w in why), reason
+    assert elsewhere.leftovers() == []
+
+
+def test_a_stop_ends_the_download(server, elsewhere):
+    server.put("remote-slow/", {f"{i:05d}": b"x" * 1000 for i in range(3000)})
+    name = elsewhere.create("sleep 60", channels={"train": "s3://bucket/remote-slow/"})
+    elsewhere.wait(name, until={"Downloading"})
+    elsewhere.sm.stop_training_job(TrainingJobName=name)
+    assert elsewhere.wait(name, timeout=30)["TrainingJobStatus"] == "Stopped"
     assert elsewhere.leftovers() == []
