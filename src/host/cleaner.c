@@ -81,16 +81,17 @@ static bool same_namespace(const char *pid)
 	       (theirs.st_ino == ours.st_ino && theirs.st_dev == ours.st_dev);
 }
 
+/* A supervisor has its work/ mounted by itself; there only the end of the path is told as we know it. */
 static bool sees_below(const char *pid, const char *dir)
 {
 	_cleanup_free_ char *path = strf("/proc/%s/mountinfo", pid);
-	_cleanup_free_ char *below = strf("%s/", dir);
+	_cleanup_free_ char *below = strf("%s/", dir), *work = strf("/jobs%s/work ", strrchr(dir, '/'));
 	_cleanup_buf_ struct buf text = { 0 }, plain = { 0 };
 
 	if (same_namespace(pid) || file_read(path, MOUNTS_MAX_BYTES, &text, NULL) < 0)
 		return false;
 	unescape(buf_view(&text), &plain);
-	return str_find(buf_view(&plain), str_of(below)) >= 0;
+	return str_find(buf_view(&plain), str_of(below)) >= 0 || str_find(buf_view(&plain), str_of(work)) >= 0;
 }
 
 static void kill_and_wait(pid_t pid)

@@ -11,6 +11,7 @@
 #include "run/phase.h"
 
 enum { CONFIG_MODE = 0600 };
+#define ROOTFS RUN_WORK "/rootfs"
 
 /* A list of strings of the request; NULL when it is absent. Borrowed strings, the array is the caller's to free. */
 static const char **strings_of(const json_t *list)
@@ -38,16 +39,16 @@ static char **program_of(const struct run *r)
 /* bloomery-host has tried once for all jobs and noted which one works; without its note we try ourselves. */
 static int find_runtime(struct run *r, struct err *e)
 {
-	_cleanup_free_ char *note = strf("%s/runtime.json", r->data_dir), *scratch = strf("%s/work", r->job_dir);
+	_cleanup_free_ char *note = strf("%s/runtime.json", r->data_dir);
 
 	if (runtime_load(note, &r->runtime, NULL) == 0)
 		return 0;
-	return runtime_probe(scratch, &r->runtime, e);
+	return runtime_probe(RUN_WORK, &r->runtime, e);
 }
 
-static int write_bundle(struct run *r, const char *rootfs, char **args, char **env, struct err *e)
+static int write_bundle(struct run *r, char **args, char **env, struct err *e)
 {
-	struct bundle_options o = { .rootfs = rootfs,
+	struct bundle_options o = { .rootfs = ROOTFS,
 		                    .image = &r->image,
 		                    .args = (const char *const *)args,
 		                    .env = (const char *const *)env,
@@ -77,13 +78,13 @@ static int write_bundle(struct run *r, const char *rootfs, char **args, char **e
 
 static int start(struct run *r, struct err *e)
 {
-	_cleanup_free_ char *state = strf("%s/work/runtime", r->job_dir), *bundle = strf("%s/work/bundle", r->job_dir);
 	_cleanup_close_ int out = -EBADF, err_fd = -EBADF;
 
 	if (output_open(r, &out, &err_fd, e) < 0)
 		return -1;
 	r->container_made = true;
-	if (runtime_start(&r->runtime, state, bundle, r->spec.id, out, err_fd, &r->pid, e) < 0)
+	if (runtime_start(&r->runtime, RUN_WORK "/runtime", RUN_WORK "/bundle", r->spec.id, out, err_fd, &r->pid, e) <
+	    0)
 		return -1;
 	r->outcome.started = true;
 	return 0;
@@ -91,17 +92,16 @@ static int start(struct run *r, struct err *e)
 
 enum step phase_container(struct run *r, struct err *e)
 {
-	_cleanup_free_ char *rootfs = strf("%s/work/rootfs", r->job_dir);
 	char **env = environment_of(&r->spec, &r->image, r->network_interface);
 	int result = -1;
 
 	r->args = program_of(r);
 	if (find_runtime(r, e) < 0)
 		goto out;
-	if (bundle_preflight(rootfs, (const char *const *)r->args, (const char *const *)env, r->image.working_dir, e) <
+	if (bundle_preflight(ROOTFS, (const char *const *)r->args, (const char *const *)env, r->image.working_dir, e) <
 	    0)
 		goto out;
-	if (write_bundle(r, rootfs, r->args, env, e) < 0)
+	if (write_bundle(r, r->args, env, e) < 0)
 		goto out;
 	result = start(r, e);
 out:

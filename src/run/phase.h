@@ -5,7 +5,8 @@
  * turns once, so a stop is seen at every phase. Work that takes long or reads foreign data is in a child (worker.h).
  *
  * The working directory of the process is <job>/work, and every path below is relative to it, so that no part of a
- * path on the way there can be exchanged under us:
+ * path on the way there can be exchanged under us. Programs that want absolute paths get it as RUN_WORK, where it is
+ * mounted in our own namespace: <job> belongs to bloomeryd's user, who may rename what is in it.
  *
  *   tree/     lower layer of this job: /opt/ml, /etc/hosts ...      image/   bind mount of the image's rootfs
  *   volume/   the mounted volume: upper/ and overlay's work/        rootfs/  the overlay, root of the container
@@ -22,6 +23,8 @@
 #include "oci/bundle.h"
 #include "run/run.h"
 #include "run/worker.h"
+
+#define RUN_WORK "/run/bloomery-job"
 
 enum step { STEP_NEXT, STEP_WAIT, STEP_FAIL };
 

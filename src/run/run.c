@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <sched.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
@@ -227,10 +228,11 @@ static int load_spec(struct run *r, struct err *e)
 static int open_log(struct run *r, struct err *e)
 {
 	_cleanup_close_ int fd = -EBADF;
-	_cleanup_free_ char *path = strf("%s/log/%s", r->job_dir, r->spec.host_name);
+	_cleanup_free_ char *path = NULL;
 
 	if (own_directory(r->job_fd, "log", &fd, e) < 0)
 		return -1;
+	path = strf("/proc/self/fd/%d/%s", fd, r->spec.host_name); /* what was looked at, whatever it is called now */
 	return joblog_open(path, &r->log, e);
 }
 
@@ -250,6 +252,27 @@ static int reopen_job(struct run *r, struct err *e)
 	return 0;
 }
 
+/* Mounts work/ where only root can rename anything on the way to it, and goes on there. The mount point is an empty
+ * directory that all jobs share; each sees its own work in it. */
+static int mount_work(struct run *r, struct err *e)
+{
+	_cleanup_close_ int fd = -EBADF;
+	struct stat was, is;
+	char from[32];
+
+	snprintf(from, sizeof(from), "/proc/self/fd/%d", r->work_fd);
+	if ((mkdir(RUN_WORK, 0755) < 0 && errno != EEXIST) || mount(from, RUN_WORK, NULL, MS_BIND, NULL) < 0)
+		return err_sys(e, "mounting work at " RUN_WORK);
+	fd = open(RUN_WORK, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (fd < 0 || fstat(fd, &is) < 0 || fstat(r->work_fd, &was) < 0 || fchdir(fd) < 0)
+		return err_sys(e, "entering work");
+	if (was.st_dev != is.st_dev || was.st_ino != is.st_ino)
+		return err_set(e, ERR_DENIED, RUN_WORK " is not the directory that was mounted there");
+	close(r->work_fd);
+	r->work_fd = take_fd(fd);
+	return 0;
+}
+
 /* Session, mount namespace, working directory: from here on nothing we mount is seen by others or outlives us. */
 static int isolate(struct run *r, struct err *e)
 {
@@ -262,9 +285,7 @@ static int isolate(struct run *r, struct err *e)
 		return err_sys(e, "making a mount namespace of our own (bloomery-job must run as root)");
 	if (reopen_job(r, e) < 0 || own_directory(r->job_fd, "work", &r->work_fd, e) < 0)
 		return -1;
-	if (fchdir(r->work_fd) < 0)
-		return err_sys(e, "entering work");
-	return 0;
+	return mount_work(r, e);
 }
 
 /* What of an earlier supervisor's run may be alive: its container. Its mounts go with their last process. */

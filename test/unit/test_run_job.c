@@ -248,6 +248,31 @@ TEST(job_ends_well_and_leaves_nothing)
 	free(log);
 }
 
+/* The job directory is bloomeryd's user's, who may rename what root has made in it. */
+TEST(job_whose_work_is_exchanged_goes_on_in_its_own)
+{
+	_cleanup_(told_fini) struct told t = { 0 };
+	_cleanup_free_ char *work = NULL, *tree = NULL, *away = NULL, *decoy = NULL;
+	const struct timespec pause = { .tv_nsec = 1000000 };
+	pid_t pid;
+
+	if (!possible())
+		return;
+	make_job(&(struct wish){ .script = "echo mine > /opt/ml/model/m" });
+	work = strf("%s/work", job);
+	tree = strf("%s/volume", work);
+	away = strf("%s/away", job);
+	decoy = strf("%s/rootfs", work);
+	pid = start_job();
+	for (int i = 0; i < 5000 && access(tree, F_OK) < 0; i++)
+		nanosleep(&pause, NULL);
+	CHECK(rename(work, away) == 0 && mkdir(work, 0755) == 0 && symlink("/", decoy) == 0);
+	CHECK_INT(wait_job(pid), 0);
+	t = facts();
+	CHECK_STR(t.names.p, "STARTED DOWNLOADING IMAGE TRAINING EXITED UPLOADING ARTIFACT ENDED");
+	CHECK_STR(t.result, "ok");
+}
+
 TEST(job_with_nothing_to_upload)
 {
 	_cleanup_(told_fini) struct told t = { 0 };
