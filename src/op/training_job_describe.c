@@ -196,8 +196,12 @@ static void describe(const struct store_description *d, struct buf *out)
 
 int op_describe_training_job(const struct api_call *call, json_t *in, json_t **ret_out, struct err *e)
 {
+	struct store_description d;
+
 	(void)ret_out;
-	if (store_describe_text(call->api->store, in_str(in, "TrainingJobName"), describe, call->raw, e) < 0)
+	if (store_describe(call->api->store, in_str(in, "TrainingJobName"), &d, e) < 0)
 		return not_found_is_invalid(e);
+	describe(&d, call->raw);
+	store_description_fini(&d);
 	return 0;
 }

@@ -8,7 +8,6 @@
 #include <pthread.h>
 #include <sqlite3.h>
 
-#include "store/cache.h"
 #include "store/store.h"
 
 enum { CONN_STATEMENTS = 40 };
@@ -26,7 +25,6 @@ struct conn {
 struct store {
 	char *path;
 	struct conn writer; /* loop thread only */
-	struct cache *cache;
 	struct {
 		pthread_mutex_t mu; /* hold to touch anything in here */
 		struct conn *idle;

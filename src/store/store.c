@@ -196,7 +196,6 @@ int store_open(const char *path, struct store **ret, struct err *e)
 
 	pthread_mutex_init(&s->pool.mu, NULL);
 	s->path = xstrdup(path);
-	s->cache = cache_new();
 	if (fd < 0)
 		return err_sys(e, "opening %s", path);
 	close(fd);
@@ -221,7 +220,6 @@ void store_close(struct store *s)
 	}
 	conn_close(&s->writer);
 	pthread_mutex_destroy(&s->pool.mu);
-	cache_free(s->cache);
 	free(s->path);
 	free(s);
 }

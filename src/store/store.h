@@ -105,11 +105,6 @@ struct store_description {
 /* ERR_NOT_FOUND: no job of that name (compared without case). The caller finishes *ret. */
 int store_describe(struct store *s, struct str name, struct store_description *ret, struct err *e) must_check;
 void store_description_fini(struct store_description *d);
-/* The same as text: write() appends it to out, and it is kept and used again until the job changes. So write() is a
- * function of the description alone, and always the same one. */
-int store_describe_text(struct store *s, struct str name,
-                        void (*write)(const struct store_description *d, struct buf *out), struct buf *out,
-                        struct err *e) must_check;
 
 /* ---- List ---- */
 

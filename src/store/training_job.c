@@ -221,9 +221,7 @@ int store_job_move(struct store *s, const struct store_move *m, struct err *e)
 		rc = move_transition(s, m, e);
 	if (rc == 0 && m->forget)
 		rc = add_cleanup(s, m->n, false, e);
-	rc = write_end(s, rc, e);
-	cache_drop(s->cache, m->n);
-	return rc;
+	return write_end(s, rc, e);
 }
 
 int store_job_rewrite(struct store *s, int64_t n, const char *request, const char *echo, struct wall modified,
@@ -249,9 +247,7 @@ int store_job_rewrite(struct store *s, int64_t n, const char *request, const cha
 		sqlite3_bind_int64(st, 2, modified.ms);
 		rc = db_done(st, e, "changing a training job");
 	}
-	rc = write_end(s, rc, e);
-	cache_drop(s->cache, n);
-	return rc;
+	return write_end(s, rc, e);
 }
 
 int store_job_delete(struct store *s, int64_t n, struct err *e)
@@ -275,9 +271,7 @@ int store_job_delete(struct store *s, int64_t n, struct err *e)
 			rc = db_done(st, e, "deleting a training job");
 		}
 	}
-	rc = write_end(s, rc, e);
-	cache_drop(s->cache, n);
-	return rc;
+	return write_end(s, rc, e);
 }
 
 static int find_row(struct conn *c, struct str name, struct stored_job *ret, struct err *e)
@@ -449,25 +443,6 @@ int store_describe(struct store *s, struct str name, struct store_description *r
 		return -1;
 	}
 	*ret = d;
-	return 0;
-}
-
-int store_describe_text(struct store *s, struct str name,
-                        void (*write)(const struct store_description *d, struct buf *out), struct buf *out,
-                        struct err *e)
-{
-	_cleanup_free_ char *name_lower = lower(name);
-	struct store_description d;
-	uint64_t generation;
-	size_t from = out->n;
-
-	if (cache_get(s->cache, str_of(name_lower), out, &generation))
-		return 0;
-	if (store_describe(s, name, &d, e) < 0)
-		return -1;
-	write(&d, out);
-	cache_put(s->cache, str_of(name_lower), d.job.n, (struct str){ out->p + from, out->n - from }, generation);
-	store_description_fini(&d);
 	return 0;
 }
 
