@@ -8,9 +8,11 @@
 #include "base/log.h"
 #include "blob/front.h"
 #include "http/server.h"
+#include "op/answers.h"
 #include "op/api_auth.h"
 #include "op/api_body.h"
 #include "op/api_reply.h"
+#include "store/store.h"
 
 /* One request from its header to its answer; r->ctx. */
 struct request {
@@ -21,6 +23,7 @@ struct request {
 	const struct operation *op;    /* NULL: not in the model, or not known yet (query) */
 	const struct api_op *row;      /* NULL: no handler */
 	struct str op_name;            /* as asked for */
+	struct answer_key key;         /* since verify() */
 	struct sig_request sig;
 	struct sig_header headers[];
 };
@@ -222,10 +225,10 @@ static void verify(struct request *q, const struct http_request *r)
 {
 	struct str named = str_trim(http_header_get(r, "x-amz-content-sha256"));
 	_cleanup_buf_ struct buf hash = { 0 };
-	unsigned char digest[SHA256_BYTES];
 
-	sha256(buf_view(&r->body), digest);
-	buf_hex(&hash, digest, sizeof(digest));
+	q->key.op = q->row;
+	sha256(buf_view(&r->body), q->key.body);
+	buf_hex(&hash, q->key.body, sizeof(q->key.body));
 	api_auth_verify(q->api, &q->sig, named.n ? named : buf_view(&hash), false, &q->auth);
 	if (!q->auth.fault && named.n && !str_eq(named, buf_view(&hash)))
 		q->auth.fault = SIG_BAD_BODY_HASH;
@@ -277,6 +280,27 @@ static void audit(const struct request *q, const struct http_request *r, const j
 		          q->auth.key->id, ARGstr(r->remote), status, *type ? " " : "", type, r->request_id);
 }
 
+/* Whether the answer may be, or become, one that is given again. A body in disguise is not what its digest says. */
+static bool is_kept(const struct request *q, const struct http_request *r)
+{
+	return q->api->answers && q->protocol == API_JSON && q->row && (q->row->flags & API_KEPT) &&
+	       !http_header_get(r, "Content-Encoding").p;
+}
+
+static bool answer_again(const struct request *q, const struct http_request *r, struct http_response *out)
+{
+	uint64_t version;
+
+	if (!is_kept(q, r))
+		return false;
+	version = store_version(q->api->store);
+	if (version == STORE_CHANGING || !answers_get(q->api->answers, &q->key, version, &out->body))
+		return false;
+	api_reply_result(out, q->protocol, q->service, q->op->name, r->request_id, NULL);
+	audit(q, r, NULL, 200, "");
+	return true;
+}
+
 /* Runs the handler of a verified request. in is borrowed; it is changed. */
 static void run(const struct request *q, const struct http_request *r, json_t *in, struct http_response *out)
 {
@@ -292,6 +316,7 @@ static void run(const struct request *q, const struct http_request *r, json_t *i
 	_cleanup_buf_ struct buf violations = { 0 };
 	struct api_failure f;
 	struct err e; /* large: not cleared for nothing */
+	uint64_t version = is_kept(q, r) ? store_version(q->api->store) : STORE_CHANGING;
 	json_t *result = NULL;
 
 	if (model_check_text(q->op, in, &violations, &e) < 0) {
@@ -307,6 +332,8 @@ static void run(const struct request *q, const struct http_request *r, json_t *i
 		audit(q, r, in, out->status, api_failure_of(q->protocol, q->service, e.kind).type);
 		return;
 	}
+	if (version != STORE_CHANGING && !result && version == store_version(q->api->store))
+		answers_put(q->api->answers, &q->key, version, buf_view(&out->body));
 	api_reply_result(out, q->protocol, q->service, q->op->name, r->request_id, result);
 	json_decref(result);
 	audit(q, r, in, 200, "");
@@ -339,6 +366,8 @@ static void respond(struct http_request *r, const struct err *body_error, struct
 		fail_auth(q, r, out);
 		return;
 	}
+	if (answer_again(q, r, out))
+		return;
 	if (read_body(q, r, &space, &in, &e) < 0) {
 		fail_err(q, r, out, &e);
 		return;

@@ -28,6 +28,7 @@ struct api {
 	const struct access_key *keys;
 	size_t key_count;
 	struct sig_cache *signing_keys; /* aws/sigv4.h, thread-safe; NULL: every request derives its own */
+	struct answers *answers;        /* op/answers.h, thread-safe; NULL: none are kept */
 };
 
 struct api_call {
@@ -44,8 +45,9 @@ struct api_call {
 /* in: checked, owned by the caller, may be changed. *ret_out: new reference, or left NULL for an empty 200. */
 typedef int api_fn(const struct api_call *call, json_t *in, json_t **ret_out, struct err *e);
 
-/* API_MUTATES: changes something, so it is logged, and may wait for a disk: it runs on a worker thread (adr 7). */
-enum { API_MUTATES = 1 };
+/* API_MUTATES: changes something, so it is logged, and may wait for a disk: it runs on a worker thread (adr 7).
+ * API_KEPT: its answer depends on nothing but the body and the store, so it may be given again (op/answers.h). */
+enum { API_MUTATES = 1, API_KEPT = 2 };
 
 /* The rows: ops.c. The router, `doc/generated/api.md` and the audit log read them. */
 struct api_op {

@@ -4,7 +4,7 @@
 /* Every operation that has a handler. One of the model without a row here is answered NotImplementedException. */
 const struct api_op api_ops[] = {
 	{ "sagemaker", "CreateTrainingJob", op_create_training_job, API_MUTATES },
-	{ "sagemaker", "DescribeTrainingJob", op_describe_training_job, 0 },
+	{ "sagemaker", "DescribeTrainingJob", op_describe_training_job, API_KEPT },
 	{ "sagemaker", "ListTrainingJobs", op_list_training_jobs, 0 },
 	{ "sagemaker", "StopTrainingJob", op_stop_training_job, API_MUTATES },
 	{ "sagemaker", "UpdateTrainingJob", op_update_training_job, API_MUTATES },

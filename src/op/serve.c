@@ -12,6 +12,7 @@
 #include "http/server.h"
 #include "job/jobs.h"
 #include "loop/loop.h"
+#include "op/answers.h"
 #include "op/daemon.h"
 
 /* Everything that bloomeryd is, in the order it comes up. */
@@ -118,7 +119,8 @@ static int serve(struct daemon *d, struct err *e)
 		               .jobs = d->jobs,
 		               .keys = &d->key,
 		               .key_count = 1,
-		               .signing_keys = sig_cache_new() };
+		               .signing_keys = sig_cache_new(),
+		               .answers = answers_new() };
 	if (http_server_start(d->addr, port, NULL, api_route, &d->api, &d->server, e) < 0)
 		return -1;
 	port = http_server_port(d->server);
@@ -141,6 +143,7 @@ static void close_all(struct daemon *d)
 	store_close(d->store);
 	loop_free(d->loop);
 	sig_cache_free(d->api.signing_keys);
+	answers_free(d->api.answers);
 	access_key_fini(&d->key);
 	conf_fini(&d->conf);
 	free(d->data_dir);

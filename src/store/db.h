@@ -7,6 +7,7 @@
 #pragma once
 #include <pthread.h>
 #include <sqlite3.h>
+#include <stdatomic.h>
 
 #include "store/store.h"
 
@@ -24,7 +25,8 @@ struct conn {
 
 struct store {
 	char *path;
-	struct conn writer; /* loop thread only */
+	struct conn writer;       /* loop thread only */
+	_Atomic uint64_t version; /* odd while a write is being committed */
 	struct {
 		pthread_mutex_t mu; /* hold to touch anything in here */
 		struct conn *idle;

@@ -150,11 +150,30 @@ int write_begin(struct store *s, bool durable, struct err *e)
 	return db_done(st, e, "starting to write");
 }
 
-int write_end(struct store *s, int rc, struct err *e)
+/* Readers can see the commit before it returns, so the version is odd from before it until after it. */
+static int commit(struct store *s, struct err *e)
 {
 	sqlite3_stmt *st;
+	int r;
 
-	if (rc == 0 && conn_prepare(&s->writer, "COMMIT", &st, e) == 0 && db_done(st, e, "committing") == 0)
+	atomic_fetch_add(&s->version, 1);
+	r = conn_prepare(&s->writer, "COMMIT", &st, e);
+	if (r == 0)
+		r = db_done(st, e, "committing");
+	atomic_fetch_add(&s->version, 1);
+	return r;
+}
+
+uint64_t store_version(const struct store *s)
+{
+	uint64_t v = atomic_load(&s->version);
+
+	return v & 1 ? STORE_CHANGING : v;
+}
+
+int write_end(struct store *s, int rc, struct err *e)
+{
+	if (rc == 0 && commit(s, e) == 0)
 		return 0;
 	if (!sqlite3_get_autocommit(s->writer.db))
 		sqlite3_exec(s->writer.db, "ROLLBACK", NULL, NULL, NULL);
@@ -196,6 +215,7 @@ int store_open(const char *path, struct store **ret, struct err *e)
 
 	pthread_mutex_init(&s->pool.mu, NULL);
 	s->path = xstrdup(path);
+	atomic_init(&s->version, 2); /* even, and not STORE_CHANGING */
 	if (fd < 0)
 		return err_sys(e, "opening %s", path);
 	close(fd);

@@ -20,6 +20,12 @@ int store_open(const char *path, struct store **ret, struct err *e) must_check;
 void store_close(struct store *s); /* NULL is fine */
 DEFINE_CLEANUP(struct store, store_close)
 
+/* Any thread. A number that every write changes, for who keeps what was read here: what was read after one call and
+ * before another that returns the same number is what the store holds for as long as that number is returned. Every
+ * number but STORE_CHANGING, which says nothing: a write is being committed just now. It starts anew with the store. */
+enum { STORE_CHANGING = 0 };
+uint64_t store_version(const struct store *s);
+
 /* ---- training jobs ---- */
 
 enum { JOB_ID_BYTES = 17 };
