@@ -17,17 +17,18 @@
 enum { COPY_BYTES = 256 << 10, TREE_DEPTH = 128, KEY_MAX_BYTES = 1024 };
 
 /* staged/ belongs to the job directory's owner, who renames files out of it; what is in it is ours and world-readable.
- */
+ * It is made where that owner has no hand in it: what is found under the name is never given away. */
 static int open_staged(const struct run *r, struct err *e)
 {
 	_cleanup_close_ int fd = -EBADF;
 	struct stat st;
 
-	if (mkdirat(r->job_fd, "staged", 0755) < 0 && errno != EEXIST)
+	if (mkdirat(r->home_fd, "staged", 0755) < 0 && errno != EEXIST)
 		return err_sys(e, "making staged");
-	fd = openat(r->job_fd, "staged", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	if (fd < 0 || fstat(r->job_fd, &st) < 0 || fchown(fd, st.st_uid, st.st_gid) < 0)
-		return err_sys(e, "opening staged");
+	fd = openat(r->home_fd, "staged", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (fd < 0 || fstat(r->job_fd, &st) < 0 || fchown(fd, st.st_uid, st.st_gid) < 0 ||
+	    renameat(r->home_fd, "staged", r->job_fd, "staged") < 0)
+		return err_sys(e, "making staged");
 	return take_fd(fd);
 }
 
@@ -35,9 +36,9 @@ static int open_outbox(const struct run *r, struct err *e)
 {
 	int fd;
 
-	if (mkdirat(r->work_fd, "outbox", 0700) < 0 && errno != EEXIST)
+	if (mkdirat(r->home_fd, "outbox", 0700) < 0 && errno != EEXIST)
 		return err_sys(e, "making work/outbox");
-	fd = openat(r->work_fd, "outbox", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	fd = openat(r->home_fd, "outbox", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	return fd < 0 ? err_sys(e, "opening work/outbox") : fd;
 }
 

@@ -61,6 +61,8 @@ struct run {
 	char *job_dir, *data_dir, *programs_dir; /* absolute */
 	char *cgroup;                            /* "/bloomery/<id>" */
 	int job_fd, work_fd;
+	int home_fd; /* work/ again, not through RUN_WORK: what is renamed into the job directory must be on its mount
+	              */
 	struct job_spec spec;
 	struct journal *journal;
 	struct joblog *log;

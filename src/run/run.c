@@ -268,7 +268,7 @@ static int mount_work(struct run *r, struct err *e)
 		return err_sys(e, "entering work");
 	if (was.st_dev != is.st_dev || was.st_ino != is.st_ino)
 		return err_set(e, ERR_DENIED, RUN_WORK " is not the directory that was mounted there");
-	close(r->work_fd);
+	r->home_fd = r->work_fd;
 	r->work_fd = take_fd(fd);
 	return 0;
 }
@@ -390,6 +390,7 @@ static void run_fini(struct run *r)
 	loop_free(r->loop);
 	spec_fini(&r->spec);
 	buf_fini(&r->reason);
+	cleanup_closep(&r->home_fd);
 	cleanup_closep(&r->work_fd);
 	cleanup_closep(&r->job_fd);
 	free(r->network_interface);
@@ -427,7 +428,7 @@ static int run_phases_through(struct run *r, struct err *e)
 
 int run_job(const struct run_options *o, struct err *e)
 {
-	struct run r = { .options = *o, .job_fd = -EBADF, .work_fd = -EBADF, .image_fd = -EBADF };
+	struct run r = { .options = *o, .job_fd = -EBADF, .work_fd = -EBADF, .home_fd = -EBADF, .image_fd = -EBADF };
 	int result = -1, other;
 
 	if (!r.options.drain_ms)
