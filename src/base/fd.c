@@ -70,7 +70,7 @@ static int slurp(int fd, const char *path, size_t max_bytes, struct buf *out, st
 
 int file_read_at(int dirfd, const char *path, size_t max_bytes, struct buf *out, struct err *e)
 {
-	_cleanup_close_ int fd = openat(dirfd, path, O_RDONLY | O_CLOEXEC);
+	_cleanup_close_ int fd = openat(dirfd, path, O_RDONLY | O_NONBLOCK | O_CLOEXEC); /* a FIFO is empty */
 
 	if (fd < 0 && errno == ENOENT)
 		return err_set(e, ERR_NOT_FOUND, "%s does not exist", path);
@@ -114,8 +114,12 @@ static int sync_dir_of(int dirfd, const char *path, struct err *e)
 int file_write_atomic(int dirfd, const char *path, struct str bytes, mode_t mode, bool durable, struct err *e)
 {
 	_cleanup_free_ char *tmp = strf("%s.%d.tmp", path, (int)gettid());
-	_cleanup_close_ int fd = openat(dirfd, tmp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, mode);
+	const int flags = O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW;
+	_cleanup_close_ int fd = openat(dirfd, tmp, flags, mode);
 
+	/* Never into what is there: it may be another name of a file elsewhere. */
+	if (fd < 0 && errno == EEXIST && unlinkat(dirfd, tmp, 0) == 0)
+		fd = openat(dirfd, tmp, flags, mode);
 	if (fd < 0)
 		return err_sys(e, "creating %s", tmp);
 	if (fchmod(fd, mode) < 0 || fd_write_all(fd, bytes.p, bytes.n, e) < 0 || (durable && fsync(fd) < 0) ||
@@ -137,6 +141,27 @@ int open_beneath(int dirfd, const char *path, int flags, mode_t mode, struct err
 	long fd = syscall(SYS_openat2, dirfd, path, &how, sizeof(how));
 
 	return fd < 0 ? err_sys(e, "opening %s", path) : (int)fd;
+}
+
+int open_plain(int dirfd, const char *leaf, int flags, mode_t mode, struct err *e)
+{
+	_cleanup_close_ int fd = openat(dirfd, leaf, flags | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC, mode);
+	struct stat st;
+
+	if (fd < 0 && errno == ENOENT)
+		return err_set(e, ERR_NOT_FOUND, "%s does not exist", leaf);
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return err_sys(e, "opening %s", leaf);
+	if (!S_ISREG(st.st_mode) || st.st_nlink > 1)
+		return err_set(e, ERR_DENIED, "%s is not a plain file of one name", leaf);
+	return take_fd(fd);
+}
+
+int file_read_plain(int dirfd, const char *leaf, size_t max_bytes, struct buf *out, struct err *e)
+{
+	_cleanup_close_ int fd = open_plain(dirfd, leaf, O_RDONLY, 0, e);
+
+	return fd < 0 ? -1 : slurp(fd, leaf, max_bytes, out, e);
 }
 
 int mkdir_all(int dirfd, const char *path, mode_t mode, struct err *e)

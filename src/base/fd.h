@@ -29,6 +29,13 @@ int file_put(int dirfd, const char *path, struct str bytes, mode_t mode, struct 
  * RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS). Returns -1 with errno set and err filled. */
 int open_beneath(int dirfd, const char *path, int flags, mode_t mode, struct err *e) must_check;
 
+/* For files in a directory that another user may change: opens dirfd/leaf, never waiting, when it is a regular file
+ * with no other name (which could be one of a file that the other user may not touch). ERR_NOT_FOUND when there is
+ * none, ERR_DENIED when it is anything else. */
+int open_plain(int dirfd, const char *leaf, int flags, mode_t mode, struct err *e) must_check;
+/* file_read_at() of such a file. */
+int file_read_plain(int dirfd, const char *leaf, size_t max_bytes, struct buf *out, struct err *e) must_check;
+
 /* mkdir -p below dirfd (AT_FDCWD allowed); existing directories are fine and keep their mode. */
 int mkdir_all(int dirfd, const char *path, mode_t mode, struct err *e) must_check;
 

@@ -88,7 +88,7 @@ void job_settle(struct job *j)
 
 static char *read_small(struct job *j, const char *leaf)
 {
-	_cleanup_close_ int fd = openat(j->dir_fd, leaf, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+	_cleanup_close_ int fd = open_plain(j->dir_fd, leaf, O_RDONLY, 0, NULL);
 	char text[4096];
 	struct str s;
 	size_t n = 0;
@@ -178,7 +178,7 @@ static void find_out(struct job *j)
 
 static void append_last_words(struct job *j, struct buf *reason)
 {
-	_cleanup_close_ int fd = openat(j->dir_fd, "supervisor.log", O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+	_cleanup_close_ int fd = open_plain(j->dir_fd, "supervisor.log", O_RDONLY, 0, NULL);
 	char text[4096];
 	off_t end = fd < 0 ? -1 : lseek(fd, 0, SEEK_END);
 	ssize_t n = end <= 0 ? 0
@@ -280,14 +280,13 @@ void job_cleaned(struct job *j, bool ok)
 
 static int start_supervisor(struct job *j, struct err *e)
 {
-	_cleanup_close_ int log = openat(j->dir_fd, "supervisor.log",
-	                                 O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW | O_CLOEXEC, 0644);
+	_cleanup_close_ int log = open_plain(j->dir_fd, "supervisor.log", O_WRONLY | O_CREAT | O_APPEND, 0644, e);
 	_cleanup_free_ char *dir = strf("%s/jobs/%s", j->host->options.data_dir, j->id);
 	const char *const argv[] = { j->host->supervisor, "--dir", dir, NULL };
 	const struct spawn_options o = { .argv = argv, .in = -1, .out = -1, .err_fd = log, .setsid = true };
 
 	if (log < 0)
-		return err_sys(e, "creating supervisor.log");
+		return err_in(e, "creating supervisor.log");
 	follow_job(j);
 	if (spawn(&o, &j->pid, e) < 0)
 		return -1;

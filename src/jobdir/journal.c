@@ -84,17 +84,18 @@ static int walk_file(int fd, struct walk *w, uint64_t after, fact_fn *fn, void *
 int journal_read(const char *job_dir, uint64_t after, uint64_t *offset, fact_fn *fn, void *arg, struct err *e)
 {
 	_cleanup_free_ char *path = strf("%s/journal", job_dir);
-	_cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+	struct err why = { 0 };
+	_cleanup_close_ int fd = open_plain(AT_FDCWD, path, O_RDONLY, 0, &why);
 	struct walk w = { .offset = *offset };
-	struct stat st;
 	int rc;
 
-	if (fd < 0 && errno == ENOENT)
+	if (fd < 0 && why.kind == ERR_NOT_FOUND)
 		return 0;
-	if (fd < 0 || fstat(fd, &st) < 0)
-		return err_sys(e, "opening %s", path);
-	if (!S_ISREG(st.st_mode))
-		return err_set(e, ERR_INVALID, "%s is not a file", path);
+	if (fd < 0) {
+		if (e)
+			*e = why;
+		return -1;
+	}
 	rc = walk_file(fd, &w, after, fn, arg, NULL, e);
 	*offset = w.offset;
 	return rc < 0 ? err_in(e, "%s", path) : 0;
@@ -137,9 +138,14 @@ int journal_open(const char *job_dir, struct journal **ret, struct err *e)
 	_cleanup_(journal_closep) struct journal *j = xcalloc(1, sizeof(*j));
 	_cleanup_close_ int dir = open(job_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
-	j->fd = dir < 0 ? -1 : openat(dir, "journal", O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0644);
-	if (j->fd < 0 || fchmod(j->fd, 0644) < 0)
-		return err_sys(e, "opening %s/journal", job_dir);
+	j->fd = -EBADF;
+	if (dir < 0)
+		return err_sys(e, "opening %s", job_dir);
+	j->fd = open_plain(dir, "journal", O_RDWR | O_CREAT | O_APPEND, 0644, e);
+	if (j->fd < 0)
+		return err_in(e, "opening the journal of %s", job_dir);
+	if (fchmod(j->fd, 0644) < 0)
+		return err_sys(e, "setting the mode of %s/journal", job_dir);
 	if (flock(j->fd, LOCK_EX | LOCK_NB) < 0)
 		return errno == EWOULDBLOCK ? err_set(e, ERR_IN_USE, "another supervisor writes %s/journal", job_dir)
 		                            : err_sys(e, "locking %s/journal", job_dir);

@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "base/fd.h"
+
 enum { ID_MAX = 64, ETAG_MAX = 128, KEY_MAX = 1024, HEAD_MAX = 320 };
 
 struct list_reader {
@@ -44,10 +46,12 @@ int list_write(FILE *f, const struct list_entry *entry, struct err *e)
 
 int list_open(const char *path, struct list_reader **ret, struct err *e)
 {
-	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	int fd = open_plain(AT_FDCWD, path, O_RDONLY, 0, e);
 	FILE *f = fd < 0 ? NULL : fdopen(fd, "re");
 	struct list_reader *r;
 
+	if (fd < 0)
+		return -1;
 	if (!f) {
 		err_sys(e, "opening %s", path);
 		cleanup_closep(&fd);

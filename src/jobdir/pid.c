@@ -49,7 +49,7 @@ int jobdir_alive(const char *job_dir, pid_t *ret_pid, struct err *e)
 	struct str rest, number;
 	uint64_t pid, start;
 
-	if (file_read(path, 100, &text, &why) < 0) {
+	if (file_read_plain(AT_FDCWD, path, 100, &text, &why) < 0) {
 		if (why.kind == ERR_NOT_FOUND)
 			return 0;
 		if (e)

@@ -365,7 +365,7 @@ int spec_load(const char *job_dir, struct job_spec *ret, struct err *e)
 
 	if (dir < 0)
 		return err_sys(e, "opening %s", job_dir);
-	if (file_read_at(dir, "spec.json", SPEC_MAX_BYTES, &text, e) < 0)
+	if (file_read_plain(dir, "spec.json", SPEC_MAX_BYTES, &text, e) < 0)
 		return err_in(e, "%s", job_dir);
 	j = json_loadb(text.p, text.n, JSON_REJECT_DUPLICATES, &why);
 	if (!j)

@@ -4,6 +4,7 @@
 #include "jobdir/hostlink.h"
 #include "jobdir/jobdir.h"
 #include "jobdir/list.h"
+#include "jobdir/spec.h"
 
 #include <fcntl.h>
 #include <stdlib.h>
@@ -48,6 +49,51 @@ static off_t append(const char *dir, struct str bytes)
 	CHECK(fd >= 0 && write(fd, bytes.p, bytes.n) == (ssize_t)bytes.n && fstat(fd, &st) == 0);
 	close(fd);
 	return st.st_size;
+}
+
+/* The directory is bloomeryd's user's: what it puts in the place of our files is neither read, nor written, nor waited
+ * for. */
+TEST(files_of_another_make_are_refused)
+{
+	_cleanup_free_ char *dir = strf("%s/job", test_tmpdir()), *secret = strf("%s/secret", test_tmpdir());
+	static const char *const leaves[] = { "journal", "pid", "spec.json" };
+	struct journal *j = NULL;
+	struct job_spec spec;
+	uint64_t offset = 0;
+	struct stat st;
+	pid_t pid;
+
+	CHECK(mkdir(dir, 0755) == 0);
+	CHECK_OK(file_put(AT_FDCWD, secret, STR("{\"secret\": 1}\n"), 0600, e));
+	for (int kind = 0; kind < 3; kind++) {
+		for (size_t i = 0; i < ARRAY_LEN(leaves); i++) {
+			_cleanup_free_ char *path = strf("%s/%s", dir, leaves[i]);
+
+			(void)!unlink(path);
+			CHECK((kind == 0   ? link(secret, path)
+			       : kind == 1 ? symlink(secret, path)
+			                   : mkfifo(path, 0666)) == 0);
+		}
+		CHECK(journal_open(dir, &j, NULL) < 0);
+		CHECK(journal_read(dir, 0, &offset, note_fact, NULL, NULL) < 0);
+		CHECK(jobdir_alive(dir, &pid, NULL) < 0);
+		CHECK(spec_load(dir, &spec, NULL) < 0);
+		CHECK_OK(jobdir_write_pid(dir, getpid(), e)); /* replaces the name */
+	}
+	CHECK(stat(secret, &st) == 0 && st.st_size == 14 && (st.st_mode & 07777) == 0600);
+}
+
+TEST(what_was_left_of_an_atomic_write_is_not_written_to)
+{
+	_cleanup_free_ char *other = strf("%s/other", test_tmpdir()), *path = strf("%s/pid", test_tmpdir());
+	_cleanup_free_ char *tmp = strf("%s.%d.tmp", path, (int)gettid());
+	_cleanup_buf_ struct buf got = { 0 };
+
+	CHECK_OK(file_put(AT_FDCWD, other, STR("kept"), 0600, e));
+	CHECK(link(other, tmp) == 0);
+	CHECK_OK(file_write_atomic(AT_FDCWD, path, STR("new"), 0644, true, e));
+	CHECK_OK(file_read(other, 100, &got, e));
+	CHECK_STR(got.p, "kept");
 }
 
 TEST(facts_are_numbered_and_read_back_from_anywhere)
