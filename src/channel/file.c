@@ -114,10 +114,15 @@ static struct list_reader *open_list(const struct filling *f, struct err *e)
 {
 	struct str leaf = str_of(f->ch->list);
 	struct list_reader *list = NULL;
-	_cleanup_free_ char *path = strf("/proc/self/fd/%d/lists/" PRIstr, f->env->job_dirfd, ARGstr(leaf));
+	_cleanup_close_ int dir = openat(f->env->job_dirfd, "lists", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	_cleanup_free_ char *path = strf("/proc/self/fd/%d/" PRIstr, dir, ARGstr(leaf));
 
 	if (!leaf.n || str_has_byte(leaf, '/') || str_is(leaf, "..") || str_is(leaf, ".")) {
 		err_set(e, ERR_BUG, "'" PRIstr "' is not the name of a list", ARGstr(leaf));
+		return NULL;
+	}
+	if (dir < 0) {
+		err_sys(e, "opening lists");
 		return NULL;
 	}
 	return list_open(path, &list, e) < 0 ? NULL : list;

@@ -35,6 +35,7 @@ struct task {
 
 struct placer {
 	struct placer_options o;
+	uid_t owner;    /* of the store */
 	int shard[256]; /* descriptors of <objects>/xx, opened before they are needed by the caller's thread */
 	struct dir *dir;
 	pthread_t thread[MAX_THREADS];
@@ -115,14 +116,28 @@ static int copy_object(const struct placer *p, const struct task *t, int from, c
 	return futimens(to, times) < 0 ? err_sys(e, "setting the file's time") : 0;
 }
 
-/* The container finds root:root 0644 (contract 2.3). An object is made so once, when it is first placed. */
-static int own_object(int fd, const struct stat *st, struct err *e)
+/* The store's directory is bloomeryd's: what lies in it, is not of its user and is not for everybody to read is a file
+ * from elsewhere that was linked there. Objects are made 0644. */
+static int check_object(const struct placer *p, const struct stat *st, struct err *e)
 {
-	if (geteuid() == 0 && (st->st_uid || st->st_gid) && fchown(fd, 0, 0) < 0)
-		return err_sys(e, "making root its owner");
-	if ((st->st_mode & 07777) != 0644 && fchmod(fd, 0644) < 0)
-		return err_sys(e, "setting its mode");
+	if (geteuid() == 0 && st->st_uid != p->owner && !(st->st_mode & S_IROTH))
+		return err_set(e, ERR_DENIED, "it is not the store's, but user %u's", (unsigned)st->st_uid);
 	return 0;
+}
+
+/* The container finds root:root 0644 (contract 2.3). An object is made so once, when it is first placed; the mode is
+ * set after the owner, who could have changed it in between. */
+static int own_object(const struct placer *p, int fd, const struct stat *st, struct err *e)
+{
+	if (geteuid() != 0 || (!st->st_uid && !st->st_gid && (st->st_mode & 07777) == 0644))
+		return 0;
+	if (st->st_uid != p->owner) {
+		errno = EPERM;
+		return err_sys(e, "making root its owner");
+	}
+	if (fchown(fd, 0, 0) < 0)
+		return err_sys(e, "making root its owner");
+	return fchmod(fd, 0644) < 0 ? err_sys(e, "setting its mode") : 0;
 }
 
 static int link_object(int fd, const struct task *t)
@@ -152,9 +167,11 @@ static int place(struct placer *p, const struct task *t, struct err *e)
 	if (!S_ISREG(st.st_mode) || (uint64_t)st.st_size != t->size)
 		return err_set(e, ERR_IO, "the stored bytes, object %s, are not the %llu that were listed", t->id,
 		               (unsigned long long)t->size);
+	if (check_object(p, &st, e) < 0)
+		return err_in(e, "object %s", t->id);
 	if (!atomic_load(&p->no_links)) {
 		/* A store that may only be read is copied from. */
-		if (own_object(fd, &st, e) < 0 && e->os != EROFS && e->os != EPERM)
+		if (own_object(p, fd, &st, e) < 0 && e->os != EROFS && e->os != EPERM)
 			return err_in(e, "object %s", t->id);
 		if (link_object(fd, t) == 0) {
 			atomic_fetch_add(&p->linked, 1);
@@ -237,8 +254,11 @@ struct placer *placer_new(const struct placer_options *o)
 {
 	struct placer *p = xcalloc(1, sizeof(*p));
 	unsigned want = o->threads < MAX_THREADS ? o->threads : MAX_THREADS;
+	struct stat st;
 
 	p->o = *o;
+	if (fstat(o->objects_dirfd, &st) == 0)
+		p->owner = st.st_uid;
 	for (size_t i = 0; i < ARRAY_LEN(p->shard); i++)
 		p->shard[i] = -EBADF;
 	pthread_mutex_init(&p->shared.mu, NULL);

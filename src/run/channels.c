@@ -96,7 +96,7 @@ static int place_all(struct worker_link *link, void *arg, struct err *e)
 	_cleanup_free_ char *fetch = strf("%s/bloomery-fetch", r->programs_dir);
 	_cleanup_free_ char *objects = strf("%s/objects", r->data_dir);
 	_cleanup_close_ int data = open_beneath(r->work_fd, "tree/opt/ml/input/data", O_RDONLY | O_DIRECTORY, 0, e);
-	_cleanup_close_ int store = open(objects, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	_cleanup_close_ int store = open(objects, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	struct channel_env env = { .job_dirfd = r->job_fd,
 		                   .objects_dirfd = store < 0 ? -EBADF : store,
 		                   .data_dirfd = data,

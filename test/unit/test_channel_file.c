@@ -179,6 +179,48 @@ TEST(channel_file_places_below_the_prefix)
 	world_close(&w);
 }
 
+/* The store's directory is another user's, who may have linked there what only root or a third user can read. */
+TEST(channel_file_shows_no_files_from_elsewhere)
+{
+	struct world w;
+	struct stat st;
+	struct err why = { 0 };
+	const char *object = "00/00000000000000000000000000000000";
+
+	if (geteuid() != 0)
+		return;
+	world_open(&w, "p");
+	add(&w, "p/secret", "root's own");
+	CHECK(fchown(w.env.objects_dirfd, 64000, 64000) == 0);
+	CHECK(prepare(&w, &why) < 0 && why.kind == ERR_DENIED);
+	check_file(&w, "train/secret", "(none)");
+	CHECK(fstatat(w.env.objects_dirfd, object, &st, 0) == 0 && (st.st_mode & 07777) == 0600);
+	/* The store's own are made root's, without what their owner had put on them. */
+	CHECK(fchownat(w.env.objects_dirfd, object, 64000, 64000, 0) == 0);
+	CHECK(fchmodat(w.env.objects_dirfd, object, 06777, 0) == 0);
+	CHECK_OK(prepare(&w, e));
+	CHECK(fstatat(w.env.data_dirfd, "train/secret", &st, 0) == 0);
+	CHECK(st.st_uid == 0 && st.st_gid == 0 && (st.st_mode & 07777) == 0644);
+	world_close(&w);
+}
+
+TEST(channel_file_reads_its_list_where_it_belongs)
+{
+	struct world w;
+	struct err why = { 0 };
+
+	world_open(&w, "p");
+	add(&w, "p/a", "a");
+	fclose(take_ptr(w.list));
+	CHECK(renameat(w.env.job_dirfd, "lists", w.env.job_dirfd, "away") == 0);
+	CHECK(symlinkat("away", w.env.job_dirfd, "lists") == 0);
+	CHECK(prepare(&w, &why) < 0);
+	CHECK(unlinkat(w.env.job_dirfd, "lists", 0) == 0 && mkdirat(w.env.job_dirfd, "lists", 0700) == 0);
+	CHECK(mkfifoat(w.env.job_dirfd, "lists/0", 0600) == 0); /* nobody will ever write to it */
+	CHECK(prepare(&w, &why) < 0);
+	world_close(&w);
+}
+
 TEST(channel_file_the_service_s_layouts)
 {
 	/* contract 2.3: prefix, key, path in the channel's directory */
