@@ -95,7 +95,8 @@ static int place_all(struct worker_link *link, void *arg, struct err *e)
 	struct run *r = arg;
 	_cleanup_free_ char *fetch = strf("%s/bloomery-fetch", r->programs_dir);
 	_cleanup_free_ char *objects = strf("%s/objects", r->data_dir);
-	_cleanup_close_ int data = open_beneath(r->work_fd, "tree/opt/ml/input/data", O_RDONLY | O_DIRECTORY, 0, e);
+	/* By the store's mount: a hard link does not cross mounts. */
+	_cleanup_close_ int data = open_beneath(r->home_fd, "tree/opt/ml/input/data", O_RDONLY | O_DIRECTORY, 0, e);
 	_cleanup_close_ int store = open(objects, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	struct channel_env env = { .job_dirfd = r->job_fd,
 		                   .objects_dirfd = store < 0 ? -EBADF : store,
@@ -179,7 +180,7 @@ void undo_channels(struct run *r)
 		                   .host_count = r->spec.host_count,
 		                   .say = say_nothing,
 		                   .cancelled = never };
-	_cleanup_close_ int data = openat(r->work_fd, "tree/opt/ml/input/data", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	_cleanup_close_ int data = openat(r->home_fd, "tree/opt/ml/input/data", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
 	worker_free(take_ptr(r->worker));
 	env.data_dirfd = data;
