@@ -223,13 +223,17 @@ static bool find_digest(struct search *s, const struct reference *r)
 
 int image_find(const char *images_dir, struct str training_image, struct image *ret, struct err *e)
 {
-	_cleanup_close_ int images = open(images_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	struct err why = { 0 };
+	_cleanup_close_ int images = image_dir_open(images_dir, &why);
 	struct search s = { .images = images };
 	struct reference r;
 	int rc;
 
-	if (images < 0 && errno != ENOENT)
-		return err_sys(e, "opening the image store %s", images_dir);
+	if (images < 0 && why.kind != ERR_NOT_FOUND) {
+		if (e)
+			*e = why;
+		return -1;
+	}
 	if (reference_parse(training_image, &r, e) < 0) {
 		if (e)
 			e->kind = ERR_NOT_FOUND;

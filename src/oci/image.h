@@ -39,6 +39,9 @@ int image_hold(const struct image *i, struct err *e) must_check;
 bool image_reference_each(struct str training_image, bool (*fn)(void *arg, struct str reference), void *arg);
 /* ERR_NOT_FOUND: no local image of that name. A name without a host also finds the one imported under the same name of
  * a service registry (…dkr.ecr…), when all such names mean one image. */
+/* The directory of the store, which lies where another user may rename things: only when it is ours, not a symbolic
+ * link, and nobody else may write to it (ERR_DENIED); ERR_NOT_FOUND when there is none. */
+int image_dir_open(const char *images_dir, struct err *e) must_check;
 int image_find(const char *images_dir, struct str training_image, struct image *ret, struct err *e) must_check;
 /* Whether it names a registry to pull from (has a host part). */
 bool image_reference_pullable(struct str training_image);

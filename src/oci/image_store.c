@@ -20,15 +20,32 @@ static int make_dir(int images, const char *name, mode_t mode, struct err *e)
 	return 0;
 }
 
+int image_dir_open(const char *images_dir, struct err *e)
+{
+	_cleanup_close_ int fd = open(images_dir, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	struct stat st;
+
+	if (fd < 0 && errno == ENOENT)
+		return err_set(e, ERR_NOT_FOUND, "there is no image store %s", images_dir);
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return err_sys(e, "opening the image store %s", images_dir);
+	if (st.st_uid != geteuid() || (st.st_mode & (S_IWGRP | S_IWOTH)))
+		return err_set(e, ERR_DENIED,
+		               "the image store %s belongs to user %u or may be written to by others: what is in it "
+		               "is run, so it must be user %u's alone (chown -R, chmod go-w)",
+		               images_dir, (unsigned)st.st_uid, (unsigned)geteuid());
+	return take_fd(fd);
+}
+
 int image_store_open(const char *images_dir, struct err *e)
 {
 	_cleanup_close_ int fd = -EBADF;
 
 	if (mkdir_all(AT_FDCWD, images_dir, 0755, e) < 0)
 		return err_in(e, "opening the image store");
-	fd = open(images_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	fd = image_dir_open(images_dir, e);
 	if (fd < 0)
-		return err_sys(e, "opening the image store %s", images_dir);
+		return -1;
 	if (make_dir(fd, "refs", 0755, e) < 0 || make_dir(fd, "tmp", 0700, e) < 0)
 		return -1;
 	return take_fd(fd);

@@ -2,6 +2,8 @@
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -10,12 +12,24 @@
 #include "base/log.h"
 #include "run/phase.h"
 
-/* The image by a mount of its own, so that its path (which may hold ',' and ':') is no part of overlay's options. */
+/* The image by a mount of its own, so that its path (which may hold ',' and ':') is no part of overlay's options. By
+ * descriptor, as the store's directory lies in bloomeryd's. */
 static int mount_image(struct run *r, struct err *e)
 {
+	_cleanup_free_ char *store = strf("%s/images", r->data_dir), *leaf = strf("%s/rootfs", r->image.digest);
+	_cleanup_close_ int images = image_dir_open(store, e), fd = -EBADF;
+	char from[32];
+
+	if (images < 0)
+		return -1;
+	leaf[strlen("sha256")] = '-';
+	fd = openat(images, leaf, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (fd < 0)
+		return err_sys(e, "opening the image %s", leaf);
 	if (mkdirat(r->work_fd, "image", 0755) < 0)
 		return err_sys(e, "making work/image");
-	if (mount(r->image.rootfs, "image", NULL, MS_BIND, NULL) < 0)
+	snprintf(from, sizeof(from), "/proc/self/fd/%d", fd);
+	if (mount(from, "image", NULL, MS_BIND, NULL) < 0)
 		return err_sys(e, "mounting the image %s", r->image.rootfs);
 	r->image_mounted = true;
 	return 0;

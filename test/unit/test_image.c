@@ -195,6 +195,32 @@ TEST(find_reads_what_was_published)
 	CHECK(image_find(dir, STR("../../etc"), &i, &why) < 0 && why.kind == ERR_NOT_FOUND);
 }
 
+/* The data directory around it is another user's, who may rename what is in it. */
+TEST(a_store_that_is_not_ours_alone_is_not_used)
+{
+	_cleanup_free_ char *dir = images(), *away = strf("%s/away", test_tmpdir());
+	_cleanup_close_ int store = image_store_open(dir, NULL);
+	struct image i = { 0 };
+	struct err why = { 0 };
+
+	make(store, HEX_A, "a:latest", "sage");
+	CHECK(fchmod(store, 0777) == 0);
+	CHECK(image_find(dir, STR("a"), &i, &why) < 0 && why.kind == ERR_DENIED);
+	CHECK(image_store_open(dir, NULL) < 0);
+	CHECK(fchmod(store, 0755) == 0);
+	CHECK_OK(image_find(dir, STR("a"), &i, e));
+	image_fini(&i);
+	if (geteuid() == 0) {
+		CHECK(fchown(store, 64000, 64000) == 0);
+		CHECK(image_find(dir, STR("a"), &i, &why) < 0 && why.kind == ERR_DENIED);
+		CHECK(image_store_open(dir, NULL) < 0);
+		CHECK(fchown(store, 0, 0) == 0);
+	}
+	CHECK(rename(dir, away) == 0 && symlink(away, dir) == 0);
+	CHECK(image_find(dir, STR("a"), &i, NULL) < 0);
+	CHECK(image_store_open(dir, NULL) < 0);
+}
+
 TEST(a_bare_name_finds_the_one_of_a_registry_unless_there_are_two)
 {
 	_cleanup_free_ char *dir = images();
