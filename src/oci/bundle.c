@@ -36,12 +36,15 @@ char **bundle_args(const struct image *image, const char *const *entrypoint, con
 	return args;
 }
 
-/* What docker leaves a container, less what we do not have ourselves. */
-static json_t *capabilities(void)
+/* What docker leaves a container, less what we do not have ourselves. In the machine's own network (doc/adr/0004) it
+ * gets neither raw sockets, which see and forge everybody's packets, nor the ports that mean a service of the machine.
+ */
+static json_t *capabilities(bool isolated_network)
 {
 	static const struct {
 		const char *name;
 		int number;
+		bool in_own_network; /* only there */
 	} kept[] = {
 		{ "CAP_AUDIT_WRITE", CAP_AUDIT_WRITE },
 		{ "CAP_CHOWN", CAP_CHOWN },
@@ -50,8 +53,8 @@ static json_t *capabilities(void)
 		{ "CAP_FSETID", CAP_FSETID },
 		{ "CAP_KILL", CAP_KILL },
 		{ "CAP_MKNOD", CAP_MKNOD },
-		{ "CAP_NET_BIND_SERVICE", CAP_NET_BIND_SERVICE },
-		{ "CAP_NET_RAW", CAP_NET_RAW },
+		{ "CAP_NET_BIND_SERVICE", CAP_NET_BIND_SERVICE, true },
+		{ "CAP_NET_RAW", CAP_NET_RAW, true },
 		{ "CAP_SETFCAP", CAP_SETFCAP },
 		{ "CAP_SETGID", CAP_SETGID },
 		{ "CAP_SETPCAP", CAP_SETPCAP },
@@ -61,7 +64,8 @@ static json_t *capabilities(void)
 	json_t *set = json_array(), *all;
 
 	for (size_t i = 0; i < ARRAY_LEN(kept); i++)
-		if (prctl(PR_CAPBSET_READ, kept[i].number, 0, 0, 0) == 1)
+		if ((isolated_network || !kept[i].in_own_network) &&
+		    prctl(PR_CAPBSET_READ, kept[i].number, 0, 0, 0) == 1)
 			json_array_append_new(set, json_string(kept[i].name));
 	all = json_pack("{s:O, s:O, s:O}", "bounding", set, "effective", set, "permitted", set);
 	json_decref(set);
@@ -127,8 +131,8 @@ static int make_process(const struct bundle_options *o, json_t **ret, struct err
 		json_array_append_new(groups, json_integer(u.groups[i]));
 	process = json_pack("{s:b, s:{s:I, s:I, s:o}, s:s, s:o, s:o, s:b, s:i}", "terminal", 0, "user", "uid",
 	                    (json_int_t)u.uid, "gid", (json_int_t)u.gid, "additionalGids", groups, "cwd", cwd,
-	                    "capabilities", capabilities(), "rlimits", rlimits(), "noNewPrivileges", 1, "oomScoreAdj",
-	                    oom_score_adj());
+	                    "capabilities", capabilities(o->isolated_network), "rlimits", rlimits(), "noNewPrivileges",
+	                    1, "oomScoreAdj", oom_score_adj());
 	rootfs_user_fini(&u);
 	if (!process)
 		return err_set(e, ERR_TRAINER, "the image's working directory is not valid UTF-8");
