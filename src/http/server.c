@@ -104,6 +104,13 @@ static void refuse_target(struct http_request *r, const struct err *e, struct ht
 	plain(out, 400, "The request target must be a path that starts with '/'.\n");
 }
 
+static void refuse_names(struct http_request *r, const struct err *e, struct http_response *out)
+{
+	(void)r;
+	(void)e;
+	plain(out, 400, "The name of a request header holds a character that such names do not have.\n");
+}
+
 static void refuse_header(struct http_request *r, const struct err *e, struct http_response *out)
 {
 	(void)r;
@@ -190,6 +197,29 @@ static size_t header_bytes(const struct http_request *r)
 	for (size_t i = 0; i < r->header_count; i++)
 		n += r->headers[i].name.n + r->headers[i].value.n + 4;
 	return n;
+}
+
+/* RFC 9110 5.6.2. libmicrohttpd takes any bytes up to the colon, but names are kept with objects and sent again. */
+static bool is_token(struct str s)
+{
+	static const char marks[] = "!#$%&'*+-.^_`|~";
+
+	for (size_t i = 0; i < s.n; i++) {
+		char c = s.p[i];
+
+		if (!((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+		      memchr(marks, c, sizeof(marks) - 1)))
+			return false;
+	}
+	return s.n > 0;
+}
+
+static bool names_are_tokens(const struct http_request *r)
+{
+	for (size_t i = 0; i < r->header_count; i++)
+		if (!is_token(r->headers[i].name))
+			return false;
+	return true;
 }
 
 static void set_body_error(struct exchange *x, const struct err *e)
@@ -329,6 +359,8 @@ static enum MHD_Result begin(struct exchange *x, const char *method)
 	fill_request(x, method);
 	if (header_bytes(r) > x->server->limits.header_bytes)
 		*route = (struct http_route){ .respond = refuse_header, .refuse = true };
+	else if (!names_are_tokens(r))
+		*route = (struct http_route){ .respond = refuse_names, .refuse = true };
 	else if (!str_starts(r->path, STR("/")))
 		*route = (struct http_route){ .respond = refuse_target, .refuse = true };
 	else

@@ -373,6 +373,26 @@ TEST(junk_is_refused)
 	http_server_stop(s);
 }
 
+/* A name with a tab would be kept with an object as x-amz-meta-..., and no answer could carry it. */
+TEST(header_names_are_tokens)
+{
+	struct http_server *s = start(NULL);
+	static const char *const names[] = { "x-amz-meta-a\tb", "x-amz-meta-a b", "X-Blank ", "x\x01", "x(y)",
+		                             "\xc3\xbc",        "x\xff",          "a\"b" };
+
+	for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+		_cleanup_buf_ struct buf got = { 0 };
+		_cleanup_free_ char *text = strf("GET / HTTP/1.1\r\nHost: h\r\n%s: v\r\nConnection: close\r\n\r\n",
+		                                 names[i]);
+
+		ask(s, str_of(text), &got);
+		if (!strstr(got.p, "HTTP/1.1 400 "))
+			test_failed(__FILE__, __LINE__, "'%s' was answered: %s", names[i], got.p);
+	}
+	CHECK_INT(seen.routed, 0);
+	http_server_stop(s);
+}
+
 TEST(large_headers_are_431)
 {
 	struct http_server *s = start(NULL);
