@@ -273,11 +273,15 @@ int joblog_seek(struct joblog_reader *r, uint64_t offset, struct err *e)
 {
 	uint64_t frame = r->frame, n = r->n;
 	uint32_t at = r->at;
+	struct stat st;
 	int rc;
 
+	if (fstat(r->fd, &st) < 0)
+		return err_sys(e, "looking at the log");
 	r->window.n = 0;
 	r->loaded = false;
-	rc = offset ? seek_to(r, offset, e) : 0;
+	/* Clients hand in offsets: one far behind the end is not worth a read, or no offset of a file at all. */
+	rc = offset && offset <= (uint64_t)st.st_size ? seek_to(r, offset, e) : 0;
 	if (rc > 0)
 		return 0;
 	if (offset == 0) {

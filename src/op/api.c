@@ -419,5 +419,5 @@ void api_route(void *arg, struct http_request *r, struct http_route *ret)
 	ret->collect_max = API_BODY_MAX;
 	ret->refuse = q->auth.fault != SIG_OK;
 	ret->respond = ret->refuse ? refuse_auth : respond;
-	ret->slow = q->row && q->row->flags & API_MUTATES;
+	ret->slow = q->row && q->row->flags & (API_MUTATES | API_LONG);
 }

@@ -46,8 +46,9 @@ struct api_call {
 typedef int api_fn(const struct api_call *call, json_t *in, json_t **ret_out, struct err *e);
 
 /* API_MUTATES: changes something, so it is logged, and may wait for a disk: it runs on a worker thread (adr 7).
- * API_KEPT: its answer depends on nothing but the body and the store, so it may be given again (op/answers.h). */
-enum { API_MUTATES = 1, API_KEPT = 2 };
+ * API_KEPT: its answer depends on nothing but the body and the store, so it may be given again (op/answers.h).
+ * API_LONG: changes nothing, but walks all jobs there are; on a worker too. */
+enum { API_MUTATES = 1, API_KEPT = 2, API_LONG = 4 };
 
 /* The rows: ops.c. The router, `doc/generated/api.md` and the audit log read them. */
 struct api_op {

@@ -91,22 +91,28 @@ static int read_backward(struct page *p, struct err *e)
 	return r < 0 ? -1 : 0;
 }
 
-/* Puts the reader where the page begins (forward) or ends. */
+/* Puts the reader where the page begins (forward) or ends: at the token, or at the bound in time if that comes first,
+ * so that nothing is read which the page cannot hold. */
 static int position(struct page *p, struct str token, bool forward, struct err *e)
 {
 	struct err why = { 0 };
-	uint64_t offset;
+	uint64_t offset, bound;
+	bool bounded = forward ? p->start_ms > 0 : p->end_ms < INT64_MAX;
 
+	if ((bounded || !token.n) && joblog_seek_time(p->r, (struct wall){ forward ? p->start_ms : p->end_ms }, e) < 0)
+		return -1;
 	if (!token.n)
-		return joblog_seek_time(p->r, (struct wall){ forward ? p->start_ms : p->end_ms }, e);
-	token = (struct str){ token.p + 2, token.n - 2 };
-	if (str_to_u64(token, &offset) && joblog_seek(p->r, offset, &why) == 0)
 		return 0;
-	if (why.kind == ERR_IO && e) {
-		*e = why;
+	bound = joblog_offset(p->r);
+	token = (struct str){ token.p + 2, token.n - 2 };
+	if (!str_to_u64(token, &offset) || joblog_seek(p->r, offset, &why) < 0) {
+		if (why.kind != ERR_IO)
+			return err_set(e, ERR_INVALID, "The specified nextToken is invalid.");
+		if (e)
+			*e = why;
 		return -1;
 	}
-	return err_set(e, ERR_INVALID, "The specified nextToken is invalid.");
+	return bounded && (forward ? offset < bound : offset > bound) ? joblog_seek(p->r, bound, e) : 0;
 }
 
 static void show(const struct page *p, struct buf *out)
@@ -152,7 +158,7 @@ static int64_t time_of(const json_t *in, const char *member, int64_t otherwise)
 {
 	const json_t *v = json_object_get(in, member);
 
-	return v ? (int64_t)json_number_value(v) : otherwise;
+	return v ? json_integer_value(v) : otherwise; /* the walker has seen to it that it is one */
 }
 
 int op_get_log_events(const struct api_call *call, json_t *in, json_t **ret_out, struct err *e)

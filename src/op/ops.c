@@ -13,7 +13,7 @@ const struct api_op api_ops[] = {
 	{ "sagemaker", "ListTags", op_list_tags, 0 },
 	{ "sagemaker", "DeleteTags", op_delete_tags, API_MUTATES },
 	{ "logs", "DescribeLogGroups", op_describe_log_groups, 0 },
-	{ "logs", "DescribeLogStreams", op_describe_log_streams, 0 },
+	{ "logs", "DescribeLogStreams", op_describe_log_streams, API_LONG },
 	{ "logs", "GetLogEvents", op_get_log_events, 0 },
 	{ "sts", "GetCallerIdentity", op_get_caller_identity, 0 },
 };

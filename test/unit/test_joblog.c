@@ -265,6 +265,14 @@ TEST(joblog_seek_takes_record_starts_only)
 			CHECK_INT(joblog_offset(r), was);
 		}
 	}
+	for (unsigned bit = 20; bit < 64; bit++) { /* tokens of clients: some are no offsets of a file at all */
+		struct err e1 = { 0 }, e2 = { 0 };
+
+		CHECK_INT(joblog_seek(r, UINT64_C(1) << bit, &e1), -1);
+		CHECK_INT(e1.kind, ERR_INVALID);
+		CHECK_INT(joblog_seek(r, UINT64_MAX << bit, &e2), -1);
+		CHECK_INT(e2.kind, ERR_INVALID);
+	}
 	/* 0 is the start as well as 16; a frame is 36 bytes and its body; the end is where the next record will be. */
 	CHECK_STR(starts.p, "0 16 50 53 58 96 ");
 }

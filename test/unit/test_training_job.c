@@ -644,8 +644,23 @@ TEST(events_backwards_and_by_time)
 	buf_reset(&got);
 	add_messages(r, &got);
 	CHECK_STR(got.p, "j line#0114;j line#0115;");
-	for (size_t i = 0; i < 5; i++) {
-		static const char *const bad[] = { "f/x", "x", "f/99999999999", "b/-1", "f/3" };
+	/* The greatest number of a Long, which no double holds, is a time like others. */
+	r = call_logs("GetLogEvents",
+	              "{" GROUP ",\"logStreamName\":\"%s\",\"limit\":1,\"endTime\":9223372036854775807}", stream);
+	buf_reset(&got);
+	add_messages(r, &got);
+	CHECK_STR(got.p, "j line#0119;");
+	r = call_logs("GetLogEvents", "{" GROUP ",\"logStreamName\":\"%s\",\"startTime\":9223372036854775807}", stream);
+	CHECK_INT(count(r, "\"message\""), 0);
+	for (size_t i = 0; i < 8; i++) {
+		static const char *const bad[] = { "f/x",
+			                           "x",
+			                           "f/99999999999",
+			                           "b/-1",
+			                           "f/3",
+			                           "f/18446744073709551615",
+			                           "b/9223372036854775808",
+			                           "b/18446744073709551616" };
 
 		CHECK_STR(call_logs("GetLogEvents", "{" GROUP ",\"logStreamName\":\"%s\",\"nextToken\":\"%s\"}", stream,
 		                    bad[i]),
@@ -655,6 +670,44 @@ TEST(events_backwards_and_by_time)
 	          "NOT_FOUND: The specified log stream does not exist.");
 	CHECK_STR(call_logs("GetLogEvents", "{" GROUP ",\"logStreamName\":\"../../credentials\"}"),
 	          "NOT_FOUND: The specified log stream does not exist.");
+	down();
+}
+
+/* A token and a bound in time: the page begins at whichever is later, and ends at whichever is earlier. */
+TEST(events_by_token_and_time)
+{
+	_cleanup_buf_ struct buf got = { 0 };
+	_cleanup_free_ char *stream = NULL, *first = NULL, *end = NULL;
+	const char *r;
+
+	up();
+	create("j", "{}");
+	print_lines("j", 10, 1000);
+	stream = stream_of("j");
+	r = call_logs("GetLogEvents", "{" GROUP ",\"logStreamName\":\"%s\",\"limit\":2,\"startFromHead\":true}",
+	              stream);
+	first = member(r, "nextForwardToken");
+	r = call_logs("GetLogEvents",
+	              "{" GROUP ",\"logStreamName\":\"%s\",\"startTime\":1001,\"limit\":2,\"nextToken\":%s}", stream,
+	              first);
+	add_messages(r, &got);
+	CHECK_STR(got.p, "j line#0112;j line#0113;");
+	r = call_logs("GetLogEvents",
+	              "{" GROUP ",\"logStreamName\":\"%s\",\"startTime\":1008,\"limit\":9,\"nextToken\":%s}", stream,
+	              first);
+	buf_reset(&got);
+	add_messages(r, &got);
+	CHECK_STR(got.p, "j line#0118;j line#0119;");
+	r = call_logs("GetLogEvents", "{" GROUP ",\"logStreamName\":\"%s\",\"startTime\":5000,\"nextToken\":%s}",
+	              stream, first);
+	CHECK_INT(count(r, "\"message\""), 0);
+	end = member(r, "nextBackwardToken");
+	r = call_logs("GetLogEvents",
+	              "{" GROUP ",\"logStreamName\":\"%s\",\"endTime\":1003,\"limit\":2,\"nextToken\":%s}", stream,
+	              end);
+	buf_reset(&got);
+	add_messages(r, &got);
+	CHECK_STR(got.p, "j line#0111;j line#0112;");
 	down();
 }
 
