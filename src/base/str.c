@@ -328,6 +328,18 @@ bool buf_uri_decode(struct buf *b, struct str s, bool plus)
 	return true;
 }
 
+/* One letter beyond ASCII, U+FFFD for a byte that is none; how many bytes of s that took. */
+static size_t xml_letter(struct buf *b, struct str s)
+{
+	size_t step = utf8_step(s);
+
+	if (step)
+		buf_add(b, s.p, step);
+	else
+		buf_z(b, "\xef\xbf\xbd");
+	return step ? step : 1;
+}
+
 void buf_xml(struct buf *b, struct str s)
 {
 	for (size_t i = 0; i < s.n; i++) {
@@ -341,8 +353,10 @@ void buf_xml(struct buf *b, struct str s)
 		default:
 			if (c < 0x20 && c != '\t' && c != '\n')
 				buf_f(b, "&#x%x;", c);
-			else
+			else if (c < 0x80)
 				buf_c(b, (char)c);
+			else
+				i += xml_letter(b, (struct str){ s.p + i, s.n - i }) - 1;
 		}
 	}
 }

@@ -80,7 +80,8 @@ static inline struct str buf_view(const struct buf *b)
 void buf_uri(struct buf *b, struct str s, bool keep_slash);
 /* Appends s with %XX decoded ('+' to blank when plus). False, and b unchanged, on a bad escape. */
 bool buf_uri_decode(struct buf *b, struct str s, bool plus);
-void buf_xml(struct buf *b, struct str s);            /* XML text-escaped; bytes XML 1.0 cannot hold as &#xN; */
+void buf_xml(struct buf *b,
+             struct str s); /* XML text-escaped; bytes XML 1.0 cannot hold as &#xN;, what is not UTF-8 as U+FFFD */
 void buf_hex(struct buf *b, const void *p, size_t n); /* lower case */
 
 /* malloc'd formatted string, caller frees. Never NULL. */

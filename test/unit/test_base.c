@@ -139,3 +139,15 @@ TEST(remove_tree_removes_everything_and_follows_nothing)
 	CHECK(fstatat(dir, "t", &st, 0) < 0 && fstatat(dir, "keep/x", &st, 0) == 0);
 	CHECK_OK(remove_tree(dir, "t", e));
 }
+
+TEST(xml_is_utf8_whatever_came)
+{
+	_cleanup_buf_ struct buf b = { 0 };
+
+	buf_xml(&b, STR("<a b=\"&\">\x01\r\n\tz\xc3\xbc\xf0\x9f\x92\xa9"));
+	CHECK_STR(b.p, "&lt;a b=&quot;&amp;&quot;&gt;&#x1;&#xd;\n\tz\xc3\xbc\xf0\x9f\x92\xa9");
+	buf_reset(&b);
+	buf_xml(&b, STR("\xff-\xc3-\xed\xa0\x80-\xe2\x82"));
+	CHECK(utf8_valid(buf_view(&b)));
+	CHECK_STR(b.p, "\xef\xbf\xbd-\xef\xbf\xbd-\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd-\xef\xbf\xbd\xef\xbf\xbd");
+}
