@@ -89,7 +89,7 @@ static enum s3_code slice_of_part(const struct blob_object *o, struct str number
 		return S3_OK; /* put at once: the whole is its first part */
 	if (!find_part(sizes, n, &s->from, &s->length, &s->parts))
 		return s3_say(e, S3_InvalidRange, "The requested partnumber is not satisfiable");
-	s->partial = true;
+	s->partial = s->length > 0; /* no range has no bytes */
 	return S3_OK;
 }
 

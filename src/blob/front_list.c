@@ -86,13 +86,18 @@ static void write_common(struct lister *l, const struct blob_list *q, bool more)
 	reply_xml_text(l->out, "IsTruncated", more ? STR("true") : STR("false"));
 }
 
+static void drop_lists(struct lister *l)
+{
+	buf_fini(&l->contents);
+	buf_fini(&l->prefixes);
+}
+
 static void write_rest(struct lister *l)
 {
 	buf_str(&l->out->body, buf_view(&l->contents));
 	buf_str(&l->out->body, buf_view(&l->prefixes));
 	reply_xml_end(l->out, "ListBucketResult");
-	buf_fini(&l->contents);
-	buf_fini(&l->prefixes);
+	drop_lists(l);
 }
 
 /* A marker that is a common prefix, as NextMarker may be, stands for all that it folds. */
@@ -116,12 +121,16 @@ enum s3_code s3_list_v1(struct front *f, struct http_request *r, struct http_res
 	q.after_prefix = is_folded(&q);
 	if (code == S3_OK)
 		code = run_list(&l, &q, &more, &last, &last_is_prefix, e);
+	if (code != S3_OK) {
+		drop_lists(&l);
+		return code;
+	}
 	write_common(&l, &q, more);
 	reply_xml_key(out, "Marker", q.after, l.encode);
 	if (more && q.delimiter.n)
 		reply_xml_key(out, "NextMarker", buf_view(&last), l.encode);
 	write_rest(&l);
-	return code;
+	return S3_OK;
 }
 
 /* A continuation token: base64 of 'k' or 'p', for a key or a common prefix, and that. */
@@ -160,6 +169,10 @@ enum s3_code s3_list_v2(struct front *f, struct http_request *r, struct http_res
 		code = s3_say(e, S3_InvalidArgument, "The continuation token provided is incorrect");
 	if (code == S3_OK)
 		code = run_list(&l, &q, &more, &last, &last_is_prefix, e);
+	if (code != S3_OK) {
+		drop_lists(&l);
+		return code;
+	}
 	write_common(&l, &q, more);
 	reply_xml_number(out, "KeyCount", l.count);
 	if (token.n)
@@ -169,5 +182,5 @@ enum s3_code s3_list_v2(struct front *f, struct http_request *r, struct http_res
 	if (start_after.n)
 		reply_xml_key(out, "StartAfter", start_after, l.encode);
 	write_rest(&l);
-	return code;
+	return S3_OK;
 }

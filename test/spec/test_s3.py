@@ -9,12 +9,14 @@ import hmac
 import http.client
 import os
 import re
+import socket
 import subprocess
 import time
 import urllib.error
 import urllib.parse
 import urllib.request
 import uuid
+import xml.etree.ElementTree
 import zlib
 
 import boto3.s3.transfer
@@ -49,7 +51,8 @@ def keys_of(s3, bucket, **kw):
     return [o["Key"] for p in pages for o in p.get("Contents", [])]
 
 
-def raw(server, method, path, body=b"", headers=None, payload_hash=None, secret=None, when=None, region=None):
+def raw(server, method, path, body=b"", headers=None, payload_hash=None, secret=None, when=None, region=None,
+        pairs=False):
     """One request signed by hand: (status, headers, body)."""
     host = server.url.removeprefix("http://")
     now = when or datetime.datetime.now(datetime.timezone.utc)
@@ -75,7 +78,7 @@ def raw(server, method, path, body=b"", headers=None, payload_hash=None, secret=
     try:
         conn.request(method, path, body=body, headers=h, encode_chunked="transfer-encoding" in h)
         r = conn.getresponse()
-        return r.status, dict(r.getheaders()), r.read()
+        return r.status, r.getheaders() if pairs else dict(r.getheaders()), r.read()
     finally:
         conn.close()
 
@@ -583,3 +586,56 @@ def test_a_put_cut_short_leaves_nothing(server, bucket):
     conn.close()
     wait(0)
     assert keys_of(server.s3, bucket) == []
+
+
+# ---- strangers ----
+
+def on_the_wire(server, data):
+    host, port = server.url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=20) as s:
+        s.sendall(data)
+        got = b""
+        while piece := s.recv(65536):
+            got += piece
+    return got
+
+
+def test_header_names_that_no_answer_could_carry(server, bucket):
+    key = f"/{bucket}/x"
+    assert raw(server, "PUT", key, b"x")[0] == 200
+    for name in (b"x-amz-meta-a\tb", b"x-amz-meta-a b", b"x-amz-meta-\xff", b"x-amz-meta-a "):
+        got = on_the_wire(server, b"PUT " + key.encode() + b" HTTP/1.1\r\nHost: x\r\n" + name +
+                          b": v\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+        assert got.startswith(b"HTTP/1.1 400 "), got
+    assert raw(server, "GET", key)[2] == b"x"
+
+
+def test_no_header_comes_out_of_a_value(server, bucket):
+    key = f"/{bucket}/x"
+    assert raw(server, "PUT", key, b"x", {"x-amz-meta-a": "1\x01Set-Cookie: a=b"})[0] == 200
+    for query in ("response-content-type=a%0D%0ASet-Cookie%3A%20x%3Dy", "response-content-disposition=a%0ASet-Cookie%3A%20x%3Dy%00z"):
+        status, headers, body = raw(server, "GET", f"{key}?{query}")
+        assert (status, body) == (200, b"x") and "Set-Cookie" not in headers
+        assert headers["x-amz-meta-a"] == "1 Set-Cookie: a=b"
+
+
+def test_errors_are_xml_whatever_was_asked(server, bucket):
+    for path in (b"/\xff\xfe/<&>", b"/" + bucket.encode() + b"?x=\xff"):
+        got = on_the_wire(server, b"GET " + path + b" HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        head, _, body = got.partition(b"\r\n\r\n")
+        assert b" 403 " in head and xml.etree.ElementTree.fromstring(body.decode()).findtext("Code") == "AccessDenied"
+    for path in ("/no-such-bucket-here", f"/{bucket}?max-keys=-1", f"/{bucket}?list-type=2&continuation-token=%21"):
+        status, headers, _ = raw(server, "GET", path, pairs=True)
+        assert status in (400, 404) and [k for k, _ in headers].count("Content-Type") == 1
+    assert code_of(raw(server, "GET", f"/{bucket}/%FF%FE")[2]) == "InvalidURI"
+    assert code_of(raw(server, "PUT", f"/{bucket}/a%C3", b"x")[2]) == "InvalidURI"
+
+
+def test_a_part_without_bytes_has_no_range(server, bucket):
+    upload = server.s3.create_multipart_upload(Bucket=bucket, Key="e")["UploadId"]
+    part = server.s3.upload_part(Bucket=bucket, Key="e", UploadId=upload, PartNumber=1, Body=b"")
+    server.s3.complete_multipart_upload(Bucket=bucket, Key="e", UploadId=upload,
+                                        MultipartUpload={"Parts": [{"PartNumber": 1, "ETag": part["ETag"]}]})
+    for method in ("GET", "HEAD"):
+        status, headers, body = raw(server, method, f"/{bucket}/e?partNumber=1")
+        assert status == 200 and "Content-Range" not in headers and headers["Content-Length"] == "0"
