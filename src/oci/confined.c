@@ -21,14 +21,6 @@
 enum { CONFINED_CPU_S = 2 * 3600, CONFINED_FILES = 2048, RESULT_MAX_BYTES = 48 << 10 };
 #define CONFINED_MEMORY_BYTES (UINT64_C(3) << 30) /* the largest windows of xz and zstd, and room */
 
-#if defined(__SANITIZE_ADDRESS__)
-#define WITH_ASAN 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define WITH_ASAN 1
-#endif
-#endif
-
 /* What a child sends: this head, then its result. */
 struct reply {
 	int ok;
@@ -46,6 +38,20 @@ static void lower(int what, uint64_t value)
 	if (rl.rlim_cur == RLIM_INFINITY || rl.rlim_cur > rl.rlim_max)
 		rl.rlim_cur = rl.rlim_max;
 	(void)setrlimit(what, &rl); /* lowering is always allowed */
+}
+
+/* What is mapped now: the limit is on what comes on top of it, which for a program under a sanitizer is terabytes. 0
+ * when it cannot be told. */
+static uint64_t mapped_bytes(void)
+{
+	_cleanup_buf_ struct buf statm = { 0 };
+	struct str rest;
+	uint64_t pages;
+
+	if (file_read("/proc/self/statm", 256, &statm, NULL) < 0)
+		return 0;
+	rest = buf_view(&statm);
+	return str_to_u64(str_cut(&rest, ' '), &pages) ? pages * (uint64_t)sysconf(_SC_PAGESIZE) : 0;
 }
 
 /* Owners, modes, other people's files, file capabilities: no more. */
@@ -94,6 +100,7 @@ static void close_others(const int *keep, size_t n)
 
 static int confine(const struct confined_options *o, int reply_fd, struct err *e)
 {
+	uint64_t mapped = mapped_bytes(); /* before /proc is gone */
 	int keep[1024];
 	size_t n = 0;
 
@@ -108,9 +115,7 @@ static int confine(const struct confined_options *o, int reply_fd, struct err *e
 	close_others(keep, n);
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 || keep_few_capabilities() < 0)
 		return err_sys(e, "dropping privileges");
-#ifndef WITH_ASAN
-	lower(RLIMIT_AS, CONFINED_MEMORY_BYTES);
-#endif
+	lower(RLIMIT_AS, mapped + CONFINED_MEMORY_BYTES);
 	lower(RLIMIT_CPU, CONFINED_CPU_S);
 	lower(RLIMIT_NOFILE, CONFINED_FILES);
 	lower(RLIMIT_CORE, 0);
