@@ -347,7 +347,8 @@ TEST(joblog_container_cannot_forge_frames)
 		struct log_record rec;
 
 		CHECK_OK(joblog_reader_open(victim, &r, e));
-		CHECK_INT(joblog_seek(r, 16 + 32 + 16, NULL), -1);
+		/* Where the printed frame begins no record does, unless the random mark before it ends in a '\n'. */
+		CHECK_INT(joblog_seek(r, 16 + 32 + 16, NULL), other.p[15] == '\n' ? 0 : -1);
 		CHECK_OK(joblog_seek_time(r, (struct wall){ 2 }, e));
 		CHECK_INT(joblog_next(r, &rec, NULL), 1);
 		CHECK(str_is(rec.bytes, "after"));
