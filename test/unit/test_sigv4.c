@@ -380,3 +380,24 @@ TEST(cached_keys_are_the_keys)
 			CHECK(memcmp(want, got, 32) == 0 && memcmp(want, none, 32) == 0);
 		}
 }
+
+TEST(a_path_may_begin_by_going_up)
+{
+	static const char *const paths[][2] = {
+		{ "/..", "/" }, { "//./../b", "/b" }, { "/../../a/../..", "/" }, { "/a/../b/./c//", "/b/c/" }
+	};
+	const struct sig_header host = { STR("host"), STR("h") };
+
+	for (size_t i = 0; i < ARRAY_LEN(paths); i++) {
+		struct sig_request r = {
+			.method = STR("GET"), .path = str_of(paths[i][0]), .headers = &host, .header_count = 1
+		};
+		_cleanup_buf_ struct buf out = { 0 };
+		struct str rest;
+
+		sigv4_canonical(&r, STR("host"), STR("x"), false, false, &out);
+		rest = buf_view(&out);
+		str_cut(&rest, '\n');
+		CHECK(str_is(str_cut(&rest, '\n'), paths[i][1]));
+	}
+}
