@@ -44,7 +44,9 @@ static void add_normal_path(struct buf *out, struct str path)
 			buf_str(out, piece);
 			continue;
 		}
-		while (out->n > start && out->p[--out->n] != '/')
+		if (out->n == start) /* above the root there is only the root, and out may have no memory yet */
+			continue;
+		while (out->p[--out->n] != '/')
 			;
 		out->p[out->n] = 0;
 	}

@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 
 #include "base/log.h"
@@ -79,6 +80,8 @@ int main(int argc, char **argv)
 
 	if (rc > 0)
 		return 0;
+	/* `bloomery up` executes us by descriptor, which would be our name in ps and top. */
+	prctl(PR_SET_NAME, "bloomeryd");
 	/* An arena for each HTTP thread (with two, they wait for each other's malloc), and no more: an idle daemon
 	 * stays small. */
 	mallopt(M_ARENA_MAX, 8);

@@ -187,6 +187,26 @@ TEST(vectors_canonical_requests)
 }
 
 /* Every single-byte change of a signed request's head must be refused. */
+TEST(dots_in_a_path_never_lead_above_the_root)
+{
+	static const char *const paths[][2] = {
+		{ "//./../b", "/b" }, { "/..", "/" },         { "/../", "/" },       { "..", "/" },
+		{ "/a/../..", "/" },  { "/a/../../b", "/b" }, { "/a/./b/..", "/a" }, { "/a/b/../", "/a/" },
+	};
+
+	for (size_t i = 0; i < sizeof(paths) / sizeof(paths[0]); i++) {
+		struct sig_request r = { .method = STR("GET"), .path = str_of(paths[i][0]) };
+		_cleanup_buf_ struct buf text = { 0 };
+		struct str rest;
+
+		sigv4_canonical(&r, STR("host"), STR("UNSIGNED-PAYLOAD"), false, false, &text);
+		rest = buf_view(&text);
+		str_cut(&rest, '\n');
+		if (!str_is(str_cut(&rest, '\n'), paths[i][1]))
+			test_failed(__FILE__, __LINE__, "%s: %s", paths[i][0], text.p);
+	}
+}
+
 TEST(every_changed_byte_is_noticed)
 {
 	json_t *all = load();
