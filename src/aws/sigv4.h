@@ -8,6 +8,8 @@
 #include "base/clock.h"
 #include "base/str.h"
 
+#define SIGV4_ALGORITHM "AWS4-HMAC-SHA256"
+
 struct sig_header {
 	struct str name, value;
 };
