@@ -166,7 +166,7 @@ static enum s3_code delete_all(struct front *f, const struct deletion *d, struct
 	for (size_t i = 0; i < d->n; i++) {
 		struct str key = deletion_key(d, i);
 
-		if (key.n && key.n <= BLOB_KEY_MAX)
+		if (key.n <= BLOB_KEY_MAX)
 			keys[n++] = key;
 		else
 			refused[refused_n++] = key;

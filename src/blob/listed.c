@@ -108,6 +108,8 @@ static int deletion_element(struct str path, struct str text, void *arg, struct 
 	} else if (str_eq(name, STR("/Object/VersionId"))) {
 		d->versioned |= text.n && !str_eq(text, STR("null"));
 	} else if (str_eq(name, STR("/Object/Key"))) {
+		if (!text.n)
+			return err_set(e, ERR_SYNTAX, "an empty Key");
 		if (d->n == DELETE_MAX)
 			return err_set(e, ERR_SYNTAX, "more than %d keys", DELETE_MAX);
 		buf_str(&d->bytes, text);

@@ -303,7 +303,7 @@ def test_delete_objects(server, bucket):
     refused("MalformedXML", 400, s3.delete_objects, Bucket=bucket, Delete={"Objects": [{"Key": f"{i}"} for i in range(1001)]})
     bomb = (b'<?xml version="1.0"?><!DOCTYPE d [<!ENTITY a "kkkkkkkkkk"><!ENTITY b "&a;&a;&a;&a;">]>'
             b"<Delete><Object><Key>&b;</Key></Object></Delete>")
-    for xml in b"", b"<Delete", b"<Other/>", b"<Delete><Object/></Delete>", bomb:
+    for xml in b"", b"<Delete", b"<Other/>", b"<Delete><Object/></Delete>", b"<Delete><Object><Key></Key></Object></Delete>", bomb:
         status, _, body = raw(server, "POST", f"/{bucket}?delete", xml)
         assert (status, code_of(body)) == (400, "MalformedXML")
 
