@@ -181,8 +181,10 @@ static int serve(struct up *u, struct err *e)
 
 static int prepare(struct up *u, const struct cli_args *a, const struct conf *c, struct err *e)
 {
-	_cleanup_free_ char *closed = NULL;
+	_cleanup_free_ char *closed = NULL, *usual = strf("%s/bloomery.conf", cli_data_dir(a));
 
+	if (up_conf_check(c, cli_text(a, "config", usual), e) < 0)
+		return -1;
 	if (up_user(c, &u->uid, &u->gid, e) < 0 || up_data(cli_data_dir(a), u->uid, u->gid, &u->data, e) < 0)
 		return -1;
 	u->may_search = !up_reachable(u->data, u->uid, u->gid, &closed);

@@ -14,6 +14,10 @@ enum { UP_DEFAULT_UID = 64123 };
  * ERR_DENIED: it is root. */
 int up_user(const struct conf *c, uid_t *ret_uid, gid_t *ret_gid, struct err *e) must_check;
 
+/* Whether conf, which was read from path, may name the user: the data directory is bloomeryd's, so a file in it could
+ * be of its making, and have the next start run as somebody else. ERR_DENIED when it is not our user's own. */
+int up_conf_check(const struct conf *c, const char *path, struct err *e) must_check;
+
 /* Makes the data directory and gives uid what bloomeryd owns in it: the directory, objects/, jobs/ and the files it
  * writes. What supervisors made in job directories, and images, stay root's. Safe to repeat; when the owner is right
  * already, only the top is looked at. *ret_dir: its real path, malloc'd. */

@@ -38,6 +38,29 @@ static int parse(const char *line, struct cli_args *ret, struct err *e)
 	return cli_parse(&command, argc, argv, ret, e);
 }
 
+TEST(a_configuration_of_another_names_no_user)
+{
+	_cleanup_free_ char *path = strf("%s/bloomery.conf", test_tmpdir());
+	struct err why = { 0 };
+	struct conf c;
+
+	CHECK_OK(file_put(AT_FDCWD, path, STR("user = 123\n"), 0644, e));
+	conf_init(&c);
+	CHECK_OK(conf_read(&c, path, e));
+	CHECK_OK(up_conf_check(&c, path, e));
+	CHECK(chmod(path, 0664) == 0);
+	CHECK(up_conf_check(&c, path, &why) < 0 && why.kind == ERR_DENIED);
+	CHECK(chmod(path, 0644) == 0);
+	if (geteuid() == 0) {
+		CHECK(chown(path, 64000, 64000) == 0);
+		CHECK(up_conf_check(&c, path, &why) < 0 && why.kind == ERR_DENIED);
+	}
+	conf_fini(&c);
+	conf_init(&c); /* names none */
+	CHECK_OK(up_conf_check(&c, path, e));
+	conf_fini(&c);
+}
+
 TEST(options_are_taken_in_every_spelling_and_order)
 {
 	static const char *const same[] = { "a --json --max 7 --hp x=1 --hp y=2 --data D b",
