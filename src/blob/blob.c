@@ -18,7 +18,7 @@ static int make_dirs(int data, struct err *e)
 {
 	char path[32];
 
-	if (mkdir_all(data, "objects/incoming", 0755, e) < 0)
+	if (mkdir_all(data, "objects", 0700, e) < 0 || mkdir_all(data, "objects/incoming", 0755, e) < 0)
 		return -1;
 	for (int i = 0; i < 256; i++) {
 		snprintf(path, sizeof(path), "objects/%02x", i);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "blob/db.h"
 
+#include <fcntl.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -87,6 +88,15 @@ static struct db_conn *conn_open(const char *path, bool writer, struct err *e)
 	const char *setup = writer ? "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA cache_size = -2048;"
 	                           : "PRAGMA query_only = 1; PRAGMA cache_size = -256;";
 
+	if (writer) {
+		/* SQLite's other files take the mode of this one: names of objects are nobody else's either. */
+		_cleanup_close_ int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+
+		if (fd < 0) {
+			err_sys(e, "opening %s", path);
+			return NULL;
+		}
+	}
 	if (sqlite3_open_v2(path, &c->sqlite, flags, NULL) != SQLITE_OK) {
 		db_fail(c->sqlite, "opening", e);
 		return NULL;

@@ -127,7 +127,7 @@ static int give_files(int dirfd, struct owner to, struct err *e)
 
 static int make_directory(int dirfd, const char *leaf, struct owner to, struct err *e)
 {
-	if (mkdirat(dirfd, leaf, 0755) < 0)
+	if (mkdirat(dirfd, leaf, 0700) < 0) /* data and logs: nobody else's */
 		return errno == EEXIST ? 0 : err_sys(e, "making %s", leaf);
 	return give_entry(dirfd, leaf, to, e);
 }

@@ -226,3 +226,14 @@ def test_headers_every_client_needs(server):
     r = server.sm.list_training_jobs(MaxResults=1)["ResponseMetadata"]["HTTPHeaders"]
     assert r["content-type"] == "application/x-amz-json-1.1" and len(r["x-amzn-requestid"]) == 36
     assert abs(time.mktime(time.strptime(r["date"], "%a, %d %b %Y %H:%M:%S GMT")) - time.mktime(time.gmtime())) < 5
+
+
+def test_other_users_of_the_machine_see_nothing(server):
+    import subprocess
+    server.put("private/", {"x": b"secret"})
+    name = server.completed("echo private output", channels={"train": "s3://bucket/private/"})["TrainingJobName"]
+    assert name
+    server.data.parent.chmod(0o755)      # the data directory's own doing, not that of the directory above
+    seen = subprocess.run(["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups", "find", server.data, "-type", "f",
+                           "-readable"], capture_output=True, text=True).stdout.split()
+    assert {p.rsplit("/", 1)[1] for p in seen} <= {"bloomery.conf", "endpoint", "lock", "runtime.json"}, seen
