@@ -31,7 +31,6 @@ static void add_normal_path(struct buf *out, struct str path)
 	size_t start = out->n;
 	bool slash = str_ends(path, STR("/"));
 
-	buf_need(out, 0); /* a ".." may come before any piece */
 	while (path.n) {
 		struct str piece = str_cut(&path, '/');
 

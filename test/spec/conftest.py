@@ -262,6 +262,7 @@ def rootfs(tmp_path_factory):
 @pytest.fixture(scope="session")
 def server(rootfs):
     base = tempfile.mkdtemp(prefix="bloomery-spec-")
+    os.chmod(base, 0o755)     # the daemon can reach it by itself; below make_server's it needs its capability
     s = Server(pathlib.Path(base) / "data",
                conf="capacity_cpus = 8\ncapacity_memory = 68719476736\nstop_grace_seconds = 3\n").start()
     done = s.bloomery("image", "import", "busy", rootfs)

@@ -46,7 +46,9 @@ bool test_same_text(const char *got, const char *want)
 const char *test_tmpdir(void)
 {
 	if (!tmpdir[0]) {
-		snprintf(tmpdir, sizeof(tmpdir), "/tmp/bloomery-test-XXXXXX");
+		const char *in = getenv("TMPDIR");
+
+		snprintf(tmpdir, sizeof(tmpdir), "%s/bloomery-test-XXXXXX", in && strlen(in) < 40 ? in : "/tmp");
 		must(mkdtemp(tmpdir));
 	}
 	return tmpdir;
