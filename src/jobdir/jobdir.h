@@ -86,9 +86,10 @@ int journal_read(const char *job_dir, uint64_t after, uint64_t *offset,
                  int (*fn)(const struct fact *f, void *arg, struct err *e), void *arg, struct err *e) must_check;
 
 /* ---- pid and exit ---- */
+/* Whole for every reader, but not durable: a power cut can leave the file empty, and has ended the process. */
 int jobdir_write_pid(const char *job_dir, pid_t pid, struct err *e) must_check;
-/* 1 and *ret_pid: that very process is alive (and not a zombie). 0: no pid file, or it is gone (also when the number
- * was reused). */
+/* 1 and *ret_pid: that very process is alive (and not a zombie). 0: no pid file, one that holds something else, or the
+ * process is gone (also when its number was reused). -1: the file cannot be read, or is a link or no regular file. */
 int jobdir_alive(const char *job_dir, pid_t *ret_pid, struct err *e) must_check;
 uint64_t process_start_time(pid_t pid); /* 0 if there is no such process */
 int jobdir_write_exit(const char *job_dir, const char *text, struct err *e) must_check;

@@ -38,7 +38,18 @@ int jobdir_write_pid(const char *job_dir, pid_t pid, struct err *e)
 	_cleanup_free_ char *path = strf("%s/pid", job_dir);
 	_cleanup_free_ char *text = strf("%d %llu\n", (int)pid, (unsigned long long)process_start_time(pid));
 
-	return file_write_atomic(AT_FDCWD, path, str_of(text), 0644, true, e);
+	/* Not durable: after a power cut every process is gone, whatever is left of the file. */
+	return file_write_atomic(AT_FDCWD, path, str_of(text), 0644, false, e);
+}
+
+/* False for anything that jobdir_write_pid has not written. */
+static bool parse_pid(struct str text, uint64_t *ret_pid, uint64_t *ret_start)
+{
+	if (!str_ends(text, STR("\n")))
+		return false;
+	text.n--;
+	return str_to_u64(str_cut(&text, ' '), ret_pid) && *ret_pid >= 1 && *ret_pid <= INT32_MAX &&
+	       str_to_u64(text, ret_start);
 }
 
 int jobdir_alive(const char *job_dir, pid_t *ret_pid, struct err *e)
@@ -46,23 +57,17 @@ int jobdir_alive(const char *job_dir, pid_t *ret_pid, struct err *e)
 	_cleanup_free_ char *path = strf("%s/pid", job_dir);
 	_cleanup_buf_ struct buf text = { 0 };
 	struct err why = { 0 };
-	struct str rest, number;
 	uint64_t pid, start;
 
 	if (file_read_plain(AT_FDCWD, path, 100, &text, &why) < 0) {
-		if (why.kind == ERR_NOT_FOUND)
+		if (why.kind == ERR_NOT_FOUND || why.kind == ERR_LIMIT)
 			return 0;
 		if (e)
 			*e = why;
 		return -1;
 	}
-	rest = buf_view(&text);
-	if (!str_ends(rest, STR("\n")))
-		return err_set(e, ERR_SYNTAX, "%s is not \"PID STARTTIME\"", path);
-	rest.n--;
-	number = str_cut(&rest, ' ');
-	if (!str_to_u64(number, &pid) || pid < 1 || pid > INT32_MAX || !str_to_u64(rest, &start))
-		return err_set(e, ERR_SYNTAX, "%s is not \"PID STARTTIME\"", path);
+	if (!parse_pid(buf_view(&text), &pid, &start)) /* a power cut, before the bytes were on the disk */
+		return 0;
 	if (start == 0 || start_time((pid_t)pid, false) != start)
 		return 0;
 	*ret_pid = (pid_t)pid;

@@ -249,10 +249,37 @@ TEST(a_pid_is_alive_only_as_the_process_it_was)
 	CHECK_INT(jobdir_alive(dir, &pid, NULL), 0); /* a zombie */
 	waitpid(child, NULL, 0);
 	CHECK_INT(jobdir_alive(dir, &pid, NULL), 0);
-	CHECK_OK(file_put(AT_FDCWD, path, STR("1 2 3\n"), 0644, e));
-	CHECK_INT(jobdir_alive(dir, &pid, NULL), -1);
-	CHECK_OK(file_put(AT_FDCWD, path, STR("-1 0\n"), 0644, e));
-	CHECK_INT(jobdir_alive(dir, &pid, NULL), -1);
+}
+
+/* As a power cut leaves it: empty, zeros, half of it; or what was never ours. */
+TEST(a_damaged_pid_file_is_nobody)
+{
+	const char *dir = test_tmpdir();
+	_cleanup_free_ char *path = strf("%s/pid", dir), *start = NULL, *whole = NULL, *half = NULL;
+	char zeros[12] = { 0 }, many[200];
+	pid_t pid = 0;
+
+	memset(many, '1', sizeof(many));
+	start = strf("%llu", (unsigned long long)process_start_time(getpid()));
+	whole = strf("%d %s\n", (int)getpid(), start);
+	half = strf("%d %s", (int)getpid(), start);
+	const struct str damaged[] = { STR(""),
+		                       { zeros, sizeof(zeros) },
+		                       { many, sizeof(many) },
+		                       str_of(half),
+		                       STR("1 2 3\n"),
+		                       STR("-1 0\n"),
+		                       STR("\n"),
+		                       STR("7\n") };
+
+	CHECK_OK(file_put(AT_FDCWD, path, str_of(whole), 0644, e));
+	CHECK_INT(jobdir_alive(dir, &pid, NULL), 1);
+	for (size_t i = 0; i < ARRAY_LEN(damaged); i++) {
+		CHECK_OK(file_put(AT_FDCWD, path, damaged[i], 0644, e));
+		CHECK_INT(jobdir_alive(dir, &pid, NULL), 0);
+	}
+	CHECK_OK(jobdir_write_pid(dir, getpid(), e));
+	CHECK(jobdir_alive(dir, &pid, NULL) == 1 && pid == getpid());
 }
 
 TEST(exit_appears_whole)
