@@ -1,9 +1,11 @@
 /* The cleaner as bloomery-host sees it: a process of its own, as it may have to wait for the kernel.
  *
  * SPDX-License-Identifier: Apache-2.0 */
+#include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 #include "base/log.h"
 #include "host/inside.h"
@@ -60,4 +62,24 @@ void job_clean(struct job *j)
 	j->clean.depth = !j->clean.wanted ? CLEAN_LEFTOVERS : j->clean.remove ? CLEAN_REMOVE : CLEAN_FORGET;
 	j->clean.wanted = false; /* a command that comes while the cleaner is at work is for the next one */
 	start_cleaner(j);
+}
+
+static bool absent(const struct job *j, const char *leaf)
+{
+	return faccessat(j->dir_fd, leaf, F_OK, AT_SYMLINK_NOFOLLOW) < 0 && errno == ENOENT;
+}
+
+/* A supervisor that has come to its end has written `exit` last: its container's cgroup, its mounts and work/ went
+ * before. What it could not remove is still there to be seen, and is the cleaner's. */
+bool job_forget_clean(struct job *j)
+{
+	_cleanup_free_ char *cgroup = strf("/bloomery/%s", j->id);
+
+	if (j->clean.remove || j->at != JOB_ENDED || faccessat(j->dir_fd, "exit", F_OK, AT_SYMLINK_NOFOLLOW) < 0 ||
+	    !absent(j, "work") || !absent(j, "sock") || cgroup_exists(cgroup))
+		return false;
+	if (unlinkat(j->dir_fd, "staged", AT_REMOVEDIR) < 0 && errno != ENOENT) /* not empty */
+		return false;
+	j->clean.wanted = false;
+	return true;
 }

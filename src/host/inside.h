@@ -95,6 +95,8 @@ void job_stop_end(struct job *j);
 /* Starts the cleaner and goes on in job_cleaned() when it has ended. */
 void job_clean(struct job *j);
 void job_cleaned(struct job *j, bool ok);
+/* Forgets a job of which nothing is left but what stays, without a cleaner; false: one is needed. Does not wait. */
+bool job_forget_clean(struct job *j);
 
 /* ---- link.c: the daemon ---- */
 int link_open(struct host *h, struct err *e) must_check;

@@ -76,7 +76,7 @@ void job_settle(struct job *j)
 {
 	bool over = j->at == JOB_ENDED || j->at == JOB_LOST || j->at == JOB_IDLE;
 
-	if (over && j->clean.wanted && !j->clean.pid) {
+	if (over && j->clean.wanted && !j->clean.pid && !job_forget_clean(j)) {
 		job_clean(j);
 		return;
 	}

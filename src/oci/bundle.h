@@ -81,6 +81,8 @@ struct cgroup_stats {
 	uint64_t oom_kills, memory_peak_bytes, memory_limit_bytes, pids_max_hits, cpu_usec;
 };
 int cgroup_stats(const char *cgroup, struct cgroup_stats *ret, struct err *e) must_check;
+/* Whether any hierarchy has it; true also when that cannot be found out. Does not wait. */
+bool cgroup_exists(const char *cgroup);
 /* SIGKILLs everything in the cgroup and below, and removes it in every hierarchy. Idempotent, waits until empty. */
 int cgroup_destroy(const char *cgroup, struct err *e) must_check;
 /* Sends a signal to every process in it. */

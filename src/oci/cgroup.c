@@ -197,6 +197,20 @@ static bool exists(const struct hierarchies *h, const char *cgroup)
 	return false;
 }
 
+bool cgroup_exists(const char *cgroup)
+{
+	struct hierarchies h;
+	struct err ignored = { 0 };
+	bool yes = true;
+
+	if (check_path(cgroup, &ignored) < 0)
+		return true;
+	if (read_hierarchies(&h, &ignored) == 0)
+		yes = exists(&h, cgroup);
+	hierarchies_fini(&h);
+	return yes;
+}
+
 int cgroup_stats(const char *cgroup, struct cgroup_stats *ret, struct err *e)
 {
 	struct hierarchies h;

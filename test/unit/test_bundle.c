@@ -373,6 +373,7 @@ static void box_fini(struct box *b)
 
 	CHECK_OK(cgroup_destroy(b->cgroup, e));
 	CHECK_OK(runtime_delete(&b->runtime, b->state, b->id, e));
+	CHECK(!cgroup_exists(b->cgroup));
 	CHECK_OK(cgroup_destroy(b->cgroup, e)); /* a second time is fine */
 	CHECK_OK(runtime_delete(&b->runtime, b->state, b->id, e));
 	CHECK(access(entry, F_OK) < 0);
@@ -614,6 +615,7 @@ TEST(cgroup_paths_are_checked)
 	CHECK(cgroup_destroy("bloomery", &why) < 0 && why.kind == ERR_BUG);
 	CHECK(cgroup_destroy("/bloomery/../..", &why) < 0 && why.kind == ERR_BUG);
 	CHECK(cgroup_signal("//", SIGTERM, &why) < 0 && why.kind == ERR_BUG);
+	CHECK(!cgroup_exists("/bloomery/there-is-no-such-thing") && cgroup_exists("bloomery"));
 	CHECK_OK(cgroup_destroy("/bloomery/there-is-no-such-thing", e));
 }
 
@@ -675,6 +677,7 @@ TEST(controllers_are_delegated_from_a_cgroup_with_processes)
 	CHECK_INT(strtol(b.p, NULL, 10), pid);
 	kill(pid, SIGKILL);
 	waitpid(pid, NULL, 0);
+	CHECK(cgroup_exists(strrchr(dir, '/')));
 	CHECK_OK(cgroup_destroy(strrchr(dir, '/'), e)); /* with its child */
 	CHECK(access(dir, F_OK) < 0);
 	if (!was_on) {

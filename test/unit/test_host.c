@@ -110,11 +110,13 @@ __attribute__((constructor)) static void other_lives(int argc, char **argv)
 		_exit(0);
 	}
 	if (argc >= 7 && strcmp(argv[1], "--data") == 0) {
+		_cleanup_free_ char *mark = strf("%s/cleaner", argv[2]);
 		struct err e = { 0 };
 		enum clean_depth depth = argc < 8                           ? CLEAN_LEFTOVERS
 		                         : strcmp(argv[7], "--forget") == 0 ? CLEAN_FORGET
 		                                                            : CLEAN_REMOVE;
 
+		must(file_put(AT_FDCWD, mark, STR(""), 0644, NULL) == 0);
 		if (host_clean(argv[2], str_of(argv[6]), depth, &e) == 0)
 			_exit(0);
 		err_print(&e, "cleaner");
@@ -496,6 +498,56 @@ TEST(what_was_staged_goes_when_the_daemon_forgets_the_job)
 		poll(NULL, 0, 5);
 	CHECK(there(&w, "journal") && there(&w, "lost"));
 	world_free(&w);
+}
+
+/* Ends a job with `leaf` left in its directory, forgets it, and says whether that took a cleaner. */
+static bool takes_a_cleaner(const char *leaf)
+{
+	struct world w = world_new();
+	_cleanup_free_ char *staged = in_job(&w, "staged"), *left = in_job(&w, leaf);
+	bool took;
+
+	make_job(&w, "stex");
+	CHECK_OK(mkdir_all(AT_FDCWD, staged, 0755, e));
+	CHECK_OK(mkdir_all(AT_FDCWD, left, 0755, e));
+	world_start(&w);
+	say(&w, "launch", JOB);
+	watch(&w, 2);
+	HEAR(&w, "ENDED 3");
+	while (!there(&w, "exit"))
+		poll(NULL, 0, 5);
+	say(&w, "forget", JOB);
+	while (there(&w, "staged"))
+		poll(NULL, 0, 5);
+	took = there(&w, "../../cleaner");
+	say(&w, "forget", JOB); /* again: fine */
+	watch(&w, 2);
+	HEAR(&w, "ENDED 3");
+	CHECK(took || !there(&w, "../../cleaner"));
+	while (took && there(&w, leaf)) /* the cleaner may still be at it */
+		poll(NULL, 0, 5);
+	world_free(&w);
+	return took;
+}
+
+TEST(a_job_that_left_nothing_is_forgotten_without_a_cleaner)
+{
+	CHECK(!takes_a_cleaner("staged"));
+}
+
+TEST(a_job_that_left_its_log_is_forgotten_without_a_cleaner)
+{
+	CHECK(!takes_a_cleaner("log"));
+}
+
+TEST(what_is_left_in_work_takes_a_cleaner)
+{
+	CHECK(takes_a_cleaner("work/tree"));
+}
+
+TEST(what_is_left_in_staged_takes_a_cleaner)
+{
+	CHECK(takes_a_cleaner("staged/half"));
 }
 
 /* More facts than socket buffers hold, and a daemon that reads late: none is missing, none is twice. */
