@@ -53,6 +53,7 @@ struct outcome {
 	struct cgroup_stats cgroup;
 };
 
+struct volume;  /* the file system that is being made, see volume.c */
 struct output;  /* the two pipes of the container, see output.c */
 struct control; /* the socket and the signals, see control.c */
 
@@ -78,7 +79,8 @@ struct run {
 	bool failed;
 	struct buf reason; /* of the failure */
 
-	/* volume */
+	/* volume, mount */
+	struct volume *volume; /* being made; NULL before and after */
 	bool volume_mounted, volume_enforced;
 	uint64_t volume_bytes;
 	/* layout */
@@ -122,8 +124,10 @@ void run_say(struct run *r, const char *fmt, ...) printf_like(2, 3);
 extern const struct phase run_phases[];
 
 /* volume.c */
-enum step phase_volume(struct run *r, struct err *e);
-void undo_volume(struct run *r);
+enum step phase_volume(struct run *r, struct err *e); /* begins to make it; the phases up to mount do not need it */
+enum step phase_mount(struct run *r, struct err *e);  /* waits until it is made, and mounts it */
+void stop_mount(struct run *r);
+void undo_volume(struct run *r); /* undoes both */
 int volume_space(struct run *r, uint64_t *ret_size, uint64_t *ret_free, uint64_t *ret_free_inodes, struct err *e);
 /* layout.c */
 enum step phase_layout(struct run *r, struct err *e);

@@ -23,6 +23,7 @@ const struct phase run_phases[] = {
 	{ "layout",      phase_layout,    NULL,           NULL           },
 	{ "channels",    phase_channels,  stop_worker,    undo_channels  },
 	{ "image",       phase_image,     stop_image,     undo_image     },
+	{ "mount",       phase_mount,     stop_mount,     NULL           },
 	{ "rootfs",      phase_rootfs,    NULL,           undo_rootfs    },
 	{ "container",   phase_container, NULL,           undo_container },
 	{ "training",    phase_training,  stop_training,  undo_training  },

@@ -5,7 +5,9 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include <fcntl.h>
 #include <linux/loop.h>
+#include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
@@ -54,12 +56,38 @@ static int volume_size(struct run *r, uint64_t *ret_bytes, struct err *e)
 	return 0;
 }
 
-static int make_filesystem(const char *image, struct err *e)
+/* mkfs.ext4 at work, while the phases before `mount` run. Most of its time it waits for the disk. */
+struct volume {
+	pid_t pid; /* 0: reaped */
+	struct loop_source *process;
+	int image_fd, said_fd;
+	bool ended, waited_for;
+	struct err failed; /* kind ERR_NONE: it has not */
+};
+
+static void volume_free(struct volume *v)
+{
+	if (!v)
+		return;
+	loop_source_free(v->process);
+	if (v->pid > 0) {
+		kill(v->pid, SIGKILL);
+		waitpid(v->pid, NULL, 0);
+	}
+	cleanup_closep(&v->image_fd);
+	cleanup_closep(&v->said_fd);
+	free(v);
+}
+
+static void on_made(void *arg, int code, int status);
+
+static int start_mkfs(struct run *r, const char *image, struct err *e)
 {
 	static const char *const programs[] = { "/usr/sbin/mkfs.ext4", "/sbin/mkfs.ext4", "/usr/bin/mkfs.ext4" };
-	struct buf said = { 0 };
+	_cleanup_close_ int said = -EBADF;
+	struct volume *v = r->volume;
 	size_t i = 0;
-	int status;
+	int ends[2];
 
 	while (i < ARRAY_LEN(programs) && access(programs[i], X_OK) < 0)
 		i++;
@@ -83,13 +111,28 @@ static int make_filesystem(const char *image, struct err *e)
 		                     image,
 		                     NULL };
 
-	if (spawn_wait(&(struct spawn_options){ .argv = argv, .in = -1, .die_with_parent = true }, &said, 4096, &status,
-	               e) < 0)
-		return err_in(e, "running %s", programs[i]);
-	if (status != 0)
-		err_set(e, ERR_IO, "%s: " PRIstr, programs[i], ARGstr(str_trim(buf_view(&said))));
-	buf_fini(&said);
-	return status == 0 ? 0 : -1;
+	if (pipe2(ends, O_CLOEXEC | O_NONBLOCK) < 0) /* it fails rather than waits when it says more than fits */
+		return err_sys(e, "making a pipe");
+	v->said_fd = ends[0];
+	said = ends[1];
+	if (spawn(
+	            &(struct spawn_options){
+	                    .argv = argv, .in = -1, .out = said, .err_fd = said, .die_with_parent = true },
+	            &v->pid, e) < 0)
+		return -1;
+	v->process = loop_process(r->loop, v->pid, true, on_made, r);
+	return v->process ? 0 : err_sys(e, "watching %s", programs[i]);
+}
+
+static void what_it_said(const struct volume *v, int code, int status, struct err *e)
+{
+	char text[1024];
+	ssize_t n = read(v->said_fd, text, sizeof(text));
+
+	if (code != CLD_EXITED)
+		err_set(e, ERR_IO, "mkfs.ext4 was killed by %s", reason_signal(status));
+	else
+		err_set(e, ERR_IO, "mkfs.ext4: " PRIstr, ARGstr(str_trim((struct str){ text, n > 0 ? (size_t)n : 0 })));
 }
 
 /* Binds the image to a free loop device that frees itself after its last user; *ret_fd keeps it until it is mounted.
@@ -138,27 +181,18 @@ static int mount_image(int image_fd, struct err *e)
 	return 0;
 }
 
-static int make_volume(struct run *r, struct err *e)
+static int begin(struct run *r, struct err *e)
 {
-	_cleanup_close_ int fd = openat(r->work_fd, VOLUME_IMAGE, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC,
-	                                0600);
-	int result;
+	struct volume *v = r->volume;
 
-	if (fd < 0 || ftruncate(fd, (off_t)r->volume_bytes) < 0)
+	v->image_fd = openat(r->work_fd, VOLUME_IMAGE, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+	if (v->image_fd < 0 || ftruncate(v->image_fd, (off_t)r->volume_bytes) < 0)
 		return err_sys(e, "making %s", VOLUME_IMAGE);
-	result = make_filesystem(VOLUME_IMAGE, e);
-	if (result == 0)
-		result = mount_image(fd, e);
-	if (unlinkat(r->work_fd, VOLUME_IMAGE, 0) < 0 && result == 0)
-		return err_sys(e, "unlinking %s", VOLUME_IMAGE);
-	return result;
+	return start_mkfs(r, VOLUME_IMAGE, e);
 }
 
 enum step phase_volume(struct run *r, struct err *e)
 {
-	struct err why = { 0 };
-	char text[1024];
-
 	if (r->spec.limits.clipped)
 		run_say(r, "%s", r->spec.limits.clipped);
 	if (volume_size(r, &r->volume_bytes, e) < 0)
@@ -167,18 +201,65 @@ enum step phase_volume(struct run *r, struct err *e)
 		err_sys(e, "making work/volume");
 		return STEP_FAIL;
 	}
-	if (make_volume(r, &why) == 0) {
-		r->volume_mounted = r->volume_enforced = true;
-	} else {
-		log_err(LOG_WARN, &why, "no loop-mounted volume, using a directory");
-		run_say(r, "VolumeSizeInGB is not enforced, the container can fill the machine's disk: %s.",
-		        err_text(&why, text, sizeof(text)));
-	}
-	if (mkdirat(r->work_fd, "volume/upper", 0755) < 0 || mkdirat(r->work_fd, "volume/work", 0755) < 0) {
-		err_sys(e, "making the directories of the volume");
-		return STEP_FAIL;
-	}
+	r->volume = xcalloc(1, sizeof(*r->volume));
+	r->volume->image_fd = r->volume->said_fd = -EBADF;
+	if (begin(r, &r->volume->failed) < 0)
+		r->volume->ended = true;
 	return STEP_NEXT;
+}
+
+/* Mounts what was made, or goes on in the plain directory; either way the upper layer is ready. */
+static int take_into_use(struct run *r, struct err *e)
+{
+	struct volume *v = r->volume;
+	char text[1024];
+
+	if (v->failed.kind == ERR_NONE && mount_image(v->image_fd, &v->failed) == 0)
+		r->volume_mounted = r->volume_enforced = true;
+	if (v->image_fd >= 0 && unlinkat(r->work_fd, VOLUME_IMAGE, 0) < 0)
+		return err_sys(e, "unlinking %s", VOLUME_IMAGE);
+	if (!r->volume_mounted) {
+		log_err(LOG_WARN, &v->failed, "no loop-mounted volume, using a directory");
+		run_say(r, "VolumeSizeInGB is not enforced, the container can fill the machine's disk: %s.",
+		        err_text(&v->failed, text, sizeof(text)));
+	}
+	volume_free(take_ptr(r->volume));
+	if (mkdirat(r->work_fd, "volume/upper", 0755) < 0 || mkdirat(r->work_fd, "volume/work", 0755) < 0)
+		return err_sys(e, "making the directories of the volume");
+	return 0;
+}
+
+static void on_made(void *arg, int code, int status)
+{
+	struct run *r = arg;
+	struct volume *v = r->volume;
+	struct err e = { 0 };
+
+	loop_source_free(take_ptr(v->process));
+	v->pid = 0;
+	v->ended = true;
+	if (code != CLD_EXITED || status != 0)
+		what_it_said(v, code, status, &v->failed);
+	if (!v->waited_for)
+		return;
+	if (r->stop == STOP_NONE && take_into_use(r, &e) < 0)
+		run_failed(r, &e);
+	else
+		run_next(r); /* when stopped, to the end */
+}
+
+enum step phase_mount(struct run *r, struct err *e)
+{
+	if (r->volume->ended)
+		return take_into_use(r, e) < 0 ? STEP_FAIL : STEP_NEXT;
+	r->volume->waited_for = true;
+	return STEP_WAIT;
+}
+
+void stop_mount(struct run *r)
+{
+	if (r->volume && r->volume->pid > 0)
+		kill(r->volume->pid, SIGKILL);
 }
 
 int volume_space(struct run *r, uint64_t *ret_size, uint64_t *ret_free, uint64_t *ret_free_inodes, struct err *e)
@@ -206,6 +287,7 @@ static void forget_unwritten(void)
 
 void undo_volume(struct run *r)
 {
+	volume_free(take_ptr(r->volume));
 	if (!r->volume_mounted)
 		return;
 	forget_unwritten();

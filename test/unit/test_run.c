@@ -4,7 +4,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/fd.h"
@@ -588,5 +590,57 @@ TEST(control_sigterm_is_a_shutdown)
 	CHECK_INT(rig.run.stop, STOP_SHUTDOWN);
 	loop_source_free(first);
 	loop_source_free(then);
+	rig_close();
+}
+
+/* ---- the volume, which is made while other phases run ---- */
+
+/* mkfs.ext4 is made to wait for ever, for its configuration. */
+static void volume_rig_open(void)
+{
+	_cleanup_free_ char *config = strf("%s/mke2fs.conf", test_tmpdir());
+
+	rig_open();
+	CHECK(mkfifo(config, 0600) == 0 && setenv("MKE2FS_CONFIG", config, 1) == 0);
+	rig.run.work_fd = open(test_tmpdir(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	rig.run.spec.limits.volume_bytes = 64 << 20;
+	CHECK(fchdir(rig.run.work_fd) == 0);
+}
+
+static void no_child_is_left(void)
+{
+	CHECK(waitpid(-1, NULL, 0) < 0 && errno == ECHILD);
+	CHECK(!rig.run.volume && !rig.run.volume_mounted);
+	cleanup_closep(&rig.run.work_fd);
+}
+
+TEST(a_failure_while_the_volume_is_made_ends_its_maker)
+{
+	static const struct phase phases[] = { { "volume", phase_volume, NULL, undo_volume },
+		                               { "fails", run_fails, NULL, NULL },
+		                               { "mount", phase_mount, stop_mount, NULL },
+		                               { NULL } };
+
+	volume_rig_open();
+	drive(phases);
+	CHECK_STR(rig.trace.p, "fails ");
+	CHECK(rig.run.failed);
+	no_child_is_left();
+	rig_close();
+}
+
+TEST(a_stop_while_the_volume_is_made_ends_its_maker)
+{
+	static const struct phase phases[] = { { "volume", phase_volume, NULL, undo_volume },
+		                               { "mount", phase_mount, stop_mount, NULL },
+		                               { "c", run_c, NULL, undo_c },
+		                               { NULL } };
+
+	volume_rig_open();
+	stop_later = loop_timer(rig.run.loop, 50, 0, stop_now, &rig.run);
+	drive(phases);
+	CHECK_STR(rig.trace.p, "undo-c ");
+	CHECK(!rig.run.failed);
+	no_child_is_left();
 	rig_close();
 }
