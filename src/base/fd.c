@@ -11,6 +11,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+enum { REMOVE_DEPTH_MAX = 64 }; /* a descriptor each */
+
 int fd_write_all(int fd, const void *p, size_t n, struct err *e)
 {
 	const char *at = p;
@@ -183,13 +185,21 @@ int mkdir_all(int dirfd, const char *path, mode_t mode, struct err *e)
 	return 0;
 }
 
-static int remove_on_device(int dirfd, const char *path, const dev_t *dev, struct err *e);
+/* A tree being removed. What lies too deep for our descriptors and our stack is moved up to the top first. */
+struct removal {
+	dev_t dev;
+	int top;
+	unsigned long moved;
+};
 
-/* Empties the directory fd (owned and closed here) and everything below it on device dev. */
-static int empty_dir(int fd, dev_t dev, struct err *e)
+static int remove_below(struct removal *r, int dirfd, const char *name, unsigned depth, struct err *e);
+
+/* Empties the directory fd (owned and closed here) and everything below it on the same device. */
+static int empty_dir(struct removal *r, int fd, unsigned depth, struct err *e)
 {
 	DIR *d = fdopendir(fd);
 	struct dirent *ent;
+	unsigned long moved;
 	int rc = 0;
 
 	if (!d) {
@@ -197,39 +207,64 @@ static int empty_dir(int fd, dev_t dev, struct err *e)
 		close(fd);
 		return -1;
 	}
-	while (rc == 0 && (ent = readdir(d)))
-		if (strcmp(ent->d_name, ".") && strcmp(ent->d_name, ".."))
-			rc = remove_on_device(fd, ent->d_name, &dev, e);
+	do {
+		moved = r->moved;
+		while (rc == 0 && (ent = readdir(d)))
+			if (strcmp(ent->d_name, ".") && strcmp(ent->d_name, ".."))
+				rc = remove_below(r, fd, ent->d_name, depth + 1, e);
+		rewinddir(d);
+	} while (rc == 0 && depth == 0 && r->moved != moved); /* to find what was moved up */
 	closedir(d);
 	return rc;
 }
 
-static int remove_on_device(int dirfd, const char *path, const dev_t *dev, struct err *e)
+static int move_up(struct removal *r, int dirfd, const char *name, struct err *e)
+{
+	char fresh[64];
+	int rc;
+
+	do {
+		snprintf(fresh, sizeof(fresh), ".deep-%lu", r->moved++);
+		rc = renameat2(dirfd, name, r->top, fresh, RENAME_NOREPLACE);
+	} while (rc < 0 && errno == EEXIST);
+	return rc < 0 ? err_sys(e, "removing %s", name) : 0;
+}
+
+/* Depth 0 is the tree itself. */
+static int remove_below(struct removal *r, int dirfd, const char *name, unsigned depth, struct err *e)
 {
 	struct stat st;
 	int fd;
 
-	if (unlinkat(dirfd, path, 0) == 0 || errno == ENOENT || errno == ENOTDIR)
+	if (unlinkat(dirfd, name, 0) == 0 || errno == ENOENT || errno == ENOTDIR)
 		return 0;
-	fd = openat(dirfd, path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (depth > REMOVE_DEPTH_MAX)
+		return unlinkat(dirfd, name, AT_REMOVEDIR) == 0 ? 0 : move_up(r, dirfd, name, e);
+	fd = openat(dirfd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (fd < 0)
-		return errno == ENOENT ? 0 : err_sys(e, "removing %s", path);
-	if (fstat(fd, &st) < 0 || (dev && st.st_dev != *dev)) {
+		return errno == ENOENT ? 0 : err_sys(e, "removing %s", name);
+	if (fstat(fd, &st) < 0 || (depth && st.st_dev != r->dev)) {
 		errno = EXDEV;
-		err_sys(e, "removing %s: something is mounted there", path);
+		err_sys(e, "removing %s: something is mounted there", name);
 		close(fd);
 		return -1;
 	}
-	if (empty_dir(fd, st.st_dev, e) < 0)
-		return err_in(e, "removing %s", path);
-	if (unlinkat(dirfd, path, AT_REMOVEDIR) < 0 && errno != ENOENT)
-		return err_sys(e, "removing directory %s", path);
+	if (depth == 0) {
+		r->dev = st.st_dev;
+		r->top = fd;
+	}
+	if (empty_dir(r, fd, depth, e) < 0)
+		return err_in(e, "removing %s", name);
+	if (unlinkat(dirfd, name, AT_REMOVEDIR) < 0 && errno != ENOENT)
+		return err_sys(e, "removing directory %s", name);
 	return 0;
 }
 
 int remove_tree(int dirfd, const char *path, struct err *e)
 {
-	return remove_on_device(dirfd, path, NULL, e);
+	struct removal r = { .top = -EBADF };
+
+	return remove_below(&r, dirfd, path, 0, e);
 }
 
 int fd_set_nonblock(int fd, bool on)

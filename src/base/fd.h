@@ -40,7 +40,7 @@ int file_read_plain(int dirfd, const char *leaf, size_t max_bytes, struct buf *o
 int mkdir_all(int dirfd, const char *path, mode_t mode, struct err *e) must_check;
 
 /* Removes a tree without following symbolic links and without crossing into other file systems; a missing path is
- * fine. Works on trees with directories lacking permissions (as root). */
+ * fine. Works on trees with directories lacking permissions (as root), and of any depth. */
 int remove_tree(int dirfd, const char *path, struct err *e) must_check;
 
 int fd_set_nonblock(int fd, bool on);

@@ -140,6 +140,27 @@ TEST(remove_tree_removes_everything_and_follows_nothing)
 	CHECK_OK(remove_tree(dir, "t", e));
 }
 
+/* Deeper than there are descriptors, as chained symbolic links of an archive can make it. */
+TEST(remove_tree_knows_no_depth)
+{
+	_cleanup_close_ int dir = open(test_tmpdir(), O_RDONLY | O_DIRECTORY | O_CLOEXEC), at = -EBADF;
+	struct stat st;
+
+	CHECK(mkdirat(dir, "deep", 0755) == 0);
+	CHECK_OK(file_put(dir, "deep/.deep-0", STR("x"), 0644, e)); /* a name in the way */
+	at = openat(dir, "deep", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	for (int i = 0; i < 3000; i++) {
+		int next;
+
+		CHECK(mkdirat(at, "d", 0755) == 0 && mkdirat(at, "e", 0755) == 0);
+		next = openat(at, "d", O_PATH | O_DIRECTORY | O_CLOEXEC);
+		close(at);
+		at = next;
+	}
+	CHECK_OK(remove_tree(dir, "deep", e));
+	CHECK(fstatat(dir, "deep", &st, 0) < 0);
+}
+
 TEST(xml_is_utf8_whatever_came)
 {
 	_cleanup_buf_ struct buf b = { 0 };
