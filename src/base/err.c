@@ -94,7 +94,11 @@ void err_print(const struct err *e, const char *program)
 {
 	char text[ERR_FRAMES * ERR_FRAME_BYTES];
 
-	fprintf(stderr, "%s: %s\n", program, err_text(e, text, sizeof(text)));
+	err_text(e, text, sizeof(text));
+	for (char *at = text; *at; at++) /* names in it may come from strangers, and the terminal would obey them */
+		if ((unsigned char)*at < ' ' || *at == 0x7f)
+			*at = '?';
+	fprintf(stderr, "%s: %s\n", program, text);
 }
 
 void must_failed(const char *what, const char *file, int line)
