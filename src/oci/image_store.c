@@ -223,7 +223,7 @@ static int point_ref_locked(int images, const char *hex, const char *reference, 
 {
 	_cleanup_free_ char *leaf = reference_leaf(str_of(reference));
 	_cleanup_free_ char *path = strf("refs/%s", leaf);
-	_cleanup_free_ char *tmp = strf("refs/.new-%d", (int)getpid());
+	static const char tmp[] = "refs/.new"; /* ours alone while the store is locked; a dead one's is taken away */
 	_cleanup_free_ char *target = strf("../sha256-%s", hex);
 
 	if (unlinkat(images, tmp, 0) < 0 && errno != ENOENT)

@@ -20,7 +20,7 @@
 #include "oci/image_store.h"
 #include "oci/confined.h"
 
-enum { ENTRIES_MAX = 20000000 };
+enum { ENTRIES_MAX = 20000000, IMAGE_JSON_MAX_BYTES = 1 << 20 /* no program is started with more */, STALL_S = 120 };
 
 /* One import under way. */
 struct work {
@@ -338,15 +338,27 @@ static int write_image_json(struct work *w, struct err *e)
 	json_object_update(j, w->config);
 	text = json_dumps(j, JSON_INDENT(1));
 	json_decref(j);
+	if (!text || strlen(text) > IMAGE_JSON_MAX_BYTES)
+		return err_set(e, ERR_TOO_LARGE, "the image's configuration is larger than %d bytes",
+		               IMAGE_JSON_MAX_BYTES);
 	return file_put(w->dir, "image/image.json", str_of(text), 0644, e);
 }
 
 /* --- the ways in --- */
 
-static int set_up(struct work *w, struct err *e)
+/* Again whenever something large has been put there: an image and the archive it came in lie side by side. */
+static int measure_room(struct work *w, struct err *e)
 {
 	struct statvfs fs;
 
+	if (fstatvfs(w->rootfs, &fs) < 0)
+		return err_sys(e, "measuring the free space");
+	w->max_bytes = w->o->max_bytes ? w->o->max_bytes : (uint64_t)fs.f_bavail * fs.f_frsize / 10 * 9;
+	return 0;
+}
+
+static int set_up(struct work *w, struct err *e)
+{
 	if (geteuid() != 0)
 		return err_set(e, ERR_DENIED,
 		               "images are unpacked with their owners, which needs root; run it as root or with sudo");
@@ -359,10 +371,9 @@ static int set_up(struct work *w, struct err *e)
 	if (mkdirat(w->dir, "image", 0700) < 0 || mkdirat(w->dir, "image/rootfs", 0755) < 0)
 		return err_sys(e, "making the work directory");
 	w->rootfs = openat(w->dir, "image/rootfs", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (w->rootfs < 0 || fchmod(w->rootfs, 0755) < 0 || fstatvfs(w->rootfs, &fs) < 0)
+	if (w->rootfs < 0 || fchmod(w->rootfs, 0755) < 0)
 		return err_sys(e, "opening the work directory");
-	w->max_bytes = w->o->max_bytes ? w->o->max_bytes : (uint64_t)fs.f_bavail * fs.f_frsize / 10 * 9;
-	return 0;
+	return measure_room(w, e);
 }
 
 static int from_layout(struct work *w, int dirfd, enum layout_kind kind, struct err *e)
@@ -408,6 +419,8 @@ static int from_unpacked(struct work *w, struct err *e)
 	w->rootfs = openat(w->dir, "image/rootfs", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (w->rootfs < 0 || fchmod(w->rootfs, 0755) < 0)
 		return err_sys(e, "opening the work directory");
+	if (measure_room(w, e) < 0)
+		return -1;
 	w->unpacked = (struct layer_result){ 0 };
 	return from_layout(w, layout, kind, e);
 }
@@ -513,8 +526,14 @@ int image_pull(const struct import_options *o, struct str name, struct str as, s
 		fprintf(stderr, "\r%s: pulling\033[K", canonical);
 	rc = set_up(&w, e);
 	if (rc == 0)
-		rc = pull_layout(canonical, o->insecure_registries, w.dir, "layout", e);
+		rc = pull_layout(&(struct pull_options){ .reference = canonical,
+		                                         .insecure = o->insecure_registries,
+		                                         .max_bytes = w.max_bytes,
+		                                         .stall_s = o->stall_s ? o->stall_s : STALL_S },
+		                 w.dir, "layout", e);
 	end_progress(&w);
+	if (rc == 0)
+		rc = measure_room(&w, e);
 	if (rc == 0) {
 		layout = openat(w.dir, "layout", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 		rc = layout < 0 ? err_sys(e, "opening what was pulled") : from_layout(&w, layout, LAYOUT_OCI, e);

@@ -23,6 +23,7 @@ struct import_options {
 	const char *working_dir, *user;  /* and with any of them the image gets a digest of its own */
 	const char *insecure_registries; /* host:port separated by blanks, NULL: none; pulled from without TLS */
 	uint64_t max_bytes;              /* unpacked; 0: nine tenths of what is free */
+	unsigned stall_s;                /* a pull is given up when nothing comes for so long; 0: two minutes */
 	bool progress;                   /* a line on stderr, redrawn */
 };
 

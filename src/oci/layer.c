@@ -17,7 +17,7 @@
 #include "oci/rootfs.h"
 #include "oci/tarstream.h"
 
-enum { PROGRESS_EVERY_BYTES = 4 << 20, PROGRESS_EVERY_ENTRIES = 256, LINK_MAX_BYTES = 4095 };
+enum { PROGRESS_EVERY_BYTES = 4 << 20, PROGRESS_EVERY_ENTRIES = 256, LINK_MAX_BYTES = 4095, BLOCK_BYTES = 4096 };
 
 /* A directory whose times are set at the end, after everything was put into it. */
 struct dir_time {
@@ -152,7 +152,8 @@ static int clear_way(struct applier *a, const struct target *t, mode_t type, str
 static int count(struct applier *a, uint64_t bytes, struct err *e)
 {
 	a->r->bytes += bytes;
-	if (a->r->bytes > a->o->max_bytes)
+	a->r->disk_bytes += bytes;
+	if (a->r->disk_bytes > a->o->max_bytes)
 		return err_set(e, ERR_TOO_LARGE, "unpacked it is larger than %llu bytes, the most there is room for",
 		               (unsigned long long)a->o->max_bytes);
 	a->r->stream_bytes = tarstream_bytes(a->t);
@@ -411,7 +412,10 @@ static int apply_entry(struct applier *a, struct archive_entry *entry, struct er
 		return err_set(e, ERR_TOO_LARGE, "it holds more than %llu files",
 		               (unsigned long long)a->o->max_entries);
 	if (archive_text(archive_entry_pathname(entry), archive_entry_pathname_utf8(entry), "name", &name, e) < 0 ||
-	    layer_path(name, &path, e) < 0 || count(a, 0, e) < 0)
+	    layer_path(name, &path, e) < 0)
+		return -1;
+	a->r->disk_bytes += BLOCK_BYTES; /* its inode, a directory's or link's block, the end of its last block */
+	if (count(a, 0, e) < 0)
 		return -1;
 	if (!*path) { /* the root itself */
 		_cleanup_close_ int fd = rootfs_open(a->root, ".", O_RDONLY | O_DIRECTORY, 0);
@@ -476,7 +480,7 @@ int layer_apply(int fd, int root, const struct layer_options *o, struct layer_re
 	int rc = -1;
 
 	pathset_init(&a.own);
-	a.t = tarstream_open(fd, e);
+	a.t = tarstream_open(fd, o->max_bytes, e);
 	if (a.t)
 		rc = apply_all(&a, e);
 	if (rc == 0) {

@@ -14,9 +14,10 @@ enum { LAYER_PATH_MAX_BYTES = 4095, LAYER_NAME_MAX_BYTES = 255, LAYER_DEPTH_MAX 
 
 /* What has been done, and what was seen on the way. Plain data: it crosses a process boundary as bytes. */
 struct layer_result {
-	uint64_t entries, bytes;                   /* written to the tree */
-	uint64_t nodes_left_out;                   /* devices and sockets */
-	uint64_t stream_bytes;                     /* read from the descriptor */
+	uint64_t entries, bytes; /* written to the tree */
+	uint64_t disk_bytes;     /* about what that takes on disk: whole blocks, and one for each entry */
+	uint64_t nodes_left_out; /* devices and sockets */
+	uint64_t stream_bytes;   /* read from the descriptor */
 	unsigned char stream_sha256[SHA256_BYTES]; /* of what was read */
 	unsigned char tar_sha256[SHA256_BYTES];    /* of the archive without its compression */
 	unsigned elf_machine;                      /* of the first executable, 0: none seen */
@@ -25,7 +26,7 @@ struct layer_result {
 struct layer_options {
 	bool whiteouts;  /* a layer: ".wh." names remove what lies below; else they are names like others */
 	bool keep_owner; /* needs root; else files are ours, and we keep access to them */
-	uint64_t max_bytes, max_entries;
+	uint64_t max_bytes, max_entries; /* on disk; the archive without its compression may be little larger */
 	void (*progress)(void *arg, const struct layer_result *so_far); /* NULL: none; now and then */
 	void *progress_arg;
 };

@@ -36,6 +36,9 @@ static int open_regular(int dirfd, const char *path, struct stat *st, struct err
 	if (fd < 0) {
 		if (e && e->os == ENOENT)
 			err_set(e, ERR_INVALID, "the image archive lacks its file %.200s", path);
+		else if (e && (e->os == EXDEV || e->os == ELOOP))
+			err_set(e, ERR_INVALID, "the image archive names the file %.200s, which is not within it",
+			        path);
 		return -1;
 	}
 	if (fstat(fd, st) < 0 || !S_ISREG(st->st_mode))
@@ -202,6 +205,15 @@ static bool string_or_nothing(const json_t *j)
 	return !j || json_is_null(j) || (json_is_string(j) && strlen(json_string_value(j)) == json_string_length(j));
 }
 
+/* "amd64": it is shown on terminals. */
+static bool word_or_nothing(const json_t *j)
+{
+	const char *z = json_string_value(j);
+
+	return !j || (z && json_string_length(j) <= 32 &&
+	              strspn(z, "abcdefghijklmnopqrstuvwxyz0123456789_-") == json_string_length(j));
+}
+
 static int check_config(const json_t *config, struct err *e)
 {
 	static const char *const lists[] = { "Entrypoint", "Cmd", "Env" }, *const texts[] = { "WorkingDir", "User" };
@@ -212,6 +224,8 @@ static int check_config(const json_t *config, struct err *e)
 		return err_set(e, ERR_INVALID, "the image's configuration is not an object");
 	if (*os && strcmp(os, "linux") != 0)
 		return err_set(e, ERR_INVALID, "the image is for %.50s; training containers run on linux", os);
+	if (!word_or_nothing(json_object_get(config, "architecture")))
+		return err_set(e, ERR_INVALID, "the architecture in the image's configuration is not the name of one");
 	for (size_t i = 0; i < ARRAY_LEN(lists); i++)
 		if (!strings_or_nothing(json_object_get(c, lists[i])))
 			return err_set(e, ERR_INVALID, "%s in the image's configuration is not a list of texts",

@@ -7,9 +7,15 @@
 #pragma once
 #include "base/str.h"
 
-/* Fetches the canonical reference to a new directory `leaf` of dirfd. insecure: "host:port host ...", without TLS;
- * NULL: none. ERR_CLIENT, beginning with SageMaker's words for it, when it cannot be had; ERR_IO when there is no
- * skopeo. */
-int pull_layout(const char *reference, const char *insecure, int dirfd, const char *leaf, struct err *e) must_check;
+struct pull_options {
+	const char *reference; /* canonical */
+	const char *insecure;  /* "host:port host ...", without TLS; NULL: none */
+	uint64_t max_bytes;    /* on disk */
+	unsigned stall_s;      /* given up when nothing has come for so long */
+};
+
+/* Fetches the image to a new directory `leaf` of dirfd, and writes skopeo's words to `leaf`.log. ERR_CLIENT, beginning
+ * with SageMaker's words for it, when it cannot be had; ERR_IO when there is no skopeo. Blocks. */
+int pull_layout(const struct pull_options *o, int dirfd, const char *leaf, struct err *e) must_check;
 /* What skopeo's output says in the end, without its time stamps; malloc'd. */
 char *pull_reason(struct str output);

@@ -4,13 +4,13 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-enum { READ_BYTES = 256 << 10 };
+enum { READ_BYTES = 256 << 10, SLACK_BYTES = 64 << 20 }; /* slack: heads, and what fills up a last tape block */
 
 struct tarstream {
 	int fd;
 	struct archive *plain, *entries; /* undoes the compression; reads entries */
 	struct hash *stream_hash, *tar_hash;
-	uint64_t bytes;
+	uint64_t bytes, tar_bytes, tar_bytes_max;
 	bool plain_ended;
 	char in[READ_BYTES];
 };
@@ -55,6 +55,11 @@ static la_ssize_t read_plain(struct archive *a, void *arg, const void **ret)
 		archive_set_error(a, archive_errno(t->plain), "%s", why ? why : "damaged compression");
 		return -1;
 	}
+	t->tar_bytes += n;
+	if (t->tar_bytes > t->tar_bytes_max) {
+		archive_set_error(a, EFBIG, "the archive without its compression is larger than there is room for");
+		return -1;
+	}
 	hash_add(t->tar_hash, *ret, n);
 	return (la_ssize_t)n;
 }
@@ -74,6 +79,8 @@ static int fail(struct archive *a, struct err *e)
 
 	if (why && !strcmp(why, "Unrecognized archive format"))
 		why = "it is not a tar archive (plain, or compressed by gzip, xz, zstd or bzip2)";
+	if (archive_errno(a) == EFBIG)
+		return err_set(e, ERR_TOO_LARGE, "%s", why ? why : "the archive is too large");
 	return err_set(e, archive_errno(a) == EIO || archive_errno(a) == ENOMEM ? ERR_IO : ERR_INVALID, "%s",
 	               why ? why : "the archive cannot be read");
 }
@@ -99,11 +106,12 @@ static int open_both(struct tarstream *t, struct err *e)
 	return 0;
 }
 
-struct tarstream *tarstream_open(int fd, struct err *e)
+struct tarstream *tarstream_open(int fd, uint64_t tar_bytes_max, struct err *e)
 {
 	struct tarstream *t = xcalloc(1, sizeof(*t));
 
 	t->fd = fd;
+	t->tar_bytes_max = tar_bytes_max < UINT64_MAX - SLACK_BYTES ? tar_bytes_max + SLACK_BYTES : UINT64_MAX;
 	t->plain = archive_read_new();
 	t->entries = archive_read_new();
 	t->stream_hash = hash_new(HASH_SHA256);

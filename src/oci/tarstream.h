@@ -11,8 +11,9 @@
 
 struct tarstream;
 
-/* Reads from fd, which stays the caller's. */
-struct tarstream *tarstream_open(int fd, struct err *e) must_check;
+/* Reads from fd, which stays the caller's. Of the uncompressed archive not much more than tar_bytes_max is read, be it
+ * files, what goes nowhere, or what follows the end: reading on fails with ERR_TOO_LARGE. */
+struct tarstream *tarstream_open(int fd, uint64_t tar_bytes_max, struct err *e) must_check;
 void tarstream_close(struct tarstream *t); /* NULL is fine */
 DEFINE_CLEANUP(struct tarstream, tarstream_close)
 /* The reader of entries, for archive_read_next_header and archive_read_data_block. */

@@ -861,6 +861,8 @@ static _Noreturn void serve(int listener, const struct made_layout *l)
 		if (sscanf(request, "%*s %500s", name) != 1)
 			continue;
 		digest = strstr(name, "sha256:");
+		while (strstr(name, "/manifests/hang"))
+			pause();
 		if (strstr(name, "/manifests/none")) {
 			found = false;
 		} else if (strstr(name, "/manifests/")) {
@@ -884,7 +886,7 @@ TEST(an_image_is_pulled_from_a_registry)
 {
 	struct sockaddr_in at = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
 	_cleanup_close_ int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	_cleanup_free_ char *registry = NULL, *name = NULL, *missing = NULL;
+	_cleanup_free_ char *registry = NULL, *name = NULL, *missing = NULL, *hanging = NULL;
 	struct import_options o = options();
 	struct import_result r = { 0 }, again = { 0 };
 	socklen_t n = sizeof(at);
@@ -916,6 +918,11 @@ TEST(an_image_is_pulled_from_a_registry)
 	               67));
 	o.insecure_registries = NULL; /* then TLS is insisted on, which this server does not speak */
 	CHECK(image_pull(&o, str_of(name), STR(""), &again, &why) < 0 && why.kind == ERR_CLIENT);
+	hanging = strf("%s/team/algo:hang", registry);
+	o.insecure_registries = registry;
+	o.stall_s = 1;
+	CHECK(image_pull(&o, str_of(hanging), STR(""), &again, &why) < 0 && why.kind == ERR_CLIENT);
+	CHECK(strstr(why.frame[why.depth - 1], "the registry has sent nothing for 1 seconds"));
 	kill(server, SIGKILL);
 	waitpid(server, NULL, 0);
 	import_result_fini(&r);
