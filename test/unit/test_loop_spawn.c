@@ -2,6 +2,7 @@
 #include "harness.h"
 #include "loop/loop.h"
 
+#include <stdio.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
@@ -105,6 +106,7 @@ TEST(standard_descriptors_may_be_swapped)
 TEST(the_child_starts_with_clean_signals)
 {
 	_cleanup_buf_ struct buf out = { 0 };
+	unsigned long long blocked, ignored;
 	sigset_t set;
 
 	signal(SIGPIPE, SIG_IGN);
@@ -112,7 +114,11 @@ TEST(the_child_starts_with_clean_signals)
 	sigaddset(&set, SIGTERM);
 	sigprocmask(SIG_BLOCK, &set, NULL);
 	shell("grep -E '^Sig(Blk|Ign)' /proc/self/status", &out, 1000);
-	CHECK_STR(out.p, "SigBlk:\t0000000000000000\nSigIgn:\t0000000000000000\n");
+	/* Signals 32 and 33 are glibc's own: nobody can set them, and its posix_spawn (make uses it) has one ignored.
+	 */
+	CHECK_INT(sscanf(out.p, "SigBlk: %llx SigIgn: %llx", &blocked, &ignored), 2);
+	CHECK_INT(blocked, 0);
+	CHECK_INT(ignored & ~(3ULL << 31), 0);
 	sigprocmask(SIG_BLOCK, NULL, &set);
 	CHECK(sigismember(&set, SIGTERM) && !sigismember(&set, SIGUSR1)); /* and ours is unchanged */
 }
