@@ -2,8 +2,8 @@
 #include "harness.h"
 #include "loop/loop.h"
 
-#include <stdio.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
