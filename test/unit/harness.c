@@ -10,6 +10,7 @@
 
 static struct test_case *tests;
 static bool failed;
+static bool skipped;
 static char tmpdir[64];
 
 void test_register(struct test_case *t)
@@ -36,6 +37,12 @@ void test_failed(const char *file, int line, const char *fmt, ...)
 	va_end(ap);
 	putchar('\n');
 	fflush(stdout);
+}
+
+void test_skip(const char *why)
+{
+	skipped = true;
+	printf("# %s\n", why);
 }
 
 bool test_same_text(const char *got, const char *want)
@@ -79,10 +86,11 @@ void test_golden(const char *file, int line, const char *name, struct str got)
 		            want.p ? want.p : "");
 }
 
-static bool run_one(const struct test_case *t)
+/* *ret_skipped: it said that it cannot run here, and nothing in it failed. */
+static bool run_one(const struct test_case *t, bool *ret_skipped)
 {
 	int status, pipefd[2];
-	char bad = 0;
+	char result[2] = { 0 };
 	pid_t pid;
 
 	must(pipe2(pipefd, O_CLOEXEC) == 0);
@@ -92,8 +100,9 @@ static bool run_one(const struct test_case *t)
 	if (pid == 0) {
 		t->run();
 		fflush(stdout);
-		bad = failed;
-		must(write(pipefd[1], &bad, 1) == 1);
+		result[0] = failed;
+		result[1] = skipped;
+		must(write(pipefd[1], result, 2) == 2);
 		if (tmpdir[0] && fork() == 0)
 			execlp("rm", "rm", "-rf", "--", tmpdir, NULL);
 		while (wait(NULL) > 0)
@@ -101,14 +110,15 @@ static bool run_one(const struct test_case *t)
 		exit(0); /* LeakSanitizer reports here, by its exit code */
 	}
 	close(pipefd[1]);
-	bad = 1;
-	if (read(pipefd[0], &bad, 1) != 1)
+	result[0] = 1;
+	if (read(pipefd[0], result, 2) != 2)
 		printf("# %s died\n", t->name);
 	close(pipefd[0]);
 	must(waitpid(pid, &status, 0) == pid);
 	if (WIFSIGNALED(status))
 		printf("# %s: signal %d\n", t->name, WTERMSIG(status));
-	return !bad && WIFEXITED(status) && WEXITSTATUS(status) == 0;
+	*ret_skipped = result[1];
+	return !result[0] && WIFEXITED(status) && WEXITSTATUS(status) == 0;
 }
 
 int main(int argc, char **argv)
@@ -121,13 +131,13 @@ int main(int argc, char **argv)
 	printf("1..%d\n", n);
 	n = 0;
 	for (struct test_case *t = tests; t; t = t->next) {
-		bool ok;
+		bool ok, skip;
 
 		if (argc > 1 && !strstr(t->name, argv[1]))
 			continue;
-		ok = run_one(t);
+		ok = run_one(t, &skip);
 		bad += !ok;
-		printf("%s %d - %s\n", ok ? "ok" : "not ok", ++n, t->name);
+		printf("%s %d - %s%s\n", ok ? "ok" : "not ok", ++n, t->name, ok && skip ? " # SKIP" : "");
 	}
 	return bad ? 1 : 0;
 }

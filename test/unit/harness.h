@@ -23,6 +23,8 @@ struct test_case {
 
 void test_register(struct test_case *t);
 void test_failed(const char *file, int line, const char *fmt, ...) printf_like(3, 4);
+/* Says that the test cannot run here, and why; return from it afterwards. TAP reports it as skipped. */
+void test_skip(const char *why);
 bool test_same_text(const char *got, const char *want);
 const char *test_tmpdir(void);
 /* Compares with test/golden/NAME; UPDATE=1 in the environment rewrites the file instead. */

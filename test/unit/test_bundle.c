@@ -302,7 +302,7 @@ static bool cannot_run(void)
 {
 	if (geteuid() == 0)
 		return false;
-	printf("# SKIPPED: starting containers needs root\n");
+	test_skip("starting containers needs root");
 	return true;
 }
 
@@ -640,7 +640,7 @@ TEST(controllers_are_delegated_from_a_cgroup_with_processes)
 	buf_init(&b);
 	buf_init(&enabled);
 	if (cannot_run() || !all || file_read(all, 4096, &b, NULL) < 0 || str_trim(buf_view(&b)).n == 0) {
-		printf("# SKIPPED: no controller in the unified hierarchy to try with\n");
+		test_skip("no controller in the unified hierarchy to try with");
 		return;
 	}
 	list = str_trim(buf_view(&b));

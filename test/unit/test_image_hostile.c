@@ -19,7 +19,7 @@ static bool cannot_run(void)
 {
 	if (geteuid() == 0)
 		return false;
-	printf("# SKIPPED: importing images needs root\n");
+	test_skip("importing images needs root");
 	return true;
 }
 

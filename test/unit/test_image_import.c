@@ -34,7 +34,7 @@ static bool cannot_run(void)
 {
 	if (geteuid() == 0)
 		return false;
-	printf("# SKIPPED: importing images needs root\n");
+	test_skip("importing images needs root");
 	return true;
 }
 
@@ -639,7 +639,7 @@ static bool no_tool(const char *path)
 {
 	if (access(path, X_OK) == 0)
 		return false;
-	printf("# SKIPPED: there is no %s\n", path);
+	test_skip(path); /* which is not there */
 	return true;
 }
 

@@ -28,7 +28,7 @@ static bool possible(void)
 	    (access("/usr/sbin/runc", X_OK) == 0 || access("/usr/bin/crun", X_OK) == 0 ||
 	     access("/usr/bin/runc", X_OK) == 0))
 		return true;
-	printf("# skipped: needs root, /bin/busybox and runc or crun\n");
+	test_skip("needs root, /bin/busybox and runc or crun");
 	return false;
 }
 
