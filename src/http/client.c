@@ -95,6 +95,11 @@ static size_t on_body(char *p, size_t size, size_t n, void *arg)
 	long status = 0;
 
 	curl_easy_getinfo(t->client->curl, CURLINFO_RESPONSE_CODE, &status);
+	if (t->call->sink && t->call->sink_status && status / 100 == 2 && status != t->call->sink_status) {
+		err_set(&t->err, ERR_INVALID, "the server answered %ld where only %d would do", status,
+		        t->call->sink_status);
+		return 0;
+	}
 	if (t->call->sink && status / 100 == 2)
 		return t->call->sink(t->call->sink_arg, (struct str){ p, bytes }, &t->err) < 0 ? 0 : bytes;
 	if (bytes > most - t->reply.body.n) {
@@ -136,6 +141,17 @@ static int on_seek(void *arg, curl_off_t offset, int origin)
 		return CURL_SEEKFUNC_FAIL;
 	t->sent = (uint64_t)offset;
 	return CURL_SEEKFUNC_OK;
+}
+
+static int on_pause(void *arg, curl_off_t a, curl_off_t b, curl_off_t c, curl_off_t d)
+{
+	struct transfer *t = arg;
+
+	(void)a, (void)b, (void)c, (void)d;
+	if (!t->call->cancelled(t->call->cancelled_arg))
+		return 0;
+	err_set(&t->err, ERR_IO, "cancelled");
+	return 1;
 }
 
 static bool has_header(const struct http_call *call, struct str name)
@@ -217,6 +233,11 @@ static void set_options(struct transfer *t, CURL *curl, struct curl_slist *heade
 	curl_easy_setopt(curl, CURLOPT_HEADERDATA, t);
 	curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, on_body);
 	curl_easy_setopt(curl, CURLOPT_WRITEDATA, t);
+	if (call->cancelled) {
+		curl_easy_setopt(curl, CURLOPT_NOPROGRESS, 0L);
+		curl_easy_setopt(curl, CURLOPT_XFERINFOFUNCTION, on_pause);
+		curl_easy_setopt(curl, CURLOPT_XFERINFODATA, t);
+	}
 }
 
 int http_client_call(struct http_client *c, const struct http_call *call, struct http_reply *ret, struct err *e)

@@ -23,7 +23,11 @@ struct http_call {
 	 * and without a sink all, into reply->body up to max_reply bytes (0: 64 KiB); a longer one is ERR_LIMIT. */
 	int (*sink)(void *arg, struct str piece, struct err *e);
 	void *sink_arg;
+	int sink_status; /* not 0: only an answer of this status goes to the sink, another 2xx is ERR_INVALID */
 	size_t max_reply;
+	/* Asked now and then while nothing moves; true ends the call with ERR_IO "cancelled". May be NULL. */
+	bool (*cancelled)(void *arg);
+	void *cancelled_arg;
 	unsigned connect_timeout_s, idle_timeout_s; /* 0: 10 and 60; idle: no byte in either direction */
 };
 

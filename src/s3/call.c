@@ -10,7 +10,7 @@
 #include "aws/xml.h"
 #include "base/hash.h"
 
-enum { WAIT_FIRST_MS = 100, WAIT_MAX_MS = 8000, WAIT_SLICE_MS = 100 };
+enum { WAIT_FIRST_MS = 100, WAIT_MAX_MS = 4000, WAIT_SLICE_MS = 100 };
 
 struct idle_client {
 	struct http_client *client;
@@ -273,6 +273,10 @@ int s3_attempt(struct s3 *s, const struct s3_call *c, struct http_reply *ret, bo
 		                   .body_length = c->body_length,
 		                   .sink = c->sink,
 		                   .sink_arg = c->sink_arg,
+		                   .sink_status = c->sink_status,
+		                   .idle_timeout_s = c->idle_s,
+		                   .cancelled = c->regardless ? NULL : s->options.cancelled,
+		                   .cancelled_arg = s->options.arg,
 		                   .max_reply = c->max_reply };
 	client = take_client(s);
 	rc = http_client_call(client, &call, &reply, e);
@@ -292,16 +296,12 @@ int s3_attempt(struct s3 *s, const struct s3_call *c, struct http_reply *ret, bo
 
 /* ---- again ---- */
 
-int s3_wait(struct s3 *s, unsigned attempt, struct err *e)
+/* Less when cancelled. */
+static void wait_ms(struct s3 *s, int64_t wait)
 {
-	unsigned shift = attempt < 8 ? attempt - 1 : 7;
-	int64_t wait = (int64_t)WAIT_FIRST_MS << shift, left;
-	uint16_t noise;
 	struct mono start = mono_now();
+	int64_t left;
 
-	random_bytes(&noise, sizeof(noise));
-	wait = wait < WAIT_MAX_MS ? wait : WAIT_MAX_MS;
-	wait = wait / 2 + wait * noise / 65536 / 2; /* half of it at least, so that many clients do not come at once */
 	pthread_mutex_lock(&s->shared.mu);
 	while ((left = wait - mono_ms_since(start)) > 0 && !s3_cancelled(s)) {
 		struct timespec until;
@@ -314,24 +314,41 @@ int s3_wait(struct s3 *s, unsigned attempt, struct err *e)
 		pthread_cond_timedwait(&s->shared.wake, &s->shared.mu, &until);
 	}
 	pthread_mutex_unlock(&s->shared.mu);
-	return s3_cancelled(s) ? err_set(e, ERR_IO, "cancelled") : 0;
+}
+
+struct s3_retry s3_retry_begin(void)
+{
+	return (struct s3_retry){ .since = mono_now() };
+}
+
+bool s3_again(struct s3 *s, struct s3_retry *r)
+{
+	unsigned attempts = s->options.attempts ? s->options.attempts : S3_ATTEMPTS_DEFAULT;
+	int64_t patience = (int64_t)s->options.patience_s * 1000, spent = mono_ms_since(r->since), wait;
+	uint16_t noise;
+
+	r->failures++;
+	if (s3_cancelled(s) || (patience ? spent >= patience : r->failures >= attempts))
+		return false;
+	wait = (int64_t)WAIT_FIRST_MS << (r->failures < 8 ? r->failures - 1 : 7);
+	wait = wait < WAIT_MAX_MS ? wait : WAIT_MAX_MS;
+	random_bytes(&noise, sizeof(noise));
+	wait = wait / 2 + wait * noise / 65536 / 2; /* half of it at least, so that many clients do not come at once */
+	wait_ms(s, patience && wait > patience - spent ? patience - spent : wait);
+	return !s3_cancelled(s);
 }
 
 int s3_call(struct s3 *s, const struct s3_call *c, struct http_reply *ret, struct err *e)
 {
-	unsigned attempts = s->options.attempts ? s->options.attempts : S3_ATTEMPTS_DEFAULT;
+	struct s3_retry retry = s3_retry_begin();
 	struct err local = { 0 };
 	bool again = true;
 
 	e = e ? e : &local;
-	for (unsigned i = 0; i < attempts && again; i++) {
-		struct err wait = { 0 };
-
-		if (i && s3_wait(s, i, &wait) < 0)
-			break; /* what went wrong before says more than "cancelled" */
+	do {
 		if (s3_attempt(s, c, ret, &again, e) == 0)
 			return 0;
-	}
+	} while (again && s3_again(s, &retry)); /* cancelled: what went wrong before says more */
 	return -1;
 }
 

@@ -40,6 +40,8 @@ struct s3_call {
 	const char *payload_hash; /* hex SHA-256 of the body; NULL: computed, of `body` */
 	int (*sink)(void *arg, struct str piece, struct err *e); /* for 2xx answers */
 	void *sink_arg;
+	int sink_status; /* not 0: only an answer of this status goes to the sink, another 2xx is an error */
+	unsigned idle_s; /* without a byte it is given up; 0: 60 */
 	size_t max_reply;
 	bool regardless; /* send it even when cancelled */
 };
@@ -52,10 +54,18 @@ struct s3_call {
 /* One attempt. 0 with *ret for a 2xx answer; else -1, and *ret_again whether another attempt may help. */
 int s3_attempt(struct s3 *s, const struct s3_call *c, struct http_reply *ret, bool *ret_again,
                struct err *e) must_check;
-/* Attempts until it is done, hopeless, or options.attempts are used up. For calls that may be repeated. */
+/* Attempts until it is done, hopeless, or the options' attempts or patience are used up. For calls that may be
+ * repeated. */
 int s3_call(struct s3 *s, const struct s3_call *c, struct http_reply *ret, struct err *e) must_check;
-/* Waits before attempt number `attempt` (1 is the second), less if cancelled: -1, ERR_IO "cancelled". */
-int s3_wait(struct s3 *s, unsigned attempt, struct err *e) must_check;
+
+/* What one call has gone through. Begin with s3_retry_begin(); after a failure that may be helped s3_again() waits and
+ * tells whether to try once more: not when attempts or patience are used up, or when cancelled. */
+struct s3_retry {
+	unsigned failures;
+	struct mono since; /* begin of the first attempt of those that brought nothing */
+};
+struct s3_retry s3_retry_begin(void);
+bool s3_again(struct s3 *s, struct s3_retry *r);
 bool s3_cancelled(const struct s3 *s);
 void s3_progress(const struct s3 *s, int64_t bytes);
 

@@ -4,67 +4,81 @@
 
 #include "s3/call.h"
 
-struct get {
+enum { SILENT_S = 30 }; /* a GET without a byte for so long is given up, and resumed */
+
+/* One range on its way; `got` bytes of it are where they belong. */
+struct range {
 	struct s3 *s;
 	struct s3_uri at;
-	const struct s3_object *o;
-	int fd;
-	uint64_t piece;
+	struct str etag; /* empty: none */
+	bool whole;      /* it is all of the object: no Range */
+	uint64_t from, length, got;
+	int fd;     /* to write at `from`; or ... */
+	char *into; /* ... the memory for it */
+	bool local; /* we, not the connection, failed: another try would end the same way */
 };
 
-/* One range on its way; `got` bytes of it are in the file. */
-struct range {
-	const struct get *g;
-	uint64_t from, length, got;
-	bool local; /* the file, not the connection, failed */
-};
+static int keep(struct range *r, struct str piece, struct err *e)
+{
+	ssize_t n;
+
+	if (r->into) {
+		memcpy(r->into + r->got, piece.p, piece.n);
+		return (int)piece.n;
+	}
+	do
+		n = pwrite(r->fd, piece.p, piece.n, (off_t)(r->from + r->got));
+	while (n < 0 && errno == EINTR);
+	if (n < 0) {
+		r->local = true;
+		return err_sys(e, "writing the object's bytes");
+	}
+	return (int)n;
+}
 
 static int take_piece(void *arg, struct str piece, struct err *e)
 {
 	struct range *r = arg;
 
-	if (s3_cancelled(r->g->s))
+	if (s3_cancelled(r->s))
 		return err_set(e, ERR_IO, "cancelled");
 	if (piece.n > r->length - r->got) {
-		r->local = true; /* another try would end the same way */
+		r->local = true;
 		return err_set(e, ERR_IO, "the server sent more than the %llu bytes asked for",
 		               (unsigned long long)r->length);
 	}
 	while (piece.n) {
-		ssize_t n = pwrite(r->g->fd, piece.p, piece.n, (off_t)(r->from + r->got));
+		int n = keep(r, piece, e);
 
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0) {
-			r->local = true;
-			return err_sys(e, "writing the object's bytes");
-		}
+		if (n < 0)
+			return -1;
 		piece.p += n;
 		piece.n -= (size_t)n;
 		r->got += (uint64_t)n;
-		s3_progress(r->g->s, n);
+		s3_progress(r->s, n);
 	}
 	return 0;
 }
 
-/* Asks for what is missing of the range. 0 all there, 1 some came, -1. */
+/* Asks once for what is missing of the range. */
 static int get_rest(struct range *r, bool *ret_again, struct err *e)
 {
-	const struct get *g = r->g;
 	char range[80], match[320];
-	struct s3_call c = S3_CALL(.method = "GET", .bucket = g->at.bucket, .key = g->at.key, .sink = take_piece,
-	                           .sink_arg = r);
+	struct s3_call c = S3_CALL(.method = "GET", .bucket = r->at.bucket, .key = r->at.key, .sink = take_piece,
+	                           .sink_arg = r, .idle_s = SILENT_S);
 	struct http_reply reply = { 0 };
 	size_t n = 0;
 
-	snprintf(match, sizeof(match), "If-Match: \"" PRIstr "\"", ARGstr(g->o->etag));
+	snprintf(match, sizeof(match), "If-Match: \"" PRIstr "\"", ARGstr(r->etag));
 	snprintf(range, sizeof(range), "Range: bytes=%llu-%llu", (unsigned long long)(r->from + r->got),
 	         (unsigned long long)(r->from + r->length - 1));
-	if (g->o->etag.n)
+	if (r->etag.n)
 		c.header[n++] = match;
-	if (r->got || r->length != g->o->size)
+	if (r->got || !r->whole) {
 		c.header[n++] = range;
-	if (s3_attempt(g->s, &c, &reply, ret_again, e) < 0) {
+		c.sink_status = 206; /* a 200 would bring other bytes */
+	}
+	if (s3_attempt(r->s, &c, &reply, ret_again, e) < 0) {
 		*ret_again &= !r->local;
 		if (e->kind == ERR_CONFLICT)
 			err_in(e, "the object was replaced while it was read");
@@ -74,34 +88,50 @@ static int get_rest(struct range *r, bool *ret_again, struct err *e)
 	if (r->got < r->length) {
 		*ret_again = true;
 		return err_set(e, ERR_IO, "s3://" PRIstr "/" PRIstr " ended after %llu of %llu bytes",
-		               ARGstr(g->at.bucket), ARGstr(g->at.key), (unsigned long long)(r->from + r->got),
+		               ARGstr(r->at.bucket), ARGstr(r->at.key), (unsigned long long)(r->from + r->got),
 		               (unsigned long long)(r->from + r->length));
 	}
 	return 0;
 }
 
-static int get_range(void *arg, size_t i, struct err *e)
+static int get_range(struct range *r, struct err *e)
+{
+	struct s3_retry retry = s3_retry_begin();
+	uint64_t before;
+	bool again;
+
+	do {
+		before = r->got;
+		if (get_rest(r, &again, e) == 0)
+			return 0;
+		if (r->got > before) /* as long as every connection brings something, it goes on */
+			retry = s3_retry_begin();
+	} while (again && s3_again(r->s, &retry));
+	s3_progress(r->s, -(int64_t)r->got);
+	return -1;
+}
+
+struct get {
+	struct s3 *s;
+	struct s3_uri at;
+	const struct s3_object *o;
+	int fd;
+	uint64_t piece;
+};
+
+static int get_piece(void *arg, size_t i, struct err *e)
 {
 	const struct get *g = arg;
-	struct range r = { .g = g, .from = i * g->piece };
-	unsigned attempts = g->s->options.attempts ? g->s->options.attempts : S3_ATTEMPTS_DEFAULT, tries = 0;
-	uint64_t left = g->o->size - r.from;
+	uint64_t from = i * g->piece, left = g->o->size - from;
+	struct range r = { .s = g->s,
+		           .at = g->at,
+		           .etag = g->o->etag,
+		           .whole = g->piece >= g->o->size,
+		           .from = from,
+		           .length = left < g->piece ? left : g->piece,
+		           .fd = g->fd };
 
-	r.length = left < g->piece ? left : g->piece;
-	for (;;) {
-		uint64_t before = r.got;
-		struct err wait = { 0 };
-		bool again;
-
-		if (get_rest(&r, &again, e) == 0)
-			return 0;
-		/* As long as every connection brings something, it goes on. */
-		tries = r.got > before ? 1 : tries + 1;
-		if (!again || tries >= attempts || s3_wait(g->s, tries, &wait) < 0)
-			break;
-	}
-	s3_progress(g->s, -(int64_t)r.got);
-	return -1;
+	return get_range(&r, e);
 }
 
 int s3_get(struct s3 *s, struct s3_uri at, const struct s3_object *o, int fd, struct err *e)
@@ -120,5 +150,16 @@ int s3_get(struct s3 *s, struct s3_uri at, const struct s3_object *o, int fd, st
 	if (!g.o->size)
 		return 0;
 	g.piece = g.o->size <= S3_AT_ONCE_MAX ? g.o->size : S3_PIECE;
-	return s3_parallel(s3_threads(s), (size_t)((g.o->size + g.piece - 1) / g.piece), get_range, &g, e);
+	return s3_parallel(s3_threads(s), (size_t)((g.o->size + g.piece - 1) / g.piece), get_piece, &g, e);
+}
+
+int s3_get_range(struct s3 *s, struct s3_uri at, struct str etag, uint64_t offset, size_t length, char *into,
+                 struct err *e)
+{
+	struct range r = {
+		.s = s, .at = at, .etag = etag, .from = offset, .length = length, .fd = -EBADF, .into = into
+	};
+	struct err local = { 0 };
+
+	return length ? get_range(&r, e ? e : &local) : 0;
 }

@@ -6,7 +6,8 @@
  *
  * Errors: ERR_NOT_FOUND (NoSuchBucket, NoSuchKey, 404), ERR_DENIED (403), ERR_INVALID (other 4xx), ERR_IO (no
  * connection, 5xx, a body cut short: after the retries). The text holds S3's own code and message. What may help by
- * being tried again (connection errors, 429, 5xx, a short body) is tried again with growing, jittered waits.
+ * being tried again (connection errors, 429, 5xx, a short body) is tried again with growing, jittered waits, for as
+ * many attempts or as many seconds as the options say.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #pragma once
@@ -31,8 +32,12 @@ struct s3_options {
 	const char *region;                                  /* NULL: "us-east-1" */
 	const char *access_key, *secret_key, *session_token; /* session_token may be NULL */
 	unsigned threads;                                    /* of one get or put; 0: 8 */
-	unsigned attempts;                                   /* 0: 6 */
-	/* Asked between pieces and while waiting; true ends the call with ERR_IO "cancelled". May be NULL. */
+	unsigned attempts;                                   /* 0: 6; counted anew when bytes have arrived */
+	/* Not 0: instead of counting attempts, try again until so many seconds have gone by without a byte. What
+	 * outlives a store that is gone for a minute. */
+	unsigned patience_s;
+	/* Asked between pieces, while waiting, and about once a second while a connection is silent; true ends the call
+	 * with ERR_IO "cancelled". Any thread. May be NULL. */
 	bool (*cancelled)(void *arg);
 	/* Bytes that have newly arrived or gone (negative when a piece is done again). Any thread. May be NULL. */
 	void (*progress)(void *arg, int64_t bytes);
@@ -62,6 +67,12 @@ int s3_head(struct s3 *s, struct s3_uri at, struct buf *scratch, struct s3_objec
  * object replaced meanwhile is an error (ERR_CONFLICT) and never a mixture. o: from s3_list or s3_head, or NULL to
  * look it up. A connection that breaks is resumed from the last byte that arrived. */
 int s3_get(struct s3 *s, struct s3_uri at, const struct s3_object *o, int fd, struct err *e) must_check;
+
+/* Reads exactly `length` bytes from `offset` on into memory, in one request (and those that resume it). With If-Match
+ * when etag (without quotes) is not empty: ERR_CONFLICT when the object was replaced. ERR_INVALID when it ends before.
+ */
+int s3_get_range(struct s3 *s, struct s3_uri at, struct str etag, uint64_t offset, size_t length, char *into,
+                 struct err *e) must_check;
 
 /* Uploads the file behind fd (a regular file; from its start, whatever its offset), in parallel parts when it is larger
  * than 64 MiB. On failure the multipart upload is aborted. etag_out (may be NULL) receives the ETag without quotes. */

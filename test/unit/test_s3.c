@@ -3,12 +3,14 @@
 #include "s3/s3.h"
 
 #include <fcntl.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/fd.h"
@@ -307,6 +309,113 @@ TEST(s3_big_file_there_and_back)
 	CHECK(atomic_load(&world.requests) >= 1 + 5 + 12);
 	s3_free(s);
 	world_end();
+}
+
+TEST(s3_range_into_memory)
+{
+	_cleanup_buf_ struct buf etag = { 0 };
+	struct err err = { 0 };
+	char got[8] = "";
+	struct s3 *s;
+
+	world_begin();
+	s = client("secret", NULL);
+	CHECK_OK(s3_put(s, at("k"), STR("0123456789"), NULL, &etag, e));
+	CHECK_OK(s3_get_range(s, at("k"), buf_view(&etag), 3, 4, got, e));
+	CHECK_STR(got, "3456");
+	CHECK_OK(s3_get_range(s, at("k"), STR(""), 9, 1, got, e));
+	CHECK_STR(got, "9456");
+	CHECK_OK(s3_get_range(s, at("k"), STR(""), 99, 0, got, e));
+	fail_next(FAULT_SHORT, 3);
+	CHECK_OK(s3_get_range(s, at("k"), buf_view(&etag), 0, 7, got, e));
+	CHECK_STR(got, "0123456");
+	fail_next(NO_FAULT, 0);
+	CHECK(s3_get_range(s, at("k"), STR(""), 8, 4, got, &err) < 0);
+	CHECK_INT(err.kind, ERR_INVALID);
+	CHECK_OK(s3_put(s, at("k"), STR("abcdefghij"), NULL, NULL, e));
+	CHECK(s3_get_range(s, at("k"), buf_view(&etag), 3, 4, got, &err) < 0);
+	CHECK_INT(err.kind, ERR_CONFLICT);
+	s3_free(s);
+	world_end();
+}
+
+/* What ignores ranges must not pass the beginning of the object off as the part that was asked for. */
+static void answer_whole(struct http_request *r, const struct err *body_error, struct http_response *out)
+{
+	(void)r;
+	(void)body_error;
+	buf_z(&out->body, "0123456789");
+}
+
+static void route_whole(void *arg, struct http_request *r, struct http_route *ret)
+{
+	(void)arg;
+	(void)r;
+	ret->respond = answer_whole;
+}
+
+TEST(s3_range_from_a_server_without_ranges)
+{
+	struct http_server *server;
+	struct err err = { 0 };
+	char got[8] = "";
+	struct s3 *s;
+
+	CHECK_OK(http_server_start("127.0.0.1", 0, NULL, route_whole, NULL, &server, e));
+	_cleanup_free_ char *url = strf("http://127.0.0.1:%u", http_server_port(server));
+	struct s3_options o = { .endpoint = url, .access_key = "a", .secret_key = "b" };
+
+	CHECK_OK(s3_new(&o, &s, e));
+	CHECK(s3_get_range(s, at("k"), STR(""), 3, 4, got, &err) < 0);
+	CHECK_INT(err.kind, ERR_INVALID);
+	CHECK_STR(got, "");
+	s3_free(s);
+	http_server_stop(server);
+}
+
+static void *serve_again(void *port)
+{
+	struct timespec gone = { .tv_sec = 2 };
+
+	nanosleep(&gone, NULL);
+	CHECK_OK(http_server_start("127.0.0.1", *(uint16_t *)port, NULL, route, &world.api, &world.server, e));
+	return NULL;
+}
+
+TEST(s3_outlives_a_store_that_is_gone)
+{
+	struct err err = { 0 };
+	char got[8] = "";
+	struct mono start;
+	pthread_t thread;
+	uint16_t port;
+	struct s3 *s;
+
+	world_begin();
+	port = http_server_port(world.server);
+	_cleanup_free_ char *url = strf("http://127.0.0.1:%u", port);
+	struct s3_options o = {
+		.endpoint = url, .access_key = "AKIDEXAMPLE", .secret_key = "secret", .patience_s = 30
+	};
+
+	CHECK_OK(s3_new(&o, &s, e));
+	CHECK_OK(s3_put(s, at("k"), STR("0123456789"), NULL, NULL, e));
+	http_server_stop(world.server);
+	must(pthread_create(&thread, NULL, serve_again, &port) == 0);
+	CHECK_OK(s3_get_range(s, at("k"), STR(""), 3, 4, got, e));
+	CHECK_STR(got, "3456");
+	pthread_join(thread, NULL);
+	s3_free(s);
+	/* Patience ends, too. */
+	http_server_stop(world.server);
+	o.patience_s = 1;
+	CHECK_OK(s3_new(&o, &s, e));
+	start = mono_now();
+	CHECK(s3_get_range(s, at("k"), STR(""), 3, 4, got, &err) < 0);
+	CHECK_INT(err.kind, ERR_IO);
+	CHECK(mono_ms_since(start) >= 1000 && mono_ms_since(start) < 10000);
+	s3_free(s);
+	blob_close(world.blobs);
 }
 
 TEST(s3_tries_again_where_it_may_help)
