@@ -1,7 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/conf.h"
 
+#include <fcntl.h>
+#include <limits.h>
 #include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/fd.h"
 
@@ -24,25 +28,189 @@ void conf_init(struct conf *c)
 #undef X
 }
 
+static void file_system_fini(struct conf_file_system *fs)
+{
+	free(fs->id);
+	free(fs->directory);
+	free(fs->mount);
+}
+
 void conf_fini(struct conf *c)
 {
 #define X(name, value, meaning) free(c->name);
 	CONF_KEYS(X)
 #undef X
+	for (size_t i = 0; i < c->file_system_count; i++)
+		file_system_fini(&c->file_systems[i]);
+	free(c->file_systems);
 	*c = (struct conf){ 0 };
 }
 
+/* ---- file systems ---- */
+
+/* The shape FileSystemId of the model. */
+static bool is_file_system_id(struct str id)
+{
+	if (id.n < 11 || id.n > 21 || !str_skip(&id, STR("fs-")))
+		return false;
+	for (size_t i = 0; i < id.n; i++)
+		if (!strchr("0123456789abcdef", id.p[i]) || !id.p[i])
+			return false;
+	return true;
+}
+
+static const char *bad_directory(struct str path)
+{
+	if (!path.n || path.p[0] != '/')
+		return "is not an absolute path";
+	if (path.n >= PATH_MAX || str_has_byte(path, 0))
+		return "is not a path";
+	while (path.n)
+		if (str_is(str_cut(&path, '/'), ".."))
+			return "has a \"..\" in it";
+	return NULL;
+}
+
+static const char *bad_command(struct str command)
+{
+	bool place = false;
+
+	if (!command.n || str_has_byte(command, 0))
+		return "has no command";
+	for (size_t i = 0; i < command.n; i++) {
+		if (command.p[i] != '%')
+			continue;
+		if (++i == command.n || !strchr("do%", command.p[i]))
+			return "has a '%' that is none of %d (where to mount), %o (ro or rw) and %%";
+		place |= command.p[i] == 'd';
+	}
+	return place ? NULL : "has no %d, which stands for where to mount";
+}
+
+const struct conf_file_system *conf_file_system(const struct conf *c, struct str id)
+{
+	for (size_t i = 0; i < c->file_system_count; i++)
+		if (str_is(id, c->file_systems[i].id))
+			return &c->file_systems[i];
+	return NULL;
+}
+
+/* "mount" and a blank; a directory begins with '/'. */
+static bool skip_mount(struct str *value)
+{
+	struct str rest = *value;
+
+	if (!str_skip(&rest, STR("mount")) || (rest.n && rest.p[0] != ' ' && rest.p[0] != '\t'))
+		return false;
+	*value = str_trim(rest);
+	return true;
+}
+
+static int add_file_system(struct conf *c, struct str id, struct str value, const char *path, int n, struct err *e)
+{
+	bool command = skip_mount(&value);
+	const char *bad = command ? bad_command(value) : bad_directory(value);
+
+	if (!is_file_system_id(id))
+		return err_set(e, ERR_INVALID,
+		               "%s:%d: '" PRIstr "' is not the id of a file system: \"fs-\" and 8 to 18 of 0-9 and a-f",
+		               path, n, ARGstr(id));
+	if (conf_file_system(c, id))
+		return err_set(e, ERR_INVALID, "%s:%d: file_system." PRIstr " is there twice", path, n, ARGstr(id));
+	if (bad)
+		return err_set(e, ERR_INVALID,
+		               "%s:%d: file_system." PRIstr ": '" PRIstr
+		               "' %s. Give an absolute directory, or `mount COMMAND` with %%d",
+		               path, n, ARGstr(id), ARGstr(value), bad);
+	c->file_systems = xrealloc(c->file_systems, (c->file_system_count + 1) * sizeof(*c->file_systems));
+	c->file_systems[c->file_system_count++] = (struct conf_file_system){
+		.id = str_dup(id),
+		.directory = command ? NULL : str_dup(value),
+		.mount = command ? str_dup(value) : NULL,
+	};
+	return 0;
+}
+
+void conf_file_systems_write(const struct conf *c, struct buf *out)
+{
+	for (size_t i = 0; i < c->file_system_count; i++) {
+		const struct conf_file_system *fs = &c->file_systems[i];
+
+		buf_f(out, "file_system.%s = %s%s\n", fs->id, fs->mount ? "mount " : "",
+		      fs->mount ? fs->mount : fs->directory);
+	}
+}
+
+static char *fill_in(struct str word, const char *where, bool writable)
+{
+	struct buf out = { 0 };
+
+	for (size_t i = 0; i < word.n; i++)
+		if (word.p[i] != '%')
+			buf_c(&out, word.p[i]);
+		else if (word.p[++i] == 'd')
+			buf_z(&out, where);
+		else if (word.p[i] == 'o')
+			buf_z(&out, writable ? "rw" : "ro");
+		else
+			buf_c(&out, '%');
+	return buf_take(&out);
+}
+
+char **conf_mount_argv(const struct conf_file_system *fs, const char *where, bool writable)
+{
+	struct str rest = str_trim(str_of(fs->mount));
+	char **argv = NULL;
+	size_t n = 0;
+
+	while (rest.n) {
+		size_t end = strcspn(rest.p, " \t");
+
+		argv = xrealloc(argv, (n + 2) * sizeof(*argv));
+		argv[n++] = fill_in((struct str){ rest.p, end }, where, writable);
+		argv[n] = NULL;
+		rest = str_trim((struct str){ rest.p + end, rest.n - end });
+	}
+	return argv;
+}
+
+void conf_argv_free(char **argv)
+{
+	for (size_t i = 0; argv && argv[i]; i++)
+		free(argv[i]);
+	free(argv);
+}
+
+/* ---- reading ---- */
+
 static int conf_line(struct conf *c, struct str line, const char *path, int n, struct err *e)
 {
-	struct str rest = line, key = str_trim(str_cut(&rest, '='));
+	struct str rest = line, key = str_trim(str_cut(&rest, '=')), value = str_trim(rest), id = key;
 	char **slot = conf_slot(c, key);
+	uint64_t number;
 
 	if (key.n == line.n)
 		return err_set(e, ERR_INVALID, "%s:%d: '" PRIstr "' is not `key = value`", path, n, ARGstr(line));
+	if (str_skip(&id, STR("file_system.")))
+		return add_file_system(c, id, value, path, n, e);
 	if (!slot)
 		return err_set(e, ERR_INVALID, "%s:%d: there is no setting '" PRIstr "'", path, n, ARGstr(key));
+	if (slot == &c->fastfile_links_max && !str_to_u64(value, &number))
+		return err_set(e, ERR_INVALID, "%s:%d: fastfile_links_max is a number, not '" PRIstr "'", path, n,
+		               ARGstr(value));
 	free(*slot);
-	*slot = str_dup(str_trim(rest));
+	*slot = str_dup(value);
+	return 0;
+}
+
+static int conf_text(struct conf *c, struct str rest, const char *path, struct err *e)
+{
+	for (int n = 1; rest.n; n++) {
+		struct str line = str_trim(str_cut(&rest, '\n'));
+
+		if (line.n && line.p[0] != '#' && conf_line(c, line, path, n, e) < 0)
+			return -1;
+	}
 	return 0;
 }
 
@@ -50,7 +218,6 @@ int conf_read(struct conf *c, const char *path, struct err *e)
 {
 	_cleanup_buf_ struct buf text = { 0 };
 	struct err probe = { 0 };
-	struct str rest;
 
 	if (file_read(path, CONF_MAX_BYTES, &text, &probe) < 0) {
 		if (probe.kind == ERR_NOT_FOUND)
@@ -59,12 +226,59 @@ int conf_read(struct conf *c, const char *path, struct err *e)
 			*e = probe;
 		return -1;
 	}
-	rest = buf_view(&text);
-	for (int n = 1; rest.n; n++) {
-		struct str line = str_trim(str_cut(&rest, '\n'));
+	return conf_text(c, buf_view(&text), path, e);
+}
 
-		if (line.n && line.p[0] != '#' && conf_line(c, line, path, n, e) < 0)
-			return -1;
-	}
+/* ---- reading as root ---- */
+
+static const char *why_not_roots(const struct stat *st)
+{
+	if (st->st_uid != 0)
+		return "is not root's";
+	if (st->st_mode & (S_IWGRP | S_IWOTH))
+		return "can be written by others than root";
+	return st->st_nlink != 1 ? "has another name (a hard link)" : NULL;
+}
+
+/* What was looked at is what is read: one descriptor, and a file that is root's does not change under root's feet. */
+int conf_read_root(struct conf *c, const char *path, struct err *e)
+{
+	_cleanup_close_ int fd = open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+	_cleanup_buf_ struct buf text = { 0 };
+	_cleanup_free_ char *same = strf("/proc/self/fd/%d", fd);
+	const char *why;
+	struct stat st;
+
+	if (fd < 0)
+		return errno == ENOENT || errno == ELOOP ? 0 : err_sys(e, "opening %s", path);
+	if (fstat(fd, &st) < 0)
+		return err_sys(e, "looking at %s", path);
+	if (!S_ISREG(st.st_mode))
+		return 0;
+	if (file_read(same, CONF_MAX_BYTES, &text, e) < 0)
+		return err_in(e, "reading %s", path);
+	if (conf_text(c, buf_view(&text), path, e) < 0)
+		return -1;
+	why = why_not_roots(&st);
+	if (why && c->file_system_count)
+		return err_set(e, ERR_DENIED,
+		               "%s names file systems for root to mount, but it %s: make it root's own (chown root, "
+		               "chmod go-w), or keep it elsewhere and use --config",
+		               path, why);
 	return 0;
+}
+
+int conf_file_systems_read(struct conf *c, int fd, const char *name, struct err *e)
+{
+	_cleanup_free_ char *path = strf("/proc/self/fd/%d", fd);
+	_cleanup_buf_ struct buf text = { 0 };
+	struct str rest;
+
+	if (file_read(path, CONF_MAX_BYTES, &text, e) < 0)
+		return err_in(e, "reading %s", name);
+	rest = buf_view(&text);
+	for (struct str all = rest; all.n;)
+		if (!str_starts(str_cut(&all, '\n'), STR("file_system.")))
+			return err_set(e, ERR_INVALID, "%s: only file systems are expected here", name);
+	return conf_text(c, rest, name, e);
 }

@@ -1,5 +1,8 @@
 /* conf.h - bloomery.conf: `key = value` lines, '#' comments, unknown keys refused by name. Read once at start.
  *
+ * bloomeryd and the command line read all of it. Root's programs act on one thing in it, the file systems, and only
+ * when nobody but root can have written them (doc/adr/0012): bloomery-host reads those and hands them to bloomery-job.
+ *
  * SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 #include "base/str.h"
@@ -20,16 +23,44 @@
 	X(capacity_memory, "",                "bytes that jobs may take together; empty: memory less a reserve")       \
 	X(shm_fraction,    "0.5",             "/dev/shm of a container as a share of its memory")                      \
 	X(stop_grace_seconds, "120",          "from SIGTERM to SIGKILL when a job is stopped (the service: 120)")       \
-	X(registry_insecure, "",              "host:port of registries spoken to without TLS, separated by blanks")
+	X(registry_insecure, "",              "host:port of registries spoken to without TLS, separated by blanks")   \
+	X(fastfile_links_max, "5000",         "FastFile: objects of the embedded store that are linked; more are served by FUSE, and 0 serves all so")
 /* clang-format on */
+
+/* A file system for channels with a FileSystemDataSource:
+ *
+ *     file_system.fs-0123456789abcdef0 = /absolute/directory
+ *     file_system.fs-0123456789abcdef0 = mount COMMAND with %d
+ */
+struct conf_file_system {
+	char *id;        /* as the API has it: "fs-" and 8 to 18 lower-case hex digits */
+	char *directory; /* absolute, without ".."; NULL: there is a command */
+	char *mount;     /* words separated by blanks, no shell; %d: where to mount, %o: "ro" or "rw", %%: '%' */
+};
 
 struct conf {
 #define X(key, value, meaning) char *key;
 	CONF_KEYS(X)
 #undef X
+	struct conf_file_system *file_systems;
+	size_t file_system_count;
 };
 
 void conf_init(struct conf *c); /* the defaults */
 /* ERR_INVALID with file and line. A missing file is fine and leaves c as it was. */
 int conf_read(struct conf *c, const char *path, struct err *e) must_check;
 void conf_fini(struct conf *c);
+
+/* What FileSystemId stands for here; NULL: there is no such entry. */
+const struct conf_file_system *conf_file_system(const struct conf *c, struct str id);
+
+/* conf_read() for who runs as root. ERR_DENIED when there are file systems in the file and others than root may have
+ * written them: it is not root's, can be written by others, or has another name. A symbolic link, or what is no regular
+ * file, is as good as no file: nothing is taken from it. */
+int conf_read_root(struct conf *c, const char *path, struct err *e) must_check;
+/* The file systems as text, and back from a descriptor (`name` is for sentences); nothing else may be in it. */
+void conf_file_systems_write(const struct conf *c, struct buf *out);
+int conf_file_systems_read(struct conf *c, int fd, const char *name, struct err *e) must_check;
+/* The words of fs->mount with the places filled in: an argv, NULL-terminated; free with conf_argv_free. */
+char **conf_mount_argv(const struct conf_file_system *fs, const char *where, bool writable);
+void conf_argv_free(char **argv);

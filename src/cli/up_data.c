@@ -36,17 +36,18 @@ int up_user(const struct conf *c, uid_t *ret_uid, gid_t *ret_gid, struct err *e)
 
 int up_conf_check(const struct conf *c, const char *path, struct err *e)
 {
+	const char *has = *c->user ? "the setting `user`" : "file systems for root to mount";
 	struct stat st;
 
-	if (!*c->user || (lstat(path, &st) < 0 && errno == ENOENT))
+	if ((!*c->user && !c->file_system_count) || (lstat(path, &st) < 0 && errno == ENOENT))
 		return 0;
 	if (lstat(path, &st) < 0)
 		return err_sys(e, "looking at %s", path);
 	if (st.st_uid != geteuid() || (st.st_mode & (S_IWGRP | S_IWOTH)))
-		return err_set(e, ERR_DENIED,
-		               "%s has the setting `user`, and user %u or others may write to it: make it root's "
-		               "(chown root, chmod go-w)",
-		               path, (unsigned)st.st_uid);
+		return err_set(
+		        e, ERR_DENIED,
+		        "%s has %s, and user %u or others may write to it: make it root's (chown root, chmod go-w)",
+		        path, has, (unsigned)st.st_uid);
 	return 0;
 }
 
