@@ -2,21 +2,29 @@
 #include "channel/channel.h"
 
 #include <fcntl.h>
+#include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/fd.h"
 #include "channel/mode.h"
+#include "channel/order.h"
 #include "s3/s3.h"
 
-static const struct channel_ops *const modes[] = { &channel_file };
-
-const struct channel_ops *channel_ops_for(const char *input_mode)
+enum channel_way channel_way(const struct channel_spec *ch, const struct job_spec *job)
 {
-	for (size_t i = 0; i < ARRAY_LEN(modes); i++)
-		if (strcmp(modes[i]->mode, input_mode) == 0)
-			return modes[i];
-	return NULL;
+	if (ch->place == PLACE_FILE_SYSTEM)
+		return CHANNEL_MOUNTED;
+	if (strcmp(ch->input_mode, "Pipe") == 0)
+		return CHANNEL_PIPED;
+	if (strcmp(ch->input_mode, "FastFile") != 0)
+		return CHANNEL_PLACED;
+	return ch->place == PLACE_EMBEDDED && ch->objects <= job->fastfile_links_max ? CHANNEL_LINKED : CHANNEL_FUSED;
+}
+
+const struct channel_ops *channel_ops_for(enum channel_way way)
+{
+	return way == CHANNEL_PLACED ? &channel_file : NULL;
 }
 
 int channel_rel_path(struct str prefix, struct str key, struct str *ret_rel, bool *ret_dir, struct err *e)
@@ -24,14 +32,45 @@ int channel_rel_path(struct str prefix, struct str key, struct str *ret_rel, boo
 	return s3_rel_path(prefix, key, ret_rel, ret_dir, e);
 }
 
-bool channel_is_sharded(const struct channel_spec *ch, const struct channel_env *env)
+/* ---- the share ---- */
+
+struct share {
+	struct unit_order order;
+	uint64_t units;
+	bool *has; /* when shuffled; else it is a matter of the number alone */
+};
+
+struct share *share_new(const struct channel_spec *ch)
 {
-	return ch->distribution && strcmp(ch->distribution, "ShardedByS3Key") == 0 && env->host_count > 1;
+	struct share *s = xcalloc(1, sizeof(*s));
+	uint32_t n, *v;
+
+	s->order = unit_order_of(ch);
+	s->units = ch->objects;
+	if (!s->order.shuffled || s->order.share_count == 1 || ch->objects > UINT32_MAX)
+		return s;
+	v = xcalloc(ch->objects + 1, sizeof(*v));
+	s->has = xcalloc(ch->objects + 1, sizeof(*s->has));
+	n = unit_order(&s->order, 0, (uint32_t)ch->objects, v);
+	for (uint32_t i = 0; i < n; i++)
+		s->has[v[i]] = true;
+	free(v);
+	return s;
 }
 
-bool channel_takes(const struct channel_spec *ch, const struct channel_env *env, uint64_t i)
+void share_free(struct share *s)
 {
-	return !channel_is_sharded(ch, env) || i % env->host_count == env->host_number - 1;
+	if (!s)
+		return;
+	free(s->has);
+	free(s);
+}
+
+bool share_has(const struct share *s, uint64_t i)
+{
+	if (s->has)
+		return i < s->units && s->has[i];
+	return i % s->order.share_count == s->order.share_number;
 }
 
 int channel_bad_key(const struct channel_spec *ch, struct str key, const struct err *cause, struct err *e)

@@ -1,19 +1,30 @@
 /* channel.h - ways of getting one input channel's data in front of the training container.
  *
- * Runs inside bloomery-job. A mode is one file that exports one `const struct channel_ops`; channel_ops_for() is the
- * list. File is here; Pipe and FastFile come behind the same interface.
+ * Runs inside bloomery-job. How a channel gets there is told by channel_way(); each way that places something before
+ * the container exists is one file that exports one `const struct channel_ops`. What feeds a channel while the
+ * container runs is a program of its own, see channel/feeder.h.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 #include "jobdir/spec.h"
 
+enum channel_way {
+	CHANNEL_PLACED,  /* File: a directory of the job's tree, which the container sees through the overlay */
+	CHANNEL_LINKED,  /* FastFile: a farm of links outside of the tree, to be bind-mounted read-only */
+	CHANNEL_FUSED,   /* FastFile: bloomery-fuse serves it, to be mounted read-only */
+	CHANNEL_PIPED,   /* Pipe: bloomery-fetch writes it into FIFOs of the container's own root */
+	CHANNEL_MOUNTED, /* a file system that is bind-mounted */
+};
+enum channel_way channel_way(const struct channel_spec *ch, const struct job_spec *job);
+
 struct channel_env {
-	int job_dirfd;              /* <data>/jobs/<id> */
-	int objects_dirfd;          /* <data>/objects; -EBADF on a machine without the store */
-	int data_dirfd;             /* the host side of /opt/ml/input/data, writable, root-owned */
-	const char *fetch_program;  /* path of bloomery-fetch */
-	const struct s3_target *s3; /* for PLACE_REMOTE */
-	unsigned host_number, host_count;
+	int job_dirfd;     /* <data>/jobs/<id> */
+	int objects_dirfd; /* <data>/objects; -EBADF on a machine without the store */
+	int data_dirfd;    /* the host side of /opt/ml/input/data, writable, root-owned */
+	int farm_dirfd;    /* CHANNEL_LINKED: where its directory is made; on the store's file system */
+	enum channel_way way;
+	const char *fetch_program;                /* path of bloomery-fetch */
+	const struct s3_target *s3;               /* for PLACE_REMOTE */
 	void (*say)(void *arg, const char *text); /* a line for the job's log */
 	bool (*cancelled)(void *arg);
 	void *arg;
@@ -25,7 +36,6 @@ struct channel_stats {
 };
 
 struct channel_ops {
-	const char *mode; /* as in InputMode */
 	/* Before the container exists: make the directory and the `<channel>-manifest` file, place the data (File), or
 	 * get ready to (others). What an earlier try left behind is removed first. Failures are ERR_CLIENT with the
 	 * service's whole sentence (contract 2.3) where they are the data's fault, ERR_BUSY when cancelled, ERR_IO
@@ -36,7 +46,7 @@ struct channel_ops {
 	void (*close)(const struct channel_spec *ch, const struct channel_env *env);
 };
 
-const struct channel_ops *channel_ops_for(const char *input_mode); /* NULL: no such mode here */
+const struct channel_ops *channel_ops_for(enum channel_way way);
 
 /* The path below the channel's directory for a key (contract 2.3), see s3_rel_path. *ret_rel views key. ERR_CLIENT for
  * "//", "." and ".." pieces, NUL, or a piece over 255 bytes. *ret_dir: the key ends in '/', only a directory is to be

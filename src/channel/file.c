@@ -21,6 +21,7 @@ struct filling {
 	const struct channel_env *env;
 	int dirfd; /* <data>/<channel> */
 	struct placer *placer;
+	struct share *share;
 	FILE *manifest;
 	struct buf dir; /* path, below dirfd, of the directory entered last; "." at first */
 	struct buf scratch;
@@ -142,7 +143,7 @@ static int walk(struct filling *f, struct err *e)
 			return err_set(e, ERR_BUSY, "stopped");
 		if (add_to_manifest(f, object.key, e) < 0)
 			return -1;
-		if (channel_takes(f->ch, f->env, i) && add_object(f, &object, e) < 0)
+		if (share_has(f->share, i) && add_object(f, &object, e) < 0)
 			return -1;
 	}
 	return rc;
@@ -172,7 +173,7 @@ static int name_both(const struct filling *f, struct err *e)
 	for (uint64_t i = 0; list_next(list, &object, NULL) > 0; i++) {
 		bool first = str_cmp(object.key, key) < 0;
 
-		if (!channel_takes(f->ch, f->env, i) || str_eq(object.key, key))
+		if (!share_has(f->share, i) || str_eq(object.key, key))
 			continue;
 		if (channel_rel_path(prefix, object.key, &other, &other_dir, NULL) < 0 ||
 		    !collide(path, is_dir, other, other_dir))
@@ -254,7 +255,8 @@ static int prepare_embedded(const struct channel_spec *ch, const struct channel_
 	        .cancelled = env->cancelled,
 	        .arg = env->arg,
 	});
-	struct filling f = { .ch = ch, .env = env, .placer = placer, .dirfd = -EBADF };
+	_cleanup_(share_freep) struct share *share = share_new(ch);
+	struct filling f = { .ch = ch, .env = env, .placer = placer, .share = share, .dirfd = -EBADF };
 	int rc = fill(&f, e);
 
 	cleanup_closep(&f.dirfd);
@@ -286,4 +288,4 @@ static int file_prepare(const struct channel_spec *ch, const struct channel_env 
 	return rc;
 }
 
-const struct channel_ops channel_file = { .mode = "File", .prepare = file_prepare, .close = channel_remove };
+const struct channel_ops channel_file = { .prepare = file_prepare, .close = channel_remove };

@@ -7,10 +7,12 @@
 
 extern const struct channel_ops channel_file;
 
-/* Whether object number i (from 0, in listing order) is for this host: all are, or with ShardedByS3Key they are dealt
- * round-robin (contract 2.11). */
-bool channel_is_sharded(const struct channel_spec *ch, const struct channel_env *env);
-bool channel_takes(const struct channel_spec *ch, const struct channel_env *env, uint64_t i);
+/* Which units (by number, in list order) are this host's in epoch 0: for what has one order only. */
+struct share;
+struct share *share_new(const struct channel_spec *ch);
+void share_free(struct share *s); /* NULL is fine */
+DEFINE_CLEANUP(struct share, share_free)
+bool share_has(const struct share *s, uint64_t i);
 
 /* Makes the channel's empty directory, and the manifest with its first line (contract 1.3), open behind it; what an
  * earlier try left is removed first. The caller closes both. ERR_CLIENT: the name is none, or another channel's. */

@@ -6,15 +6,14 @@
 int channel_prepare_remote(const struct channel_spec *ch, const struct channel_env *env,
                            struct channel_stats *ret_stats, struct err *e)
 {
-	bool sharded = channel_is_sharded(ch, env);
 	_cleanup_close_ int dir = -EBADF, manifest = -EBADF;
 	struct fetcher f = { .program = env->fetch_program,
 		             .verb = "get",
 		             .s3 = env->s3,
 		             .bucket = ch->bucket,
 		             .prefix = ch->prefix,
-		             .shard = sharded ? env->host_number - 1 : 0,
-		             .shards = sharded ? env->host_count : 1 };
+		             .shard = ch->share_number,
+		             .shards = ch->share_count };
 	struct channel_stats stats = { 0 };
 
 	if (channel_make(ch, env, &dir, &manifest, e) < 0)

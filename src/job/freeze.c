@@ -159,6 +159,7 @@ static int fill_channel(struct freezer *f, size_t i, const json_t *c, const char
 	ret->record_wrapper = get(c, "RecordWrapperType", "None");
 	ret->compression = get(c, "CompressionType", "None");
 	ret->distribution = get(s3, "S3DataDistributionType", "FullyReplicated");
+	ret->share_count = 1;
 	ret->s3_data_type = get(s3, "S3DataType", "S3Prefix");
 	ret->s3_uri = get(s3, "S3Uri", "");
 	split_uri(ret->s3_uri, false, &ret->bucket, &ret->prefix);

@@ -10,7 +10,7 @@
 
 /* spec.json is written by one user and read by root, so each member has a row that says what it may be. The same rows
  * write it. */
-enum form { FORM_TEXT, FORM_U64, FORM_I64, FORM_UINT, FORM_REAL, FORM_PLACE };
+enum form { FORM_TEXT, FORM_U64, FORM_I64, FORM_UINT, FORM_REAL, FORM_BOOL, FORM_PLACE };
 
 struct member {
 	const char *name;
@@ -20,7 +20,7 @@ struct member {
 	bool free;                  /* text: a user's, which may hold control characters */
 	bool (*check)(struct str);  /* text: besides being UTF-8 of at most max bytes */
 	const char *const *choices; /* text: one of these, NULL-terminated */
-	double min, max;            /* numbers; bytes of a text */
+	double min, max;            /* numbers but 64-bit ones without both; bytes of a text */
 };
 
 #define BYTES_MAX ((double)(1ULL << 50))
@@ -72,6 +72,11 @@ static bool s3_uri_ok(struct str s)
 	return str_starts(s, STR("s3://")) || str_starts(s, STR("https://"));
 }
 
+static bool absolute_ok(struct str s)
+{
+	return s.n > 0 && s.p[0] == '/';
+}
+
 static bool url_ok(struct str s)
 {
 	return str_starts(s, STR("http://")) || str_starts(s, STR("https://"));
@@ -81,8 +86,12 @@ static const char *const input_modes[] = { "File", "Pipe", "FastFile", NULL };
 static const char *const distributions[] = { "FullyReplicated", "ShardedByS3Key", NULL };
 static const char *const wrappers[] = { "None", "RecordIO", NULL };
 static const char *const compressions[] = { "None", "Gzip", NULL };
-static const char *const data_types[] = { "S3Prefix", "ManifestFile", "AugmentedManifestFile", "Converse", NULL };
-static const char *const places[] = { [PLACE_EMBEDDED] = "embedded", [PLACE_REMOTE] = "remote", NULL };
+static const char *const data_types[] = { "S3Prefix", "ManifestFile", "AugmentedManifestFile", NULL };
+static const char *const file_system_types[] = { "EFS", "FSxLustre", NULL };
+static const char *const accesses[] = { "ro", "rw", NULL };
+static const char *const places[] = {
+	[PLACE_EMBEDDED] = "embedded", [PLACE_REMOTE] = "remote", [PLACE_FILE_SYSTEM] = "file-system", NULL
+};
 
 /* clang-format off */
 #define AT(type, field) .name = #field, .offset = offsetof(struct type, field)
@@ -95,6 +104,7 @@ static const struct member spec_members[] = {
 	{ AT(job_spec, host_name), .check = label_ok, .max = 63 },
 	{ AT(job_spec, host_number), FORM_UINT, .min = 1, .max = 1000 },
 	{ AT(job_spec, host_count), FORM_UINT, .min = 1, .max = 1000 },
+	{ AT(job_spec, fastfile_links_max), FORM_U64, .max = BYTES_MAX },
 	{ AT(job_spec, image), .free = true, .max = 4 * 255 },
 	{ AT(job_spec, max_runtime_s), FORM_I64, .min = 1, .max = 31622400 },
 	{ AT(job_spec, stop_grace_s), FORM_I64, .min = 0, .max = 86400 },
@@ -120,14 +130,22 @@ static const struct member channel_members[] = {
 	{ AT(channel_spec, distribution), .choices = distributions, .max = 32 },
 	{ AT(channel_spec, record_wrapper), .choices = wrappers, .max = 16 },
 	{ AT(channel_spec, compression), .choices = compressions, .max = 16 },
-	{ AT(channel_spec, s3_data_type), .choices = data_types, .max = 32 },
-	{ AT(channel_spec, s3_uri), .free = true, .check = s3_uri_ok, .max = 4 * 1024 },
-	{ AT(channel_spec, bucket), .check = bucket_ok, .max = 255 },
-	{ AT(channel_spec, prefix), .free = true, .max = 4 * 1024 },
 	{ AT(channel_spec, place), FORM_PLACE },
+	{ AT(channel_spec, share_number), FORM_UINT, .max = 999 },
+	{ AT(channel_spec, share_count), FORM_UINT, .min = 1, .max = 1000 },
+	{ AT(channel_spec, shuffled), FORM_BOOL },
+	{ AT(channel_spec, shuffle_seed), FORM_I64 },
+	{ AT(channel_spec, s3_data_type), .optional = true, .choices = data_types, .max = 32 },
+	{ AT(channel_spec, s3_uri), .optional = true, .free = true, .check = s3_uri_ok, .max = 4 * 1024 },
+	{ AT(channel_spec, bucket), .optional = true, .check = bucket_ok, .max = 255 },
+	{ AT(channel_spec, prefix), .optional = true, .free = true, .max = 4 * 1024 },
 	{ AT(channel_spec, list), .optional = true, .check = leaf_ok, .max = 255 },
 	{ AT(channel_spec, objects), FORM_U64, .max = BYTES_MAX },
 	{ AT(channel_spec, bytes), FORM_U64, .max = BYTES_MAX * 1024 },
+	{ AT(channel_spec, file_system_id), .optional = true, .check = label_ok, .max = 21 },
+	{ AT(channel_spec, file_system_type), .optional = true, .choices = file_system_types, .max = 16 },
+	{ AT(channel_spec, file_system_access), .optional = true, .choices = accesses, .max = 2 },
+	{ AT(channel_spec, directory_path), .optional = true, .free = true, .check = absolute_ok, .max = 4 * 4096 },
 };
 static const struct member s3_members[] = {
 	{ AT(s3_target, endpoint), .check = url_ok, .max = 1024 },
@@ -147,6 +165,7 @@ static json_t *member_to_json(const struct member *m, const void *at)
 	case FORM_I64: return json_integer(*(const int64_t *)at);
 	case FORM_UINT: return json_integer(*(const unsigned *)at);
 	case FORM_REAL: return json_real(*(const double *)at);
+	case FORM_BOOL: return json_boolean(*(const bool *)at);
 	case FORM_PLACE: return json_string(places[*(const enum place *)at]);
 	}
 	return NULL;
@@ -216,7 +235,7 @@ static int number_from_json(const struct member *m, const char *where, const jso
 
 	if (m->form == FORM_REAL ? !json_is_number(v) : !json_is_integer(v))
 		return refuse(where, m->name, m->form == FORM_REAL ? "not a number" : "not an integer", e);
-	if (!(d >= m->min && d <= m->max))
+	if ((m->min != 0 || m->max != 0) && !(d >= m->min && d <= m->max))
 		return err_set(e, ERR_INVALID, "%s%s: %g is not from %g to %g", where, m->name, d, m->min, m->max);
 	if (m->form == FORM_REAL)
 		*(double *)at = d;
@@ -229,6 +248,14 @@ static int number_from_json(const struct member *m, const char *where, const jso
 	return 0;
 }
 
+static int bool_from_json(const struct member *m, const char *where, const json_t *v, bool *at, struct err *e)
+{
+	if (!json_is_boolean(v))
+		return refuse(where, m->name, "neither true nor false", e);
+	*at = json_is_true(v);
+	return 0;
+}
+
 static int place_from_json(const struct member *m, const char *where, const json_t *v, enum place *at, struct err *e)
 {
 	for (size_t i = 0; places[i]; i++)
@@ -236,7 +263,7 @@ static int place_from_json(const struct member *m, const char *where, const json
 			*at = (enum place)i;
 			return 0;
 		}
-	return refuse(where, m->name, "neither \"embedded\" nor \"remote\"", e);
+	return refuse(where, m->name, "not \"embedded\", \"remote\" or \"file-system\"", e);
 }
 
 /* Fills base, of which texts are NULL before, from the object j; `also` are names that the caller reads itself. */
@@ -269,6 +296,8 @@ static int members_from_json(const struct member *m, size_t n, const char *where
 			return refuse(where, m[i].name, "missing", e);
 		if (m[i].form == FORM_TEXT)
 			rc = text_from_json(&m[i], where, v, at, e);
+		else if (m[i].form == FORM_BOOL)
+			rc = bool_from_json(&m[i], where, v, at, e);
 		else if (m[i].form == FORM_PLACE)
 			rc = place_from_json(&m[i], where, v, at, e);
 		else
@@ -279,14 +308,38 @@ static int members_from_json(const struct member *m, size_t n, const char *where
 	return 0;
 }
 
+/* A channel is of S3 or of a file system, and has that one's members and not the other's. */
+static int check_members(const struct channel_spec *c, const char *where, struct err *e)
+{
+	const struct {
+		const char *name, *value;
+		bool of_s3;
+	} members[] = { { "s3_data_type", c->s3_data_type, true },
+		        { "s3_uri", c->s3_uri, true },
+		        { "bucket", c->bucket, true },
+		        { "prefix", c->prefix, true },
+		        { "list", c->list, true },
+		        { "file_system_id", c->file_system_id, false },
+		        { "file_system_type", c->file_system_type, false },
+		        { "file_system_access", c->file_system_access, false },
+		        { "directory_path", c->directory_path, false } };
+	bool is_s3 = c->place != PLACE_FILE_SYSTEM;
+
+	for (size_t i = 0; i < ARRAY_LEN(members); i++)
+		if ((members[i].of_s3 == is_s3) != (members[i].value != NULL) &&
+		    !(c->place == PLACE_REMOTE && strcmp(members[i].name, "list") == 0))
+			return refuse(where, members[i].name, members[i].value ? "not for this place" : "missing", e);
+	return 0;
+}
+
 static int channel_check(const struct job_spec *s, size_t at, const char *where, struct err *e)
 {
 	const struct channel_spec *c = &s->channels[at];
 
-	if (c->place == PLACE_EMBEDDED && !c->list)
-		return refuse(where, "list", "missing", e);
-	if (c->place == PLACE_REMOTE && c->list)
-		return refuse(where, "list", "only for data of the embedded store", e);
+	if (check_members(c, where, e) < 0)
+		return -1;
+	if (c->share_number >= c->share_count)
+		return refuse(where, "share_number", "not less than share_count", e);
 	if (c->place == PLACE_REMOTE && !s->s3.endpoint)
 		return refuse("", "s3", "missing, and a channel's data is remote", e);
 	for (size_t i = 0; i < at; i++)
@@ -329,6 +382,8 @@ static int whole_from_json(const json_t *j, struct job_spec *s, struct err *e)
 		return -1;
 	if (s->host_number > s->host_count)
 		return refuse("", "host_number", "more than host_count", e);
+	if (s->output_place == PLACE_FILE_SYSTEM)
+		return refuse("", "output_place", "a file system is for channels only", e);
 	if (!json_is_object(json_object_get(j, "request")))
 		return refuse("", "request", "not an object", e);
 	s->request = json_incref(json_object_get(j, "request"));

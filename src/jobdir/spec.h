@@ -11,8 +11,8 @@
 
 enum { SPEC_VERSION = 1, SPEC_MAX_BYTES = 8 << 20, SPEC_MAX_CHANNELS = 20 };
 
-/* Where a channel's or an artifact's bytes live. */
-enum place { PLACE_EMBEDDED, PLACE_REMOTE };
+/* Where a channel's or an artifact's bytes live. The last one is for channels only. */
+enum place { PLACE_EMBEDDED, PLACE_REMOTE, PLACE_FILE_SYSTEM };
 
 struct channel_spec {
 	char *name;           /* ChannelName; already checked against the pattern, still only used as a leaf */
@@ -21,11 +21,27 @@ struct channel_spec {
 	char *distribution;   /* "FullyReplicated" | "ShardedByS3Key" */
 	char *record_wrapper; /* "None" | "RecordIO" */
 	char *compression;    /* "None" | "Gzip" */
-	char *s3_data_type;   /* "S3Prefix" ... */
-	char *s3_uri, *bucket, *prefix; /* prefix: S3Uri without "s3://bucket/" */
 	enum place place;
-	char *list; /* PLACE_EMBEDDED: file name under lists/ */
-	uint64_t objects, bytes;
+	/* This host's part of the units: every share_count-th from share_number (from 0) on, after shuffling. 0 of 1:
+	 * all. bloomeryd works it out from the distribution, the hosts and the instance groups; a channel that is not
+	 * for this host's group is not in its specification. */
+	unsigned share_number, share_count;
+	bool shuffled; /* ShuffleConfig is there */
+	int64_t shuffle_seed;
+
+	/* S3: NULL or 0 for PLACE_FILE_SYSTEM */
+	char *s3_data_type; /* "S3Prefix" | "ManifestFile" | "AugmentedManifestFile" */
+	/* bucket and prefix of the objects: S3Uri taken apart, or what a manifest's "prefix" says. Keys are placed
+	 * relative to prefix (contract 2.3, 2.4). An augmented manifest: of the manifest itself. */
+	char *s3_uri, *bucket, *prefix;
+	char *list; /* file name under lists/, see jobdir/list.h */
+	uint64_t objects,
+	        bytes; /* of the whole list: objects to read (an augmented manifest: lines), and their bytes */
+
+	/* PLACE_FILE_SYSTEM: FileSystemDataSource. NULL otherwise. What the id stands for is looked up by who mounts
+	 * it. */
+	char *file_system_id, *file_system_type /* "EFS" | "FSxLustre" */, *file_system_access /* "ro" | "rw" */;
+	char *directory_path;
 };
 
 struct job_limits {
@@ -43,7 +59,8 @@ struct job_spec {
 	char *id, *name, *arn, *region, *account;
 	char *host_name; /* "algo-1" */
 	unsigned host_number, host_count;
-	json_t *request; /* CreateTrainingJob as accepted, defaults filled in */
+	uint64_t fastfile_links_max; /* FastFile: links up to this many objects of the embedded store, else FUSE */
+	json_t *request;             /* CreateTrainingJob as accepted, defaults filled in */
 	struct job_limits limits;
 	char *image; /* TrainingImage as given */
 	struct channel_spec *channels;

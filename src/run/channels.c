@@ -49,7 +49,7 @@ static int no_room(const struct run *r, const struct channel_spec *ch, uint64_t 
 static int place_channel(struct run *r, struct worker_link *link, const struct channel_spec *ch,
                          const struct channel_env *env, uint64_t *copied, struct err *e)
 {
-	const struct channel_ops *ops = channel_ops_for(ch->input_mode);
+	const struct channel_ops *ops = channel_ops_for(channel_way(ch, &r->spec));
 	struct channel_stats stats = { 0 };
 
 	if (!ops)
@@ -103,8 +103,6 @@ static int place_all(struct worker_link *link, void *arg, struct err *e)
 		                   .data_dirfd = data,
 		                   .fetch_program = fetch,
 		                   .s3 = &r->spec.s3,
-		                   .host_number = r->spec.host_number,
-		                   .host_count = r->spec.host_count,
 		                   .say = say,
 		                   .cancelled = never,
 		                   .arg = link };
@@ -176,8 +174,6 @@ void undo_channels(struct run *r)
 	struct channel_env env = { .job_dirfd = r->job_fd,
 		                   .objects_dirfd = -EBADF,
 		                   .s3 = &r->spec.s3,
-		                   .host_number = r->spec.host_number,
-		                   .host_count = r->spec.host_count,
 		                   .say = say_nothing,
 		                   .cancelled = never };
 	_cleanup_close_ int data = openat(r->home_fd, "tree/opt/ml/input/data", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -185,7 +181,7 @@ void undo_channels(struct run *r)
 	worker_free(take_ptr(r->worker));
 	env.data_dirfd = data;
 	for (size_t i = 0; data >= 0 && i < r->spec.channel_count; i++) {
-		const struct channel_ops *ops = channel_ops_for(r->spec.channels[i].input_mode);
+		const struct channel_ops *ops = channel_ops_for(channel_way(&r->spec.channels[i], &r->spec));
 
 		if (ops && ops->close)
 			ops->close(&r->spec.channels[i], &env);

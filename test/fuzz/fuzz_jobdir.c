@@ -65,6 +65,7 @@ static void try_list(struct str in)
 	struct list_reader *r = NULL;
 	struct list_entry entry;
 	struct err e = { 0 };
+	uint64_t *at = NULL, count = 0;
 	int rc;
 
 	must(file_put(AT_FDCWD, path, in, 0600, NULL) == 0 && list_open(path, &r, &e) == 0);
@@ -72,6 +73,16 @@ static void try_list(struct str in)
 	while ((rc = list_next(r, &entry, &e)) == 1)
 		must(entry.key.n >= 1 && entry.key.n <= 1024 && !str_has_byte(entry.object_id, '/'));
 	must(rc == 0 || (e.kind == ERR_SYNTAX && e.depth > 0));
+	if (list_index(r, &at, &count, &e) == 0)
+		for (uint64_t i = count; i > 0; i--) { /* what was indexed can be read */
+			struct list_part part;
+			size_t parts;
+
+			must(list_unit(r, at[i - 1], &parts, &e) == 0);
+			while (parts--)
+				must(list_part(r, &part, &e) == 0 && part.bytes.n <= LIST_LITERAL_MAX);
+		}
+	free(at);
 	list_close(r);
 }
 

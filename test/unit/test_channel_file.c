@@ -59,12 +59,11 @@ static void world_open(struct world *w, const char *prefix)
 		        .bucket = "b",
 		        .prefix = (char *)prefix,
 		        .place = PLACE_EMBEDDED,
+		        .share_count = 1,
 		        .list = "0" },
 		.env = { .job_dirfd = make_dir("job"),
 		         .objects_dirfd = make_dir("objects"),
 		         .data_dirfd = make_dir("data"),
-		         .host_number = 1,
-		         .host_count = 1,
 		         .say = say,
 		         .cancelled = cancelled,
 		         .arg = w },
@@ -113,7 +112,7 @@ static void add(struct world *w, const char *key, const char *text)
 
 static int prepare(struct world *w, struct err *e)
 {
-	const struct channel_ops *ops = channel_ops_for("File");
+	const struct channel_ops *ops = channel_ops_for(CHANNEL_PLACED);
 
 	must(ops);
 	if (w->list)
@@ -142,11 +141,30 @@ static void check_refused(struct world *w, const char *want)
 	CHECK_STR(err_text(&e, text, sizeof(text)), want);
 }
 
-TEST(channel_modes_there_are)
+TEST(channel_ways)
 {
-	CHECK(channel_ops_for("File") != NULL);
-	CHECK(channel_ops_for("file") == NULL);
-	CHECK(channel_ops_for("") == NULL);
+	const struct job_spec job = { .fastfile_links_max = 10 };
+	static const struct {
+		const char *mode;
+		enum place place;
+		uint64_t objects;
+		enum channel_way want;
+	} cases[] = {
+		{ "File", PLACE_EMBEDDED, 11, CHANNEL_PLACED },    { "File", PLACE_REMOTE, 1, CHANNEL_PLACED },
+		{ "File", PLACE_FILE_SYSTEM, 0, CHANNEL_MOUNTED }, { "Pipe", PLACE_EMBEDDED, 1, CHANNEL_PIPED },
+		{ "Pipe", PLACE_REMOTE, 1, CHANNEL_PIPED },        { "FastFile", PLACE_EMBEDDED, 10, CHANNEL_LINKED },
+		{ "FastFile", PLACE_EMBEDDED, 11, CHANNEL_FUSED }, { "FastFile", PLACE_REMOTE, 1, CHANNEL_FUSED },
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		const struct channel_spec ch = { .input_mode = (char *)cases[i].mode,
+			                         .place = cases[i].place,
+			                         .objects = cases[i].objects };
+
+		CHECK_INT(channel_way(&ch, &job), cases[i].want);
+	}
+	CHECK(channel_ops_for(CHANNEL_PLACED) != NULL);
+	CHECK(channel_ops_for(CHANNEL_MOUNTED) == NULL);
 }
 
 TEST(channel_file_places_below_the_prefix)
@@ -280,8 +298,8 @@ TEST(channel_file_shards_are_dealt)
 		(void)!mkdir(test_tmpdir(), 0700);
 		world_open(&w, "d/");
 		w.ch.distribution = "ShardedByS3Key";
-		w.env.host_number = host;
-		w.env.host_count = 3;
+		w.ch.share_number = host - 1;
+		w.ch.share_count = 3;
 		for (size_t i = 0; i < ARRAY_LEN(keys); i++)
 			add(&w, keys[i], "x");
 		CHECK_OK(prepare(&w, e));
@@ -321,7 +339,7 @@ TEST(channel_file_again_and_undone)
 	check_file(&w, "train/a", "a");
 	check_file(&w, "train/left over", "(none)");
 	for (int i = 0; i < 2; i++) {
-		channel_ops_for("File")->close(&w.ch, &w.env);
+		channel_ops_for(CHANNEL_PLACED)->close(&w.ch, &w.env);
 		CHECK(fstatat(w.env.data_dirfd, "train", &st, 0) < 0);
 		check_file(&w, "train-manifest", "(none)");
 	}
@@ -374,7 +392,7 @@ TEST(channel_file_takes_the_longest_key)
 	CHECK_OK(prepare(&w, e));
 	buf_f(&path, "train/%s", key.p + 2);
 	check_file(&w, path.p, "deep");
-	channel_ops_for("File")->close(&w.ch, &w.env);
+	channel_ops_for(CHANNEL_PLACED)->close(&w.ch, &w.env);
 	world_close(&w);
 }
 
@@ -429,7 +447,7 @@ TEST(channel_file_refuses_names_that_are_no_names)
 		w.ch.name = (char *)names[i];
 		CHECK_INT(prepare(&w, &e1), -1);
 		CHECK_INT(e1.kind, ERR_CLIENT);
-		channel_ops_for("File")->close(&w.ch, &w.env);
+		channel_ops_for(CHANNEL_PLACED)->close(&w.ch, &w.env);
 		CHECK(faccessat(w.env.data_dirfd, ".", F_OK, 0) == 0);
 		world_close(&w);
 	}
@@ -510,7 +528,7 @@ TEST(channel_file_stops_when_told)
 	w.cancel_after = 5;
 	CHECK_INT(prepare(&w, &e1), -1);
 	CHECK_INT(e1.kind, ERR_BUSY);
-	channel_ops_for("File")->close(&w.ch, &w.env);
+	channel_ops_for(CHANNEL_PLACED)->close(&w.ch, &w.env);
 	world_close(&w);
 }
 

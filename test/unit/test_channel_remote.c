@@ -30,7 +30,8 @@ static void world_open(struct world *w, const char *script)
 		        .distribution = "FullyReplicated",
 		        .bucket = "b",
 		        .prefix = "p/",
-		        .place = PLACE_REMOTE },
+		        .place = PLACE_REMOTE,
+		        .share_count = 1 },
 		.s3 = { .endpoint = "http://s3", .region = "r", .access_key = "k", .secret_key = "se\"cret" },
 	};
 	w->script = strf("%s/fetch", test_tmpdir());
@@ -41,15 +42,13 @@ static void world_open(struct world *w, const char *script)
 		.data_dirfd = open(test_tmpdir(), O_RDONLY | O_DIRECTORY | O_CLOEXEC),
 		.fetch_program = w->script,
 		.s3 = &w->s3,
-		.host_number = 1,
-		.host_count = 1,
 	};
 	must(w->env.data_dirfd >= 0);
 }
 
 static int prepare(struct world *w, struct err *e)
 {
-	return channel_ops_for("File")->prepare(&w->ch, &w->env, &w->stats, e);
+	return channel_ops_for(CHANNEL_PLACED)->prepare(&w->ch, &w->env, &w->stats, e);
 }
 
 static void world_close(struct world *w)
@@ -94,8 +93,8 @@ TEST(channel_remote_hands_over_order_directory_and_manifest)
 	}
 	/* Again, as one host of three. */
 	w.ch.distribution = "ShardedByS3Key";
-	w.env.host_number = 2;
-	w.env.host_count = 3;
+	w.ch.share_number = 1;
+	w.ch.share_count = 3;
 	CHECK_OK(prepare(&w, e));
 	{
 		_cleanup_buf_ struct buf order = { 0 };

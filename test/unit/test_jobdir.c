@@ -370,6 +370,95 @@ TEST(hostile_and_torn_lists_are_refused)
 		CHECK_INT(read_list((struct str){ good, cut }), -1);
 }
 
+/* Every unit by position, as one text. */
+static int read_units(struct str bytes, struct buf *out, struct err *why)
+{
+	_cleanup_free_ char *path = strf("%s/list", test_tmpdir());
+	_cleanup_(list_closep) struct list_reader *r = NULL;
+	uint64_t *at = NULL, count = 0;
+	struct list_part part;
+	size_t parts;
+
+	CHECK_OK(file_put(AT_FDCWD, path, bytes, 0600, e));
+	CHECK_OK(list_open(path, &r, e));
+	if (list_index(r, &at, &count, why) < 0)
+		return -1;
+	for (uint64_t i = count; i > 0; i--) { /* from the last to the first */
+		CHECK_OK(list_unit(r, at[i - 1], &parts, e));
+		buf_f(out, "%zu:", parts);
+		for (size_t k = 0; k < parts; k++) {
+			CHECK_OK(list_part(r, &part, e));
+			if (part.literal)
+				buf_f(out, "<" PRIstr ">", ARGstr(part.bytes));
+			else
+				buf_f(out, "[" PRIstr "|" PRIstr "|%llu]", ARGstr(part.object.bucket),
+				      ARGstr(part.object.key), (unsigned long long)part.object.size);
+		}
+		CHECK_INT(list_part(r, &part, NULL), -1); /* no more of this unit */
+	}
+	free(at);
+	return 0;
+}
+
+TEST(lines_have_parts_and_are_found_by_position)
+{
+	const struct list_part line[] = {
+		{ .object = { .size = 9,
+		              .object_id = STR("00ff"),
+		              .etag = STR("e"),
+		              .key = STR("a\nb"),
+		              .bucket = STR("bk1") } },
+		{ .literal = true, .bytes = STR("{\"a\":\n 1}") },
+		{ .literal = true, .bytes = STR("") },
+	};
+	const struct list_entry object = { .size = 1, .object_id = STR("-"), .etag = STR("x-2"), .key = STR("+ 3") };
+	_cleanup_free_ char *path = strf("%s/made", test_tmpdir());
+	struct buf text = { 0 }, got = { 0 };
+	FILE *f = fopen(path, "we");
+
+	CHECK_OK(list_write_line(f, line, 3, e));
+	CHECK_OK(list_write(f, &object, e));
+	CHECK_OK(list_write_line(f, line + 1, 1, e));
+	CHECK_INT(list_write_line(f, line, 0, NULL), -1);
+	CHECK_INT(list_write_line(f, line, LIST_PARTS_MAX + 1, NULL), -1);
+	fclose(f);
+	CHECK_OK(file_read(path, 4096, &text, e));
+	CHECK_OK(read_units(buf_view(&text), &got, e));
+	CHECK_STR(got.p, "1:<{\"a\":\n 1}>1:[|+ 3|1]3:[bk1|a\nb|9]<{\"a\":\n 1}><>");
+	CHECK_INT(read_list(buf_view(&text)), -1); /* lines are no objects */
+	for (size_t cut = 1; cut < text.n; cut++) {
+		struct str torn = { text.p, cut };
+
+		buf_reset(&got);
+		if (read_units(torn, &got, NULL) == 0) /* then it was cut between two units */
+			CHECK(text.p[cut - 1] == '\n');
+	}
+	buf_fini(&text);
+	buf_fini(&got);
+}
+
+TEST(hostile_lines_are_refused)
+{
+	static const struct str bad[] = {
+		STR("+ 0\n"),
+		STR("+ 17\n= 1 a\n"),
+		STR("+ 1\n= 2 a\n"),
+		STR("+ 1\n= 99999999999 a\n"),
+		STR("+ 1\n? 1 a\n"),
+		STR("+ 2\n= 1 a\n"),
+		STR("+ 1\n@  3 5 abc e 1 x\n"),
+		STR("+ 1\n@ b 3 5 ../x e 1 x\n"),
+		STR("+1\n= 1 a\n"),
+		STR("+ 1\n=1 a\n"),
+	};
+	struct buf got = { 0 };
+
+	for (size_t i = 0; i < ARRAY_LEN(bad); i++)
+		if (read_units(bad[i], &got, NULL) != -1)
+			test_failed(__FILE__, __LINE__, "taken: " PRIstr, ARGstr(bad[i]));
+	buf_fini(&got);
+}
+
 /* ---- the host link ---- */
 
 TEST(messages_cross_the_link)

@@ -8,25 +8,28 @@
 #include <unistd.h>
 
 static const char good_text[] =
-        "{\"v\":1,\"id\":\"0123456789abcdef\",\"name\":\"iris-1\",\"arn\":\"arn:aws:sagemaker:us-east-1:000000000000:"
-        "training-job/iris-1\",\"region\":\"us-east-1\",\"account\":\"000000000000\",\"host_name\":\"algo-1\","
-        "\"host_number\":1,\"host_count\":1,\"image\":\"iris:latest\",\"max_runtime_s\":86400,\"stop_grace_s\":120,"
-        "\"output_place\":\"embedded\",\"output_bucket\":\"bkt\",\"output_prefix\":\"a/../b\",\"api_url\":\"http://"
-        "127.0.0.1:"
-        "8770\",\"log_epoch_s\":1700000000,\"request\":{\"TrainingJobName\":\"iris-1\"},"
-        "\"limits\":{\"instance_type\":\"ml.m5.large\",\"cpus\":1.5,\"memory_bytes\":1073741824,\"shm_bytes\":67108864,"
-        "\"volume_bytes\":1073741824,\"pids\":4096,\"clipped\":\"smaller\"},"
+        "{\"v\":1,\"id\":\"0123456789abcdef\",\"name\":\"iris-1\",\"arn\":\"arn:aws:sagemaker:us-east-1:000000"
+        "000000:training-job/iris-1\",\"region\":\"us-east-1\",\"account\":\"000000000000\",\"host_name\":\"a"
+        "lgo-1\",\"host_number\":1,\"host_count\":1,\"fastfile_links_max\":1000,\"image\":\"iris:latest\",\"m"
+        "ax_runtime_s\":86400,\"stop_grace_s\":120,\"output_place\":\"embedded\",\"output_bucket\":\"bkt\",\""
+        "output_prefix\":\"a/../b\",\"api_url\":\"http://127.0.0.1:8770\",\"log_epoch_s\":1700000000,\"requ"
+        "est\":{\"TrainingJobName\":\"iris-1\"},"
+        "\"limits\":{\"instance_type\":\"ml.m5.large\",\"cpus\":1.5,\"memory_bytes\":1073741824,\"shm_bytes\""
+        ":67108864,\"volume_bytes\":1073741824,\"pids\":4096,\"clipped\":\"smaller\"},"
         "\"s3\":{\"endpoint\":\"https://s3\",\"region\":\"eu-west-1\",\"access_key\":\"AK\",\"secret_key\":\"SK\"},"
-        "\"channels\":[{\"name\":\"train\",\"input_mode\":\"File\",\"content_type\":\"text/csv\",\"distribution\":"
-        "\"FullyReplicated\",\"record_wrapper\":\"None\",\"compression\":\"None\",\"s3_data_type\":\"S3Prefix\",\"s3_"
-        "uri\":"
-        "\"s3://bkt/"
-        "x\",\"bucket\":\"bkt\",\"prefix\":\"x\",\"place\":\"embedded\",\"list\":\"0\",\"objects\":2,\"bytes\":3},"
-        "{\"name\":\"test\",\"input_mode\":\"Pipe\",\"distribution\":\"ShardedByS3Key\",\"record_wrapper\":"
-        "\"RecordIO\","
-        "\"compression\":\"Gzip\",\"s3_data_type\":\"S3Prefix\",\"s3_uri\":\"s3://bkt/"
-        "y\",\"bucket\":\"bkt\",\"prefix\":"
-        "\"y\",\"place\":\"remote\",\"objects\":0,\"bytes\":0}]}";
+        "\"channels\":["
+        "{\"name\":\"train\",\"input_mode\":\"File\",\"content_type\":\"text/csv\",\"distribution\":\"FullyRepli"
+        "cated\",\"record_wrapper\":\"None\",\"compression\":\"None\",\"share_number\":0,\"share_count\":1,\"sh"
+        "uffled\":false,\"shuffle_seed\":0,\"s3_data_type\":\"S3Prefix\",\"s3_uri\":\"s3://bkt/x\",\"bucket\":"
+        "\"bkt\",\"prefix\":\"x\",\"place\":\"embedded\",\"list\":\"0\",\"objects\":2,\"bytes\":3},"
+        "{\"name\":\"test\",\"input_mode\":\"Pipe\",\"distribution\":\"ShardedByS3Key\",\"record_wrapper\":\"Rec"
+        "ordIO\",\"compression\":\"Gzip\",\"share_number\":2,\"share_count\":3,\"shuffled\":true,\"shuffle_se"
+        "ed\":-9223372036854775808,\"s3_data_type\":\"S3Prefix\",\"s3_uri\":\"s3://bkt/y\",\"bucket\":\"bkt\","
+        "\"prefix\":\"y\",\"place\":\"remote\",\"objects\":0,\"bytes\":0},"
+        "{\"name\":\"disk\",\"input_mode\":\"File\",\"distribution\":\"FullyReplicated\",\"record_wrapper\":\"No"
+        "ne\",\"compression\":\"None\",\"share_number\":0,\"share_count\":1,\"shuffled\":false,\"shuffle_seed"
+        "\":0,\"place\":\"file-system\",\"objects\":0,\"bytes\":0,\"file_system_id\":\"fs-0123456789abcdef0\","
+        "\"file_system_type\":\"EFS\",\"file_system_access\":\"ro\",\"directory_path\":\"/data\"}]}";
 
 static json_t *good(void)
 {
@@ -43,7 +46,10 @@ TEST(a_specification_round_trips)
 
 	CHECK_OK(spec_from_json(j, &s, e));
 	CHECK_STR(s.name, "iris-1");
-	CHECK(s.channel_count == 2 && s.channels[1].place == PLACE_REMOTE && !s.channels[1].list);
+	CHECK(s.channel_count == 3 && s.channels[1].place == PLACE_REMOTE && !s.channels[1].list);
+	CHECK(s.channels[1].shuffled && s.channels[1].shuffle_seed == INT64_MIN && s.channels[1].share_number == 2);
+	CHECK(s.channels[2].place == PLACE_FILE_SYSTEM && !s.channels[2].bucket);
+	CHECK_STR(s.channels[2].directory_path, "/data");
 	CHECK(s.limits.cpus == 1.5 && s.limits.pids == 4096 && s.host_count == 1);
 	back = spec_to_json(&s);
 	CHECK(json_equal(j, back));
@@ -111,7 +117,7 @@ static void refused(const char *path, json_t *v, const char *names)
 /* Every member there is, in turn: removed, and of each wrong type. */
 TEST(every_member_is_required_and_typed)
 {
-	static const char *const objects[] = { "", "limits/", "s3/", "channels/0/" };
+	static const char *const objects[] = { "", "limits/", "s3/", "channels/0/", "channels/2/" };
 	static const char optional[] = " api_url clipped content_type s3 ";
 
 	for (size_t i = 0; i < ARRAY_LEN(objects); i++) {
@@ -134,7 +140,8 @@ TEST(every_member_is_required_and_typed)
 			if (!strstr(optional, word))
 				refused(path, NULL, key);
 			refused(path, json_null(), key);
-			refused(path, json_true(), key);
+			if (!json_is_boolean(v))
+				refused(path, json_true(), key);
 			if (!json_is_object(v))
 				refused(path, json_object(), key);
 			if (!json_is_array(v))
@@ -165,7 +172,18 @@ TEST(hostile_values_are_refused)
 	}
 	refused("channels/0/list", json_string(longest), "list");
 	refused("channels/0/name", json_string("test"), "name"); /* twice */
-	refused("channels/0/place", json_string("remote"), "list");
+	refused("channels/0/place", json_string("file-system"), "s3_data_type");
+	refused("channels/2/place", json_string("embedded"), "s3_data_type");
+	refused("channels/0/bucket", NULL, "bucket");
+	refused("channels/0/file_system_id", json_string("fs-01234567"), "file_system_id");
+	refused("channels/2/directory_path", json_string("data"), "directory_path");
+	refused("channels/2/directory_path", NULL, "directory_path");
+	refused("channels/2/file_system_access", json_string("wr"), "file_system_access");
+	refused("channels/1/share_number", json_integer(3), "share_number");
+	refused("channels/1/share_count", json_integer(0), "share_count");
+	refused("channels/1/shuffled", json_integer(1), "shuffled");
+	refused("channels/1/shuffle_seed", json_real(1.5), "shuffle_seed");
+	refused("output_place", json_string("file-system"), "output_place");
 	refused("channels/1/place", json_string("embedded"), "list");
 	refused("channels/0/input_mode", json_string("file"), "input_mode");
 	refused("channels/0/objects", json_integer(-1), "objects");
@@ -190,7 +208,7 @@ TEST(there_are_at_most_twenty_channels)
 	json_t *j = good(), *list = json_object_get(j, "channels");
 	struct job_spec s = { 0 };
 
-	for (int i = 0; i < 19; i++)
+	for (int i = 0; i < 18; i++)
 		json_array_append(list, json_array_get(list, 0));
 	CHECK(spec_from_json(j, &s, NULL) == -1 && !s.channels);
 	json_decref(j);
