@@ -23,9 +23,11 @@ static char **conf_slot(struct conf *c, struct str key)
 
 void conf_init(struct conf *c)
 {
-#define X(name, value, meaning) c->name = xstrdup(value);
-	CONF_KEYS(X)
+	*c = (struct conf){
+#define X(name, value, meaning) .name = xstrdup(value),
+		CONF_KEYS(X)
 #undef X
+	};
 }
 
 static void file_system_fini(struct conf_file_system *fs)

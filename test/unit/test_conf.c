@@ -102,6 +102,7 @@ static int read_as_root(const char *path, struct err *ret)
 	struct conf c;
 	int rc;
 
+	memset(&c, 0xa5, sizeof(c)); /* as what happens to be on a stack */
 	conf_init(&c);
 	rc = conf_read_root(&c, path, ret);
 	if (rc == 0 && c.file_system_count)
