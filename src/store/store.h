@@ -145,6 +145,15 @@ int store_job_each_name(struct store *s, struct str prefix,
                         void (*fn)(struct str name, const char *id, struct wall created, void *arg), void *arg,
                         struct err *e) must_check;
 
+/* ---- numbers ---- */
+
+/* How many jobs are in each state. Jobs that have ended are counted by their TrainingJobStatus, at the first state that
+ * has it (MAX_RUNTIME at STOPPED). */
+int store_job_counts(struct store *s, uint64_t ret_counts[JOB_STATE_COUNT], struct err *e) must_check;
+/* Jobs that have not ended, or ended after that time, the newest first, at most `max` of them. name is a view. */
+int store_job_each_current(struct store *s, struct wall ended_after, unsigned max,
+                           void (*fn)(struct str name, const char *id, void *arg), void *arg, struct err *e) must_check;
+
 /* ---- tags, by ARN ---- */
 
 enum { TAGS_MAX = 50 };
