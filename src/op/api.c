@@ -12,7 +12,10 @@
 #include "op/api_auth.h"
 #include "op/api_body.h"
 #include "op/api_reply.h"
+#include "op/own.h"
 #include "store/store.h"
+
+enum { OWN_BODY_MAX = 4096 };
 
 /* One request from its header to its answer; r->ctx. */
 struct request {
@@ -389,10 +392,40 @@ static void respond(struct http_request *r, const struct err *body_error, struct
 	json_decref(in);
 }
 
+/* ---- what is no API of AWS ---- */
+
 static void done(struct http_request *r)
 {
 	request_free(r->ctx);
 	r->ctx = NULL;
+}
+
+static void respond_own(struct http_request *r, const struct err *body_error, struct http_response *out)
+{
+	struct request *q = r->ctx;
+
+	if (body_error)
+		fail_err(q, r, out, body_error);
+	else
+		own_answer(q->api, r, &q->sig, &q->auth, out);
+}
+
+static void refuse_own(struct http_request *r, const struct err *e, struct http_response *out)
+{
+	(void)e;
+	respond_own(r, NULL, out);
+}
+
+/* Takes q. What needs no body does not wait for one, and what is refused does not take a worker. */
+static void route_own(struct request *q, struct http_request *r, struct http_route *ret)
+{
+	own_auth_head(q->api, r, &q->auth);
+	r->ctx = q;
+	ret->done = done;
+	ret->collect_max = OWN_BODY_MAX;
+	ret->refuse = q->auth.fault != SIG_OK;
+	ret->respond = ret->refuse ? refuse_own : respond_own;
+	ret->slow = !ret->refuse;
 }
 
 void api_route(void *arg, struct http_request *r, struct http_route *ret)
@@ -402,6 +435,10 @@ void api_route(void *arg, struct http_request *r, struct http_route *ret)
 	bool json, query, claimed;
 
 	api_auth_head(api, &q->sig, r->arrived, &q->auth);
+	if (own_takes(r, &q->auth)) {
+		route_own(q, r, ret);
+		return;
+	}
 	claimed = q->auth.claim.service.n && q->auth.fault != SIG_INCOMPLETE;
 	json = looks_like_json(r);
 	query = !json && looks_like_query(r);

@@ -1,0 +1,230 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "op/own.h"
+
+#include <ctype.h>
+#include <stdlib.h>
+
+#include "base/hash.h"
+#include "base/log.h"
+#include "http/server.h"
+#include "op/api_reply.h"
+#include "op/metrics.h"
+#include "store/store.h"
+
+enum { BASIC_MAX = 4096, JOB_NAME_MAX = 63 };
+
+/* ---- who ---- */
+
+static bool skip_basic(struct str *header)
+{
+	struct str word = str_cut(header, ' ');
+
+	*header = str_trim(*header);
+	return str_eq_nocase(word, STR("Basic"));
+}
+
+const struct access_key *own_basic_key(const struct api *api, struct str header)
+{
+	_cleanup_buf_ struct buf given = { 0 };
+	unsigned char want[SHA256_BYTES], got[SHA256_BYTES];
+	const struct access_key *found = NULL;
+
+	header = str_trim(header);
+	if (header.n > BASIC_MAX || !skip_basic(&header) || !buf_unbase64(&given, header))
+		return NULL;
+	/* Digests have one length whatever they are of, and every key is tried. */
+	sha256(buf_view(&given), got);
+	for (size_t i = 0; i < api->key_count; i++) {
+		const struct access_key *k = &api->keys[i];
+		_cleanup_free_ char *pair = strf("%s:%s", k->id, k->secret);
+
+		sha256(str_of(pair), want);
+		explicit_bzero(pair, strlen(pair));
+		if (equal_secret(want, got, sizeof(want)) && !k->token)
+			found = k;
+	}
+	explicit_bzero(given.p, given.n);
+	return found;
+}
+
+static bool is_basic(const struct http_request *r)
+{
+	struct str header = str_trim(http_header_get(r, "Authorization"));
+
+	return skip_basic(&header);
+}
+
+bool own_takes(const struct http_request *r, const struct api_auth *a)
+{
+	bool metrics = str_is(r->path, "/metrics");
+
+	if (a->fault == SIG_MISSING || a->fault == SIG_INCOMPLETE || a->fault == SIG_BOTH)
+		return is_basic(r) || (metrics && !a->claim.presigned);
+	return str_is(a->claim.service, OWN_SERVICE) || (metrics && !str_is(a->claim.service, "s3"));
+}
+
+void own_auth_head(const struct api *api, const struct http_request *r, struct api_auth *a)
+{
+	if (!is_basic(r))
+		return;
+	a->key = own_basic_key(api, http_header_get(r, "Authorization"));
+	a->fault = a->key ? SIG_OK : SIG_UNKNOWN_KEY;
+	a->why = a->key ? NULL : "The user must be the id of an access key, and the password its secret.";
+}
+
+static void verify(const struct api *api, const struct http_request *r, const struct sig_request *sig,
+                   struct api_auth *a)
+{
+	struct str named = str_trim(http_header_get(r, "x-amz-content-sha256"));
+	_cleanup_buf_ struct buf hash = { 0 };
+	unsigned char body[SHA256_BYTES];
+
+	if (a->fault || is_basic(r))
+		return;
+	sha256(buf_view(&r->body), body);
+	buf_hex(&hash, body, sizeof(body));
+	api_auth_verify(api, sig, named.n ? named : buf_view(&hash), false, a);
+	if (!a->fault && named.n && !str_eq(named, buf_view(&hash)))
+		a->fault = SIG_BAD_BODY_HASH;
+}
+
+/* ---- answers ---- */
+
+static void refuse(const struct http_request *r, struct http_response *out, int status, const char *type,
+                   const char *message)
+{
+	struct api_failure f = { type, status, str_of(message) };
+
+	api_reply_error(out, API_JSON, NULL, r->request_id, &f);
+}
+
+static void refuse_who(const struct api *api, const struct http_request *r, const struct api_auth *a,
+                       struct http_response *out)
+{
+	_cleanup_buf_ struct buf text = { 0 };
+
+	if (a->fault == SIG_MISSING)
+		buf_z(&text,
+		      "Sign in with the access key: HTTP Basic, its id as the user, its secret as the password.");
+	else
+		api_auth_say(api, a, r->arrived, &text);
+	refuse(r, out, 401, api_auth_refusal(a->fault)->json, text.p);
+	http_add_header(out, "WWW-Authenticate", "Basic realm=\"bloomery\", charset=\"UTF-8\"");
+}
+
+static void refuse_err(const struct http_request *r, struct http_response *out, const struct err *e)
+{
+	_cleanup_free_ char *text = xcalloc(1, ERR_FRAMES * ERR_FRAME_BYTES);
+
+	err_text(e, text, ERR_FRAMES * ERR_FRAME_BYTES);
+	if (e->kind == ERR_NOT_FOUND) {
+		refuse(r, out, 404, "ResourceNotFound", text);
+		return;
+	}
+	log_err(LOG_WARN, e, "request %s failed", r->request_id);
+	refuse(r, out, 500, "InternalFailure", text);
+}
+
+static void answer_metrics(const struct api *api, const struct http_request *r, struct http_response *out)
+{
+	struct metrics m;
+	struct err e = { 0 };
+
+	if (metrics_collect(api, &m, &e) < 0) {
+		refuse_err(r, out, &e);
+		return;
+	}
+	metrics_write(&m, &out->body);
+	metrics_fini(&m);
+	http_add_header(out, "Content-Type", "text/plain; version=0.0.4; charset=utf-8");
+}
+
+static int feeds_of(const struct api *api, const struct stored_job *j, json_t **ret, struct err *e)
+{
+	json_t *list = json_array();
+	struct err why = { 0 };
+	struct feeds f;
+
+	if (feeds_read(api->data_dir, j->id, &f, &why) == 0) {
+		json_array_append_new(list, feeds_to_json(&f));
+	} else if (why.kind != ERR_NOT_FOUND) { /* none: no channels, or the job has not come so far */
+		json_decref(list);
+		*e = why;
+		return -1;
+	}
+	*ret = json_pack("{ss so}", "TrainingJobName", j->name, "Feeds", list);
+	must(*ret);
+	return 0;
+}
+
+static void answer_feeds(const struct api *api, const struct http_request *r, struct str name,
+                         struct http_response *out)
+{
+	struct store_description d;
+	_cleanup_free_ char *text = NULL;
+	struct err e = { 0 };
+	json_t *j;
+	int rc;
+
+	if (store_describe(api->store, name, &d, &e) < 0) {
+		refuse_err(r, out, &e);
+		return;
+	}
+	rc = feeds_of(api, &d.job, &j, &e);
+	store_description_fini(&d);
+	if (rc < 0) {
+		refuse_err(r, out, &e);
+		return;
+	}
+	text = json_dumps(j, JSON_COMPACT);
+	json_decref(j);
+	must(text);
+	buf_z(&out->body, text);
+	http_add_header(out, "Content-Type", "application/json");
+}
+
+/* ---- which ---- */
+
+/* As the model has it for TrainingJobName; whether hyphens stand right does not matter here. */
+static bool can_be_job(struct str name)
+{
+	if (!name.n || name.n > JOB_NAME_MAX)
+		return false;
+	for (size_t i = 0; i < name.n; i++)
+		if (!isalnum((unsigned char)name.p[i]) && name.p[i] != '-')
+			return false;
+	return true;
+}
+
+/* What no job can be called does not even get to the store. */
+static bool job_in(struct str path, struct buf *ret_name)
+{
+	struct str name;
+
+	if (!str_skip(&path, STR("/bloomery/jobs/")))
+		return false;
+	name = str_cut(&path, '/');
+	return str_is(path, "feeds") && buf_uri_decode(ret_name, name, false) && can_be_job(buf_view(ret_name));
+}
+
+void own_answer(const struct api *api, const struct http_request *r, const struct sig_request *sig, struct api_auth *a,
+                struct http_response *out)
+{
+	_cleanup_buf_ struct buf name = { 0 };
+
+	verify(api, r, sig, a);
+	if (a->fault) {
+		refuse_who(api, r, a, out);
+	} else if (!str_is(r->method, "GET")) {
+		refuse(r, out, 405, "MethodNotAllowed", "There is only GET here.");
+		http_add_header(out, "Allow", "GET");
+	} else if (str_is(r->path, "/metrics")) {
+		answer_metrics(api, r, out);
+	} else if (job_in(r->path, &name)) {
+		answer_feeds(api, r, buf_view(&name), out);
+	} else {
+		refuse(r, out, 404, "ResourceNotFound", "There is /metrics here, and /bloomery/jobs/NAME/feeds.");
+	}
+	log_debug("own " PRIstr " from " PRIstr ": %d, request %s", ARGstr(r->path), ARGstr(r->remote), out->status,
+	          r->request_id);
+}
