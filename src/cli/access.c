@@ -223,6 +223,24 @@ int access_call(struct access *s, const char *service, const char *target, json_
 	return rc;
 }
 
+int access_get(struct access *s, const char *path, struct buf *out, struct err *e)
+{
+	struct request q = { .method = "GET", .path = path, .service = "bloomery", .content_type = "application/json" };
+	struct http_reply reply = { 0 };
+	json_t *j;
+	int rc = send_request(s, &q, &reply, e);
+
+	if (rc == 0 && reply.status == 200) {
+		buf_str(out, buf_view(&reply.body));
+	} else if (rc == 0) {
+		j = json_loadb(reply.body.p, reply.body.n, 0, NULL);
+		rc = refused(&reply, j, e);
+		json_decref(j);
+	}
+	http_reply_fini(&reply);
+	return rc;
+}
+
 int access_make_bucket(struct access *s, const char *bucket, struct err *e)
 {
 	_cleanup_buf_ struct buf path = { 0 };

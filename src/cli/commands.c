@@ -58,7 +58,7 @@ static const struct cli_option jobs_options[] = {
 	END,
 };
 static const struct cli_option describe_options[] = {
-	{ "json", 0, NULL, "the API's reply", false },
+	{ "json", 0, NULL, "the API's reply, and how the channels are fed as its member \"Bloomery\"", false },
 	END,
 };
 static const struct cli_option logs_options[] = {
@@ -88,9 +88,15 @@ const struct cli_command cli_commands[] = {
 	  image_options, 1, 3, command_image },
 	{ "train", "", "create a training job", NULL, train_options, 0, 0, command_train },
 	{ "jobs", "", "list training jobs", NULL, jobs_options, 0, 0, command_jobs },
-	{ "describe", "NAME", "say all about a job, and where its time went", NULL, describe_options, 1, 1,
-	  command_describe },
+	{ "describe", "NAME", "say all about a job, where its time went, and how its channels are fed",
+	  "Of a channel that is fed while the job runs (Pipe, or FastFile without links) it says whether the trainer "
+	  "or the "
+	  "data\n"
+	  "is the bottleneck.",
+	  describe_options, 1, 1, command_describe },
 	{ "logs", "NAME", "print a job's log", NULL, logs_options, 1, 1, command_logs },
 	{ "stop", "NAME", "stop a job; what it has made so far is kept", NULL, stop_options, 1, 1, command_stop },
+	{ "metrics", "", "print the server's numbers", "What Prometheus gets from GET /metrics.", NULL, 0, 0,
+	  command_metrics },
 	END,
 };

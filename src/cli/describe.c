@@ -4,6 +4,9 @@
 #include "base/clock.h"
 #include "cli/access.h"
 #include "cli/commands.h"
+#include "cli/feeds.h"
+
+enum { MARGIN = 15 };
 
 static const char *text_at(const json_t *j, const char *name)
 {
@@ -27,14 +30,34 @@ static void print_map(FILE *to, const char *name, const json_t *map)
 	}
 }
 
-static void print_channels(FILE *to, const json_t *channels)
+static void print_source(const json_t *source, FILE *to)
 {
+	const json_t *s3 = json_object_get(source, "S3DataSource"),
+	             *fs = json_object_get(source, "FileSystemDataSource");
+	const char *type = text_at(s3, "S3DataType");
+
+	if (fs)
+		fprintf(to, "%s:%s (%s)", text_at(fs, "FileSystemId") ? text_at(fs, "FileSystemId") : "?",
+		        text_at(fs, "DirectoryPath") ? text_at(fs, "DirectoryPath") : "?",
+		        text_at(fs, "FileSystemAccessMode") ? text_at(fs, "FileSystemAccessMode") : "?");
+	else
+		fprintf(to, "%s", text_at(s3, "S3Uri") ? text_at(s3, "S3Uri") : "?");
+	if (type && strcmp(type, "S3Prefix") != 0)
+		fprintf(to, " (%s)", type);
+}
+
+static void print_channels(const json_t *d, const json_t *feeds, FILE *to)
+{
+	const json_t *channels = json_object_get(d, "InputDataConfig");
+
 	for (size_t i = 0; i < json_array_size(channels); i++) {
 		const json_t *c = json_array_get(channels, i);
-		const json_t *s3 = json_object_get(json_object_get(c, "DataSource"), "S3DataSource");
+		const char *name = text_at(c, "ChannelName");
 
-		fprintf(to, "%-14s %s from %s\n", i ? "" : "channels", text_at(c, "ChannelName"),
-		        text_at(s3, "S3Uri") ? text_at(s3, "S3Uri") : "?");
+		fprintf(to, "%-14s %s from ", i ? "" : "channels", name ? name : "?");
+		print_source(json_object_get(c, "DataSource"), to);
+		putc('\n', to);
+		feeds_print(feeds, name, job_is_final(d), MARGIN + 2, to);
 	}
 }
 
@@ -54,7 +77,7 @@ static void print_phases(FILE *to, const json_t *phases)
 	}
 }
 
-void describe_print(const json_t *d, FILE *to)
+void describe_print(const json_t *d, const json_t *feeds, FILE *to)
 {
 	const json_t *resources = json_object_get(d, "ResourceConfig");
 	char text[CLI_TIME_BYTES];
@@ -72,7 +95,7 @@ void describe_print(const json_t *d, FILE *to)
 	row(to, "instances", instances);
 	print_map(to, "hyperparams", json_object_get(d, "HyperParameters"));
 	print_map(to, "environment", json_object_get(d, "Environment"));
-	print_channels(to, json_object_get(d, "InputDataConfig"));
+	print_channels(d, feeds, to);
 	row(to, "output", text_at(json_object_get(d, "OutputDataConfig"), "S3OutputPath"));
 	row(to, "model", text_at(json_object_get(d, "ModelArtifacts"), "S3ModelArtifacts"));
 	row(to, "created", access_time(json_object_get(d, "CreationTime"), text));
@@ -94,18 +117,32 @@ void describe_print_end(const json_t *d, FILE *to)
 		row(to, "model", text_at(json_object_get(d, "ModelArtifacts"), "S3ModelArtifacts"));
 }
 
+/* What the API does not say stands beside its members under one name of ours. */
+static void print_as_json(json_t *reply, json_t *feeds)
+{
+	if (feeds)
+		json_object_set_new(reply, "Bloomery", json_pack("{sO}", "Feeds", feeds));
+	print_json(reply);
+}
+
 int command_describe(const struct cli_args *a, struct err *e)
 {
 	_cleanup_access_ struct access s = { 0 };
-	json_t *reply;
+	json_t *reply, *feeds = NULL;
+	struct err why = { 0 };
 
 	if (access_open(a, &s, e) < 0 || access_call(&s, "sagemaker", "SageMaker.DescribeTrainingJob",
 	                                             json_pack("{ss}", "TrainingJobName", a->rest[0]), &reply, e) < 0)
 		return -1;
+	if (feeds_ask(&s, a->rest[0], &feeds, &why) < 0) { /* the rest is worth having without it */
+		err_in(&why, "how the channels are fed");
+		err_print(&why, "bloomery");
+	}
 	if (cli_flag(a, "json"))
-		print_json(reply);
+		print_as_json(reply, feeds);
 	else
-		describe_print(reply, stdout);
+		describe_print(reply, feeds, stdout);
+	json_decref(feeds);
 	json_decref(reply);
 	return EXIT_DONE;
 }

@@ -1,0 +1,179 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "cli/feeds.h"
+
+enum { SIZE_BYTES = 32 };
+
+static uint64_t count_at(const json_t *j, const char *member)
+{
+	json_int_t n = json_integer_value(json_object_get(j, member));
+
+	return n < 0 ? 0 : (uint64_t)n;
+}
+
+static bool word_is(const json_t *j, const char *member, const char *word)
+{
+	const char *text = json_string_value(json_object_get(j, member));
+
+	return text && strcmp(text, word) == 0;
+}
+
+/* ---- numbers as words ---- */
+
+/* "512 bytes", "1.5 GB": powers of ten, as disks and networks are sold. */
+static char *size_text(double bytes, char dst[SIZE_BYTES])
+{
+	static const char *const units[] = { "kB", "MB", "GB", "TB", "PB", "EB" };
+	size_t u = 0;
+
+	if (bytes < 1000) {
+		snprintf(dst, SIZE_BYTES, "%.0f byte%s", bytes, bytes == 1 ? "" : "s");
+		return dst;
+	}
+	for (bytes /= 1000; bytes >= 999.95 && u + 1 < ARRAY_LEN(units); u++)
+		bytes /= 1000;
+	snprintf(dst, SIZE_BYTES, "%.1f %s", bytes, units[u]);
+	return dst;
+}
+
+static const char *plural(uint64_t n)
+{
+	return n == 1 ? "" : "s";
+}
+
+/* ---- what a channel is ---- */
+
+static const char *way_text(const json_t *c)
+{
+	static const struct {
+		const char *way, *text;
+	} ways[] = {
+		{ "placed", "in place before the container started" },
+		{ "linked", "links to the store's files, nothing copied" },
+		{ "fused", "served on demand by a file system in user space" },
+		{ "piped", "written into FIFOs while it is read" },
+		{ "mounted", "a file system that is mounted" },
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(ways); i++)
+		if (word_is(c, "way", ways[i].way))
+			return ways[i].text;
+	return "in a way that this program does not know";
+}
+
+static void print_share(const json_t *c, const char *host, int margin, FILE *to)
+{
+	const char *mode = json_string_value(json_object_get(c, "mode"));
+	const json_t *seconds = json_object_get(c, "seconds");
+	uint64_t objects = count_at(c, "objects");
+	char size[SIZE_BYTES], time[CLI_TIME_BYTES];
+
+	fprintf(to, "%*s%s%s%s, %s", margin, "", host ? host : "", host ? ": " : "", mode ? mode : "?", way_text(c));
+	if (!word_is(c, "way", "mounted"))
+		fprintf(to, ": %llu object%s, %s", (unsigned long long)objects, plural(objects),
+		        size_text((double)count_at(c, "bytes"), size));
+	if (json_is_number(seconds))
+		fprintf(to, ", in %s", access_duration(json_number_value(seconds), time));
+	putc('\n', to);
+}
+
+/* ---- how it is fed ---- */
+
+static void print_given(const json_t *c, const json_t *feed, int margin, FILE *to)
+{
+	uint64_t objects = count_at(feed, "objects"), bytes = count_at(feed, "bytes"), ms = count_at(feed, "active_ms");
+	char size[SIZE_BYTES], rate[SIZE_BYTES], time[CLI_TIME_BYTES];
+
+	fprintf(to, "%*sgiven: %s, %llu object%s", margin, "", size_text((double)bytes, size),
+	        (unsigned long long)objects, plural(objects));
+	if (word_is(c, "way", "piped"))
+		fprintf(to, ", %llu epoch%s opened, the newest is %llu", (unsigned long long)count_at(feed, "epochs"),
+		        plural(count_at(feed, "epochs")), (unsigned long long)count_at(feed, "epoch"));
+	if (ms)
+		fprintf(to, "; %s/s in the %s that it was read", size_text((double)bytes * 1000 / (double)ms, rate),
+		        access_duration((double)ms / 1000, time));
+	putc('\n', to);
+}
+
+static void print_waits(const json_t *feed, int margin, FILE *to)
+{
+	static const struct {
+		const char *member, *stalls, *name;
+	} sides[] = { { "wait_reader_ms", "stalls_reader", "the trainer" },
+		      { "wait_store_ms", "stalls_store", "data" } };
+
+	fprintf(to, "%*swaited: ", margin, "");
+	for (size_t i = 0; i < ARRAY_LEN(sides); i++) {
+		uint64_t times = count_at(feed, sides[i].stalls);
+		char text[CLI_TIME_BYTES];
+
+		fprintf(to, "%s%s for %s (%llu time%s)", i ? ", " : "",
+		        access_duration((double)count_at(feed, sides[i].member) / 1000, text), sides[i].name,
+		        (unsigned long long)times, plural(times));
+	}
+	putc('\n', to);
+}
+
+/* The sentence that all the numbers are for. */
+static void print_bottleneck(const json_t *c, const json_t *feed, bool final, int margin, FILE *to)
+{
+	double active = (double)count_at(feed, "active_ms");
+	double reader = active > 0 ? (double)count_at(feed, "wait_reader_ms") * 100 / active : 0;
+	double store = active > 0 ? (double)count_at(feed, "wait_store_ms") * 100 / active : 0;
+
+	fprintf(to, "%*s", margin, "");
+	if (!count_at(feed, "epochs") && !count_at(feed, "bytes"))
+		fputs(final ? "Nobody has read it.\n" : "Nobody has read it yet.\n", to);
+	else if (word_is(c, "bottleneck", "trainer"))
+		fprintf(to, "The trainer is the bottleneck: data waited for it %.0f %% of that time.\n",
+		        reader > 100 ? 100 : reader);
+	else if (word_is(c, "bottleneck", "data"))
+		fprintf(to, "The data is the bottleneck: the trainer waited for it %.0f %% of that time.\n",
+		        store > 100 ? 100 : store);
+	else if (word_is(c, "bottleneck", "neither"))
+		fputs("Neither the trainer nor the data holds up the other.\n", to);
+	else
+		fputs("It has not been read for long enough to say what the bottleneck is.\n", to);
+}
+
+void feeds_print(const json_t *feeds, const char *channel, bool final, int margin, FILE *to)
+{
+	for (size_t i = 0; i < json_array_size(feeds); i++) {
+		const json_t *told = json_array_get(feeds, i), *list = json_object_get(told, "channels");
+		const char *host = json_string_value(json_object_get(told, "host"));
+
+		for (size_t k = 0; k < json_array_size(list); k++) {
+			const json_t *c = json_array_get(list, k), *feed = json_object_get(c, "feed");
+
+			if (!channel || !word_is(c, "channel", channel))
+				continue;
+			print_share(c, json_array_size(feeds) > 1 ? host : NULL, margin, to);
+			if (!json_is_object(feed))
+				continue;
+			print_given(c, feed, margin, to);
+			print_waits(feed, margin, to);
+			print_bottleneck(c, feed, final, margin, to);
+		}
+	}
+}
+
+int feeds_ask(struct access *s, const char *job, json_t **ret, struct err *e)
+{
+	_cleanup_buf_ struct buf path = { 0 }, text = { 0 };
+	struct err why = { 0 };
+	json_t *j;
+
+	*ret = NULL;
+	buf_z(&path, "/bloomery/jobs/");
+	buf_uri(&path, str_of(job), false);
+	buf_z(&path, "/feeds");
+	if (access_get(s, path.p, &text, &why) < 0) {
+		if (why.kind == ERR_NOT_FOUND)
+			return 0;
+		*e = why;
+		return -1;
+	}
+	j = json_loadb(text.p, text.n, 0, NULL);
+	*ret = json_incref(json_object_get(j, "Feeds"));
+	json_decref(j);
+	return 0;
+}
