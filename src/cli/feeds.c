@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cli/feeds.h"
 
-enum { SIZE_BYTES = 32 };
+/* Before that much reading bloomery-job does not call anything a bottleneck. */
+enum { SIZE_BYTES = 32, SAY_AFTER_MS = 1000 };
 
 static uint64_t count_at(const json_t *j, const char *member)
 {
@@ -68,7 +69,7 @@ static void print_share(const json_t *c, const char *host, int margin, FILE *to)
 	char size[SIZE_BYTES], time[CLI_TIME_BYTES];
 
 	fprintf(to, "%*s%s%s%s, %s", margin, "", host ? host : "", host ? ": " : "", mode ? mode : "?", way_text(c));
-	if (!word_is(c, "way", "mounted"))
+	if (json_object_get(c, "objects"))
 		fprintf(to, ": %llu object%s, %s", (unsigned long long)objects, plural(objects),
 		        size_text((double)count_at(c, "bytes"), size));
 	if (json_is_number(seconds))
@@ -129,7 +130,7 @@ static void print_bottleneck(const json_t *c, const json_t *feed, bool final, in
 	else if (word_is(c, "bottleneck", "data"))
 		fprintf(to, "The data is the bottleneck: the trainer waited for it %.0f %% of that time.\n",
 		        store > 100 ? 100 : store);
-	else if (word_is(c, "bottleneck", "neither"))
+	else if (word_is(c, "bottleneck", "neither") && active >= SAY_AFTER_MS)
 		fputs("Neither the trainer nor the data holds up the other.\n", to);
 	else
 		fputs("It has not been read for long enough to say what the bottleneck is.\n", to);

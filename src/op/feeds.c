@@ -99,6 +99,16 @@ static int read_seconds(const json_t *j, double *ret, struct err *e)
 	return 0;
 }
 
+static int read_share(const json_t *j, struct feed_channel *ret, struct err *e)
+{
+	ret->counted = json_object_get(j, "objects") || json_object_get(j, "bytes");
+	if (!ret->counted)
+		return 0;
+	if (read_count(j, "objects", &ret->objects, e) < 0 || read_count(j, "bytes", &ret->bytes, e) < 0)
+		return -1;
+	return 0;
+}
+
 static int read_feed(const json_t *j, struct feed_channel *ret, struct err *e)
 {
 	const json_t *feed = json_object_get(j, "feed");
@@ -122,8 +132,7 @@ static int read_channel(const json_t *j, struct feed_channel *ret, struct err *e
 	    read_word(j, "mode", modes, ARRAY_LEN(modes), false, &ret->mode, e) < 0 ||
 	    read_word(j, "way", ways, ARRAY_LEN(ways), false, &ret->way, e) < 0 ||
 	    read_word(j, "bottleneck", bottlenecks, ARRAY_LEN(bottlenecks), true, &ret->bottleneck, e) < 0 ||
-	    read_count(j, "objects", &ret->objects, e) < 0 || read_count(j, "bytes", &ret->bytes, e) < 0 ||
-	    read_seconds(j, &ret->seconds, e) < 0)
+	    read_share(j, ret, e) < 0 || read_seconds(j, &ret->seconds, e) < 0)
 		return -1;
 	return read_feed(j, ret, e);
 }
@@ -191,12 +200,15 @@ int feeds_read(const char *data_dir, const char *id, struct feeds *ret, struct e
 
 static json_t *channel_to_json(const struct feed_channel *c)
 {
-	json_t *j = json_pack("{ss ss ss sI sI}", "channel", c->name, "mode", c->mode, "way", c->way, "objects",
-	                      (json_int_t)c->objects, "bytes", (json_int_t)c->bytes);
+	json_t *j = json_pack("{ss ss ss}", "channel", c->name, "mode", c->mode, "way", c->way);
 	struct feed_numbers n = c->numbers;
 	json_t *feed;
 
 	must(j);
+	if (c->counted) {
+		json_object_set_new(j, "objects", json_integer((json_int_t)c->objects));
+		json_object_set_new(j, "bytes", json_integer((json_int_t)c->bytes));
+	}
 	if (c->seconds >= 0)
 		json_object_set_new(j, "seconds", json_real(c->seconds));
 	if (c->fed) {

@@ -27,6 +27,7 @@ struct feed_numbers {
 struct feed_channel {
 	char name[FEEDS_NAME_BYTES];
 	const char *mode, *way;  /* static: "Pipe"; "piped", "fused", "linked", "placed", "mounted" */
+	bool counted;            /* the next two are there: not for what is mounted, nor before it is prepared */
 	uint64_t objects, bytes; /* of this host's share */
 	double seconds;          /* that placing took; negative: not told */
 	bool fed;                /* numbers are there: a feeder works, or worked, for it */

@@ -154,7 +154,7 @@ static void write_channel_metric(const struct metrics *m, const struct channel_m
 		for (size_t k = 0; k < m->jobs[i].feeds.count; k++) {
 			const struct feed_channel *c = &m->jobs[i].feeds.channels[k];
 
-			if (metric->of_feed && !c->fed)
+			if (metric->of_feed ? !c->fed : !c->counted)
 				continue;
 			sample(out, metric, &m->jobs[i], c, metric->at_data ? "trainer" : NULL, metric->at);
 			if (metric->at_data)

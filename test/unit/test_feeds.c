@@ -63,6 +63,24 @@ TEST(what_is_written_is_read_again)
 	CHECK(memcmp(&f, &g, sizeof(f)) == 0);
 }
 
+TEST(a_channel_that_is_not_prepared_has_no_counts)
+{
+	struct metrics_job job = { .name = (char *)"j" };
+	struct metrics m = { .version = "1", .jobs = &job, .job_count = 1 };
+	_cleanup_buf_ struct buf out = { 0 };
+	_cleanup_free_ char *text = NULL;
+	json_t *j;
+
+	CHECK_OK(feeds_parse(STR(WHOLE("{\"channel\":\"a\",\"mode\":\"File\",\"way\":\"mounted\"}")), &job.feeds, e));
+	CHECK(!job.feeds.channels[0].counted);
+	metrics_write(&m, &out);
+	CHECK(strstr(out.p, "bloomery_channel_info{") && !strstr(out.p, "bloomery_channel_share_objects{"));
+	j = feeds_to_json(&job.feeds);
+	text = json_dumps(j, JSON_COMPACT);
+	json_decref(j);
+	CHECK(!strstr(text, "objects"));
+}
+
 TEST(members_of_another_version_are_passed_over)
 {
 	struct feeds f;
@@ -102,6 +120,7 @@ TEST(what_is_not_right_is_refused_by_name)
 		{ "\"bottleneck\":\"trainer\"", "\"bottleneck\":\"\"",
 		  "channel 0: 'bottleneck' is no word that is known" },
 		{ "\"objects\":120", "\"objects\":\"120\"", "channel 0: 'objects' is not a count" },
+		{ "\"objects\":120,", "", "channel 0: 'objects' is not a count" },
 		{ "\"seconds\":0.25", "\"seconds\":-0.25", "channel 1: 'seconds' is no length of time" },
 		{ "\"seconds\":0.25", "\"seconds\":\"x\"", "channel 1: 'seconds' is no length of time" },
 		{ FEED, "7", "channel 0: 'feed' is not an object" },

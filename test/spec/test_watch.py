@@ -1,0 +1,210 @@
+# A container can be watched being fed: `bloomery describe`, GET /metrics, `bloomery metrics`.
+# SPDX-License-Identifier: Apache-2.0
+import base64
+import json
+import os
+import re
+import subprocess
+import time
+import urllib.error
+import urllib.request
+
+import pytest
+
+FEED = {"epoch": 3, "epochs": 4, "objects": 480, "bytes": 4800000000, "stalls_reader": 34, "stalls_store": 1,
+        "wait_reader_ms": 12345, "wait_store_ms": 7, "active_ms": 14100}
+TOLD = {"at": 1700000000123, "host": "algo-1", "channels": [
+    {"channel": "train", "mode": "Pipe", "way": "piped", "objects": 120, "bytes": 1200000000, "feed": FEED,
+     "bottleneck": "trainer"}]}
+
+
+def get(server, path, user=None, password=None, headers=None):
+    """Status, headers and text of an answer, whatever the status."""
+    req = urllib.request.Request(server.url + path, headers=headers or {})
+    if user is not None:
+        req.add_header("Authorization", "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode())
+    try:
+        with urllib.request.urlopen(req, timeout=30) as got:
+            return got.status, got.headers, got.read().decode()
+    except urllib.error.HTTPError as ex:
+        return ex.code, ex.headers, ex.read().decode()
+
+
+def key(server):
+    return server.exports["AWS_ACCESS_KEY_ID"], server.exports["AWS_SECRET_ACCESS_KEY"]
+
+
+def parse(text):
+    """The samples of the text exposition format, strictly: {(name, ((label, value), ...)): number}."""
+    samples, family, kind = {}, None, None
+    assert text.endswith("\n")
+    for line in text[:-1].split("\n"):
+        if m := re.fullmatch(r"# HELP ([a-z_]+) [^\n]+", line):
+            family, kind = m[1], None
+        elif m := re.fullmatch(r"# TYPE ([a-z_]+) (counter|gauge)", line):
+            assert m[1] == family
+            kind = m[2]
+        else:
+            m = re.fullmatch(r'([a-z_]+)(?:\{((?:[a-z_]+="(?:[^"\\\n]|\\[\\"n])*",?)*)\})? ([0-9.]+)', line)
+            assert m and m[1] == family and kind, line
+            labels = tuple(re.findall(r'([a-z_]+)="((?:[^"\\]|\\.)*)"', m[2] or ""))
+            assert (m[1], labels) not in samples, line
+            samples[m[1], labels] = float(m[3])
+    return samples
+
+
+def metrics(server):
+    status, headers, text = get(server, "/metrics", *key(server))
+    assert status == 200 and headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
+    return parse(text)
+
+
+def of_channel(samples, name, job, channel, **more):
+    for (n, labels), value in samples.items():
+        labels = dict(labels)
+        if n == name and (labels.get("training_job"), labels.get("channel")) == (job, channel) and \
+                all(labels.get(k.rstrip("_")) == v for k, v in more.items()):
+            return value
+    return None
+
+
+def feeds_path(server, name):
+    return server.data / "jobs" / server.job_id(name) / "feeds.json"
+
+
+def tell(server, name, told):
+    """What the job's supervisor told last, in other words: its last word is spoken."""
+    path = feeds_path(server, name)
+    path.with_suffix(".part").write_text(told if isinstance(told, str) else json.dumps(told))
+    path.with_suffix(".part").rename(path)
+
+
+@pytest.fixture
+def ended(server):
+    uri = server.put("watch/", {"a": b"1"})
+    return server.completed("true", channels={"train": uri})["TrainingJobName"]
+
+
+# ---- who may look ----
+
+def test_nothing_unsigned_gets_numbers(server):
+    user, secret = key(server)
+    for kw in ({}, {"user": user, "password": secret[:-1]}, {"user": user, "password": ""}, {"user": "", "password": secret},
+               {"user": user.lower(), "password": secret}, {"headers": {"Authorization": "Bearer " + secret}},
+               {"headers": {"Authorization": "Basic"}}, {"headers": {"Authorization": "Basic ???"}}):
+        status, headers, text = get(server, "/metrics", **kw)
+        assert status == 401 and headers["WWW-Authenticate"].startswith('Basic realm="bloomery"'), kw
+        assert "bloomery_up" not in text and "message" in json.loads(text)
+    assert get(server, "/metrics", user, secret)[0] == 200
+    assert get(server, "/metrics?x=1", user, secret)[0] == 200
+
+
+def test_curl_signs_as_prometheus_and_as_aws_do(server):
+    user, secret = key(server)
+    region = server.exports["AWS_REGION"]
+    for how in (["--basic"], ["--aws-sigv4", f"aws:amz:{region}:sagemaker"], ["--aws-sigv4", f"aws:amz:{region}:bloomery"]):
+        done = subprocess.run(["curl", "-sS", "-f", "--noproxy", "*", *how, "-u", f"{user}:{secret}", server.url + "/metrics"],
+                              capture_output=True, text=True, timeout=30)
+        assert done.returncode == 0 and parse(done.stdout)["bloomery_up", ()] == 1, (how, done.stderr)
+
+
+def test_a_bucket_may_be_called_metrics_or_bloomery(server):
+    import botocore.config
+    signer = server.client("s3", config=botocore.config.Config(signature_version="s3v4", s3={"addressing_style": "path"}))
+    for bucket in ("metrics", "bloomery"):
+        server.s3.create_bucket(Bucket=bucket)
+        server.s3.put_object(Bucket=bucket, Key="jobs/x/feeds", Body=b"mine")
+        assert server.s3.list_objects(Bucket=bucket)["Contents"][0]["Key"] == "jobs/x/feeds"
+        assert server.s3.get_object(Bucket=bucket, Key="jobs/x/feeds")["Body"].read() == b"mine"
+        url = signer.generate_presigned_url("list_objects", Params={"Bucket": bucket})
+        with urllib.request.urlopen(url, timeout=30) as got:
+            assert b"jobs/x/feeds" in got.read()
+
+
+@pytest.mark.parametrize("name", ["nobody", "..", "%2e%2e", "..%2f..", "a%00", "%ff", "", "a/b", "a" * 64, "a" * 7000, "a'%20or%20'1", "a%0a"])
+def test_odd_names_of_jobs(server, name):
+    status, _, text = get(server, f"/bloomery/jobs/{name}/feeds", *key(server))
+    assert status == 404 and json.loads(text)["__type"] == "ResourceNotFound"
+
+
+# ---- numbers ----
+
+def test_the_server_and_its_jobs(server, ended):
+    got = metrics(server)
+    assert got["bloomery_up", ()] == 1
+    assert got["bloomery_jobs", (("status", "Completed"),)] >= 1
+    assert got["bloomery_jobs", (("status", "Stopping"),)] == 0
+    assert 0 < got["process_start_time_seconds", ()] <= time.time() + 1
+    assert got["process_resident_memory_bytes", ()] > 1 << 20 and got["process_open_fds", ()] > 3
+    assert got["bloomery_data_size_bytes", ()] >= got["bloomery_data_free_bytes", ()] > 0
+    name = server.create("while [ ! -e /tmp/go ]; do sleep 0.1; done")
+    server.wait(name, {"Training"})
+    assert metrics(server)["bloomery_jobs_unfinished", (("secondary_status", "Training"),)] >= 1
+    server.sm.stop_training_job(TrainingJobName=name)
+    server.wait(name)
+    done = server.bloomery("metrics")
+    assert done.returncode == 0 and set(parse(done.stdout)) == set(metrics(server))
+
+
+def test_what_a_supervisor_told_is_in_metrics_and_describe(server, ended):
+    tell(server, ended, TOLD)
+    got = metrics(server)
+    assert of_channel(got, "bloomery_channel_bytes_total", ended, "train", host="algo-1") == 4800000000
+    assert of_channel(got, "bloomery_channel_objects_total", ended, "train") == 480
+    assert of_channel(got, "bloomery_channel_epoch", ended, "train") == 3
+    assert of_channel(got, "bloomery_channel_wait_seconds_total", ended, "train", for_="trainer") == 12.345
+    assert of_channel(got, "bloomery_channel_wait_seconds_total", ended, "train", for_="data") == 0.007
+    assert of_channel(got, "bloomery_channel_stalls_total", ended, "train", for_="trainer") == 34
+    assert of_channel(got, "bloomery_channel_active_seconds_total", ended, "train") == 14.1
+    assert of_channel(got, "bloomery_channel_info", ended, "train", mode="Pipe", way="piped") == 1
+
+    done = server.bloomery("describe", ended)
+    assert done.returncode == 0 and done.stderr == ""
+    assert "Pipe, written into FIFOs while it is read: 120 objects, 1.2 GB\n" in done.stdout
+    assert "The trainer is the bottleneck: data waited for it 88 % of that time.\n" in done.stdout
+    done = json.loads(server.bloomery("describe", ended, "--json").stdout)
+    assert done.pop("Bloomery") == {"Feeds": [TOLD]}
+    raw = server.call("DescribeTrainingJob", {"TrainingJobName": ended})
+    assert done == raw, "the API's members are as they were"
+
+
+def test_members_that_are_not_known_are_passed_over(server, ended):
+    tell(server, ended, {**TOLD, "later": {"x": [1]}})
+    assert json.loads(server.bloomery("describe", ended, "--json").stdout)["Bloomery"] == {"Feeds": [TOLD]}
+
+
+@pytest.mark.parametrize("what", ["torn", "huge", "deep", "name", "link", "hard link", "fifo", "directory"])
+def test_a_feeds_file_is_not_trusted(server, ended, what, tmp_path):
+    path = feeds_path(server, ended)
+    secret = tmp_path / "secret"
+    secret.write_text(json.dumps(TOLD))
+    if path.exists():
+        path.unlink()
+    if what == "link":
+        path.symlink_to(secret)
+    elif what == "hard link":
+        other = server.data / "other"
+        other.write_text(json.dumps(TOLD))
+        os.link(other, path)
+    elif what == "fifo":
+        os.mkfifo(path)
+    elif what == "directory":
+        path.mkdir()
+    else:
+        tell(server, ended, {"torn": json.dumps(TOLD)[:-1], "huge": json.dumps(TOLD) + " " * (64 << 10),
+                             "deep": "[" * 60000, "name": json.dumps(TOLD).replace('"train"', '"a\\"} 1\\nx"')}[what])
+    got = metrics(server)
+    assert of_channel(got, "bloomery_channel_bytes_total", ended, "train") is None
+    assert got["bloomery_feeds_unreadable", ()] >= 1
+    done = server.bloomery("describe", ended)
+    assert done.returncode == 0 and "Completed" in done.stdout, "the rest of it is there all the same"
+    assert "how the channels are fed: " in done.stderr
+    (path.rmdir if what == "directory" else path.unlink)()
+    assert server.bloomery("describe", ended).stderr == ""
+
+
+def test_a_deleted_job_is_gone_from_here_too(server, ended):
+    tell(server, ended, TOLD)
+    server.call("DeleteTrainingJob", {"TrainingJobName": ended})
+    assert of_channel(metrics(server), "bloomery_channel_bytes_total", ended, "train") is None
+    assert get(server, f"/bloomery/jobs/{ended}/feeds", *key(server))[0] == 404
