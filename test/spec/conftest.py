@@ -36,7 +36,8 @@ class Server:
     def start(self):
         self.log = open(str(self.data) + ".log", "ab")
         self.up = subprocess.Popen([BLOOMERY, "up", "--data", self.data, "--listen", self.listen],
-                                   stdout=subprocess.PIPE, stderr=self.log, text=True)
+                                   stdout=subprocess.PIPE, stderr=self.log, text=True,
+                                   start_new_session=True)     # Ctrl-C is for us: we stop it, when its jobs have ended
         line = self.up.stdout.readline()
         m = re.fullmatch(r"bloomery: listening on (http://[\d.]+:(\d+))\n", line)
         assert m, f"{line!r}; {self.tail()}"
