@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "fuse/confine.h"
+
+#include <fcntl.h>
+#include <grp.h>
+#include <linux/capability.h>
+#include <linux/landlock.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+enum { NOBODY = 65534 };
+
+static uint32_t raise_files(void)
+{
+	struct rlimit l;
+
+	if (getrlimit(RLIMIT_NOFILE, &l) < 0)
+		return 1024;
+	l.rlim_cur = l.rlim_max;
+	setrlimit(RLIMIT_NOFILE, &l);
+	return l.rlim_cur > 1U << 20 ? 1U << 20 : (uint32_t)l.rlim_cur;
+}
+
+/* Whatever a file system can be asked to do, as of Landlock's first version. */
+static const uint64_t all_rights = LANDLOCK_ACCESS_FS_EXECUTE | LANDLOCK_ACCESS_FS_WRITE_FILE |
+                                   LANDLOCK_ACCESS_FS_READ_FILE | LANDLOCK_ACCESS_FS_READ_DIR |
+                                   LANDLOCK_ACCESS_FS_REMOVE_DIR | LANDLOCK_ACCESS_FS_REMOVE_FILE |
+                                   LANDLOCK_ACCESS_FS_MAKE_CHAR | LANDLOCK_ACCESS_FS_MAKE_DIR |
+                                   LANDLOCK_ACCESS_FS_MAKE_REG | LANDLOCK_ACCESS_FS_MAKE_SOCK |
+                                   LANDLOCK_ACCESS_FS_MAKE_FIFO | LANDLOCK_ACCESS_FS_MAKE_BLOCK |
+                                   LANDLOCK_ACCESS_FS_MAKE_SYM;
+
+/* A kernel without Landlock leaves it at what the user may do. The client of another S3 has to read the names of hosts
+ * and certificates, wherever the system has them. */
+static int only_read(int objects_fd, struct err *e)
+{
+	uint64_t refused = objects_fd < 0 ? all_rights & ~(LANDLOCK_ACCESS_FS_READ_FILE | LANDLOCK_ACCESS_FS_READ_DIR)
+	                                  : all_rights;
+	struct landlock_ruleset_attr rules = { .handled_access_fs = refused };
+	struct landlock_path_beneath_attr store = { .allowed_access = LANDLOCK_ACCESS_FS_READ_FILE,
+		                                    .parent_fd = objects_fd };
+	_cleanup_close_ int fd = (int)syscall(SYS_landlock_create_ruleset, &rules, sizeof(rules), 0);
+
+	if (fd < 0)
+		return 0;
+	if ((objects_fd >= 0 && syscall(SYS_landlock_add_rule, fd, LANDLOCK_RULE_PATH_BENEATH, &store, 0) < 0) ||
+	    syscall(SYS_landlock_restrict_self, fd, 0) < 0)
+		return err_sys(e, "giving up the file system");
+	return 0;
+}
+
+static int drop_capabilities(void)
+{
+	struct __user_cap_header_struct head = { .version = _LINUX_CAPABILITY_VERSION_3 };
+	struct __user_cap_data_struct none[2] = { 0 };
+
+	return (int)syscall(SYS_capset, &head, none);
+}
+
+static int become(uid_t uid, gid_t gid, struct err *e)
+{
+	if (geteuid() != 0)
+		return 0; /* nothing to give up */
+	if (prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) < 0 || setgroups(0, NULL) < 0 ||
+	    setresgid(gid, gid, gid) < 0 || setresuid(uid, uid, uid) < 0)
+		return err_sys(e, "becoming user %u", (unsigned)uid);
+	return 0;
+}
+
+int confine_reader(int objects_fd, uint32_t *ret_files, struct err *e)
+{
+	pid_t parent = getppid();
+	uint32_t files = raise_files();
+	struct stat st = { .st_uid = NOBODY, .st_gid = NOBODY };
+	int dies = 0;
+
+	if (objects_fd >= 0 && fstat(objects_fd, &st) < 0)
+		return err_sys(e, "looking at the store");
+	prctl(PR_GET_PDEATHSIG, &dies);
+	if (become(st.st_uid, st.st_gid, e) < 0)
+		return -1;
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 || drop_capabilities() < 0)
+		return err_sys(e, "dropping privileges");
+	if (only_read(objects_fd, e) < 0)
+		return -1;
+	/* Becoming somebody else has cleared it. */
+	if (dies && (prctl(PR_SET_PDEATHSIG, dies) < 0 || getppid() != parent))
+		return err_set(e, ERR_IO, "the process that started this one has gone");
+	*ret_files = files;
+	return 0;
+}

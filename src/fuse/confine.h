@@ -1,0 +1,10 @@
+/* confine.h - giving up what bloomery-fuse does not need once it has its descriptors.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+#include "base/str.h"
+
+/* Called once, before there are threads. Afterwards the process has no capabilities and cannot get any, is the user
+ * that owns the directory behind objects_fd (-1: nobody), and where the kernel has Landlock it can only read files,
+ * with objects_fd only those below it. It still dies with its parent. *ret_files: how many descriptors it may have. */
+int confine_reader(int objects_fd, uint32_t *ret_files, struct err *e) must_check;
