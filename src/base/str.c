@@ -369,6 +369,20 @@ void buf_hex(struct buf *b, const void *p, size_t n)
 		buf_add(b, (char[]){ hex_lower[u[i] >> 4], hex_lower[u[i] & 15] }, 2);
 }
 
+void buf_bytes(struct buf *b, uint64_t bytes)
+{
+	static const char *const units[] = { "bytes", "KiB", "MiB", "GiB", "TiB", "PiB" };
+	double n = (double)bytes;
+	size_t unit = 0;
+
+	for (; n >= 1023.95 && unit + 1 < ARRAY_LEN(units); unit++)
+		n /= 1024;
+	if ((double)(uint64_t)(n * 10 + 0.5) == (double)(uint64_t)(n + 0.05) * 10)
+		buf_f(b, "%llu %s", (unsigned long long)(n + 0.05), units[unit]);
+	else
+		buf_f(b, "%.1f %s", n, units[unit]);
+}
+
 char *strf(const char *fmt, ...)
 {
 	struct buf b = { 0 };

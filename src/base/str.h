@@ -83,6 +83,7 @@ bool buf_uri_decode(struct buf *b, struct str s, bool plus);
 void buf_xml(struct buf *b,
              struct str s); /* XML text-escaped; bytes XML 1.0 cannot hold as &#xN;, what is not UTF-8 as U+FFFD */
 void buf_hex(struct buf *b, const void *p, size_t n); /* lower case */
+void buf_bytes(struct buf *b, uint64_t bytes);        /* for people: "512 MiB", "1.5 GiB" */
 
 /* malloc'd formatted string, caller frees. Never NULL. */
 char *strf(const char *fmt, ...) printf_like(1, 2);

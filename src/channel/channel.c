@@ -89,6 +89,18 @@ int channel_bad_key(const struct channel_spec *ch, struct str key, const struct 
 	               ARGstr(key), ARGstr(why));
 }
 
+int channel_list(const struct channel_spec *ch, const struct channel_env *env, struct err *e)
+{
+	struct str leaf = str_of(ch->list);
+	_cleanup_close_ int dir = openat(env->job_dirfd, "lists", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+
+	if (!leaf.n || str_has_byte(leaf, '/') || str_is(leaf, "..") || str_is(leaf, "."))
+		return err_set(e, ERR_BUG, "'" PRIstr "' is not the name of a list", ARGstr(leaf));
+	if (dir < 0)
+		return err_sys(e, "opening lists");
+	return open_plain(dir, ch->list, O_RDONLY, 0, e);
+}
+
 /* ---- directory and manifest ---- */
 
 static int check_name(const struct channel_spec *ch, struct err *e)

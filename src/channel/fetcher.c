@@ -20,6 +20,16 @@ static void put_text(json_t *order, const char *name, const char *value)
 		json_object_set_new(order, name, json_string(value));
 }
 
+static bool takes_fd(const struct fetcher *f)
+{
+	return strcmp(f->verb, "get") == 0 || strcmp(f->verb, "put") == 0;
+}
+
+static bool takes_list(const struct fetcher *f)
+{
+	return strcmp(f->verb, "get") == 0 || strcmp(f->verb, "list") == 0;
+}
+
 static char *order_text(const struct fetcher *f)
 {
 	json_t *order = json_object();
@@ -32,12 +42,13 @@ static char *order_text(const struct fetcher *f)
 	put_text(order, "bucket", f->bucket);
 	put_text(order, "prefix", f->prefix);
 	put_text(order, "key", f->key);
-	if (f->manifest_fd >= 0)
-		json_object_set_new(order, "manifest", json_integer(f->manifest_fd));
-	if (f->shards > 1) {
-		json_object_set_new(order, "shard", json_integer(f->shard));
-		json_object_set_new(order, "shards", json_integer(f->shards));
-	}
+	put_text(order, "s3_data_type", f->s3_data_type);
+	if (f->attribute_names)
+		json_object_set(order, "attribute_names", (json_t *)(uintptr_t)f->attribute_names);
+	if (takes_list(f))
+		json_object_set_new(order, "list", json_integer(f->list_fd));
+	if (f->patience_s)
+		json_object_set_new(order, "patience_s", json_integer(f->patience_s));
 	text = json_dumps(order, JSON_COMPACT);
 	json_decref(order);
 	must(text);
@@ -62,8 +73,30 @@ static int order_fd(const struct fetcher *f, struct err *e)
 
 /* ---- the answers ---- */
 
+static uint64_t number(const json_t *of, const char *name)
+{
+	json_int_t v = json_integer_value(json_object_get(of, name));
+
+	return v > 0 ? (uint64_t)v : 0;
+}
+
+static void tell_progress(const struct fetcher *f, struct str line)
+{
+	json_t *j = json_loadb(line.p, line.n, 0, NULL);
+	const json_t *p = json_object_get(j, "progress");
+	struct fetch_progress progress = { .objects = number(p, "objects"),
+		                           .bytes = number(p, "bytes"),
+		                           .total_objects = number(p, "total_objects"),
+		                           .total_bytes = number(p, "total_bytes"),
+		                           .trouble = json_string_value(json_object_get(p, "trouble")) };
+
+	if (p)
+		f->progress(f->arg, &progress);
+	json_decref(j);
+}
+
 /* Reads lines to the end and keeps the last one: there may be hours of progress before it. */
-static int last_line(int fd, struct buf *line, struct err *e)
+static int last_line(const struct fetcher *f, int fd, struct buf *line, struct err *e)
 {
 	FILE *in = fdopen(fd, "r");
 	size_t cap = 0;
@@ -77,6 +110,8 @@ static int last_line(int fd, struct buf *line, struct err *e)
 	while ((n = getline(&text, &cap, in)) > 0 && n <= ANSWER_MAX_BYTES) {
 		buf_reset(line);
 		buf_add(line, text, (size_t)n);
+		if (f->progress)
+			tell_progress(f, buf_view(line));
 	}
 	free(text);
 	fclose(in);
@@ -99,16 +134,24 @@ static int take_error(const json_t *error, int status, struct err *e)
 	return err_set(e, ERR_IO, "bloomery-fetch ended without an answer, exit status %d", WEXITSTATUS(status));
 }
 
-static int take_answer(struct str line, int status, uint64_t *ret_objects, uint64_t *ret_bytes, struct err *e)
+static char *text_of(const json_t *of, const char *name)
+{
+	const char *text = json_string_value(json_object_get(of, name));
+
+	return text ? xstrdup(text) : NULL;
+}
+
+static int take_answer(struct str line, int status, struct fetched *ret, struct err *e)
 {
 	json_t *j = json_loadb(line.p, line.n, 0, NULL);
 	const json_t *done = json_object_get(j, "done");
 	bool well = json_is_integer(json_object_get(done, "bytes")) && WIFEXITED(status) && WEXITSTATUS(status) == 0;
 
-	if (well && ret_objects)
-		*ret_objects = (uint64_t)json_integer_value(json_object_get(done, "objects"));
-	if (well && ret_bytes)
-		*ret_bytes = (uint64_t)json_integer_value(json_object_get(done, "bytes"));
+	if (well && ret)
+		*ret = (struct fetched){ .objects = number(done, "objects"),
+			                 .bytes = number(done, "bytes"),
+			                 .bucket = text_of(done, "bucket"),
+			                 .prefix = text_of(done, "prefix") };
 	if (!well)
 		take_error(json_object_get(j, "error"), status, e);
 	json_decref(j);
@@ -117,16 +160,12 @@ static int take_answer(struct str line, int status, uint64_t *ret_objects, uint6
 
 static int start(const struct fetcher *f, pid_t *ret_pid, int *ret_fd, struct err *e)
 {
-	_cleanup_free_ char *number = strf("%d", f->fd);
-	const char *const argv[] = { f->program, f->verb, number, NULL };
-	const int keep[] = { f->fd, f->manifest_fd };
+	_cleanup_free_ char *target = takes_fd(f) ? strf("%d", f->fd) : NULL;
+	const char *const argv[] = { f->program, f->verb, target, NULL };
 	_cleanup_close_ int order = order_fd(f, e), reader = -EBADF, writer = -EBADF;
-	struct spawn_options o = { .argv = argv,
-		                   .in = order,
-		                   .err_fd = -1,
-		                   .keep = keep,
-		                   .keep_count = f->manifest_fd >= 0 ? 2 : 1,
-		                   .die_with_parent = true };
+	int keep[2];
+	size_t kept = 0;
+	struct spawn_options o = { .argv = argv, .in = order, .err_fd = -1, .keep = keep, .die_with_parent = true };
 	int ends[2];
 
 	if (order < 0)
@@ -135,13 +174,25 @@ static int start(const struct fetcher *f, pid_t *ret_pid, int *ret_fd, struct er
 		return err_sys(e, "making a pipe");
 	reader = ends[0];
 	o.out = writer = ends[1];
+	if (takes_fd(f))
+		keep[kept++] = f->fd;
+	if (takes_list(f))
+		keep[kept++] = f->list_fd;
+	o.keep_count = kept;
 	if (spawn(&o, ret_pid, e) < 0)
 		return -1;
 	*ret_fd = take_fd(reader);
 	return 0;
 }
 
-int fetcher_run(const struct fetcher *f, uint64_t *ret_objects, uint64_t *ret_bytes, struct err *e)
+void fetched_fini(struct fetched *f)
+{
+	free(f->bucket);
+	free(f->prefix);
+	*f = (struct fetched){ 0 };
+}
+
+int fetcher_run(const struct fetcher *f, struct fetched *ret, struct err *e)
 {
 	struct buf line = { 0 };
 	int fd = -EBADF, r, status = 0;
@@ -149,14 +200,14 @@ int fetcher_run(const struct fetcher *f, uint64_t *ret_objects, uint64_t *ret_by
 
 	if (start(f, &pid, &fd, e) < 0)
 		return err_in(e, "starting %s", f->program);
-	r = last_line(fd, &line, e);
+	r = last_line(f, fd, &line, e);
 	while (waitpid(pid, &status, 0) < 0)
 		if (errno != EINTR) {
 			buf_fini(&line);
 			return err_sys(e, "waiting for bloomery-fetch");
 		}
 	if (r == 0)
-		r = take_answer(buf_view(&line), status, ret_objects, ret_bytes, e);
+		r = take_answer(buf_view(&line), status, ret, e);
 	buf_fini(&line);
 	return r;
 }

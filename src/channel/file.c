@@ -113,20 +113,10 @@ static int add_to_manifest(struct filling *f, struct str key, struct err *e)
 
 static struct list_reader *open_list(const struct filling *f, struct err *e)
 {
-	struct str leaf = str_of(f->ch->list);
 	struct list_reader *list = NULL;
-	_cleanup_close_ int dir = openat(f->env->job_dirfd, "lists", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	_cleanup_free_ char *path = strf("/proc/self/fd/%d/" PRIstr, dir, ARGstr(leaf));
+	int fd = channel_list(f->ch, f->env, e);
 
-	if (!leaf.n || str_has_byte(leaf, '/') || str_is(leaf, "..") || str_is(leaf, ".")) {
-		err_set(e, ERR_BUG, "'" PRIstr "' is not the name of a list", ARGstr(leaf));
-		return NULL;
-	}
-	if (dir < 0) {
-		err_sys(e, "opening lists");
-		return NULL;
-	}
-	return list_open(path, &list, e) < 0 ? NULL : list;
+	return fd < 0 || list_open_fd(fd, &list, e) < 0 ? NULL : list;
 }
 
 /* Walks the list: every key into the manifest, this host's into the directory. */

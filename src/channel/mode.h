@@ -14,6 +14,9 @@ void share_free(struct share *s); /* NULL is fine */
 DEFINE_CLEANUP(struct share, share_free)
 bool share_has(const struct share *s, uint64_t i);
 
+/* Opens the frozen list, readable. */
+int channel_list(const struct channel_spec *ch, const struct channel_env *env, struct err *e) must_check;
+
 /* Makes the channel's empty directory, and the manifest with its first line (contract 1.3), open behind it; what an
  * earlier try left is removed first. The caller closes both. ERR_CLIENT: the name is none, or another channel's. */
 int channel_make(const struct channel_spec *ch, const struct channel_env *env, int *ret_dirfd, int *ret_manifest,

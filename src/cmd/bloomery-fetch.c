@@ -8,7 +8,9 @@
 
 static int usage(void)
 {
-	fputs("usage: bloomery-fetch get FD | put FD | count   (the work order, a JSON object, on stdin)\n", stderr);
+	fputs("usage: bloomery-fetch list | get FD | put FD | count | exists   (the work order, a JSON object, on "
+	      "stdin)\n",
+	      stderr);
 	return 2;
 }
 

@@ -89,15 +89,11 @@ static int put_remote(struct delivery *d, int fd, const char *key, struct err *e
 {
 	const struct job_spec *s = &d->run->spec;
 	_cleanup_free_ char *program = strf("%s/bloomery-fetch", d->run->programs_dir);
-	struct fetcher f = { .program = program,
-		             .verb = "put",
-		             .fd = fd,
-		             .manifest_fd = -1,
-		             .s3 = &s->s3,
-		             .bucket = s->output_bucket,
-		             .key = key };
+	struct fetcher f = {
+		.program = program, .verb = "put", .fd = fd, .s3 = &s->s3, .bucket = s->output_bucket, .key = key
+	};
 
-	return fetcher_run(&f, NULL, NULL, e) < 0 ? err_in(e, "uploading to s3://%s/%s", s->output_bucket, key) : 0;
+	return fetcher_run(&f, NULL, e) < 0 ? err_in(e, "uploading to s3://%s/%s", s->output_bucket, key) : 0;
 }
 
 static json_t *report_of(const char *leaf, const char *key, uint64_t size, const char *md5)

@@ -58,16 +58,7 @@ const char *reason_signal(int signo)
 
 void reason_bytes(uint64_t bytes, struct buf *out)
 {
-	static const char *const units[] = { "bytes", "KiB", "MiB", "GiB", "TiB", "PiB" };
-	double n = (double)bytes;
-	size_t unit = 0;
-
-	for (; n >= 1023.95 && unit + 1 < ARRAY_LEN(units); unit++)
-		n /= 1024;
-	if ((double)(uint64_t)(n * 10 + 0.5) == (double)(uint64_t)(n + 0.05) * 10)
-		buf_f(out, "%llu %s", (unsigned long long)(n + 0.05), units[unit]);
-	else
-		buf_f(out, "%.1f %s", n, units[unit]);
+	buf_bytes(out, bytes);
 }
 
 /* ---- text that may hold anything ---- */

@@ -321,7 +321,7 @@ struct s3_retry s3_retry_begin(void)
 	return (struct s3_retry){ .since = mono_now() };
 }
 
-bool s3_again(struct s3 *s, struct s3_retry *r)
+bool s3_again(struct s3 *s, struct s3_retry *r, const struct err *why)
 {
 	unsigned attempts = s->options.attempts ? s->options.attempts : S3_ATTEMPTS_DEFAULT;
 	int64_t patience = (int64_t)s->options.patience_s * 1000, spent = mono_ms_since(r->since), wait;
@@ -330,6 +330,8 @@ bool s3_again(struct s3 *s, struct s3_retry *r)
 	r->failures++;
 	if (s3_cancelled(s) || (patience ? spent >= patience : r->failures >= attempts))
 		return false;
+	if (s->options.again)
+		s->options.again(s->options.arg, why);
 	wait = (int64_t)WAIT_FIRST_MS << (r->failures < 8 ? r->failures - 1 : 7);
 	wait = wait < WAIT_MAX_MS ? wait : WAIT_MAX_MS;
 	random_bytes(&noise, sizeof(noise));
@@ -348,7 +350,7 @@ int s3_call(struct s3 *s, const struct s3_call *c, struct http_reply *ret, struc
 	do {
 		if (s3_attempt(s, c, ret, &again, e) == 0)
 			return 0;
-	} while (again && s3_again(s, &retry)); /* cancelled: what went wrong before says more */
+	} while (again && s3_again(s, &retry, e)); /* cancelled: what went wrong before says more */
 	return -1;
 }
 

@@ -65,9 +65,13 @@ struct s3_retry {
 	struct mono since; /* begin of the first attempt of those that brought nothing */
 };
 struct s3_retry s3_retry_begin(void);
-bool s3_again(struct s3 *s, struct s3_retry *r);
+bool s3_again(struct s3 *s, struct s3_retry *r, const struct err *why);
 bool s3_cancelled(const struct s3 *s);
 void s3_progress(const struct s3 *s, int64_t bytes);
+
+/* Writes `length` bytes of o, from `from` on, at their place in the file. What went wrong is tried again. */
+int s3_get_piece(struct s3 *s, struct s3_uri at, const struct s3_object *o, uint64_t from, uint64_t length, int fd,
+                 struct err *e) must_check;
 
 /* Runs one(arg, i) for i < count on up to `threads` threads (the caller's is one of them); the first error ends it. */
 int s3_parallel(unsigned threads, size_t count, int (*one)(void *arg, size_t i, struct err *e), void *arg,

@@ -2,118 +2,78 @@
 #include "s3/fetch_get.h"
 
 #include <fcntl.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/fd.h"
+#include "jobdir/list.h"
 #include "s3/call.h"
 
-/* One object to place; its key and ETag lie in wanted.bytes. */
-struct item {
-	size_t key_at, key_n, etag_at, etag_n;
-	uint64_t size;
+/* An object on its way; freed by whoever finishes its last piece. */
+struct file {
+	char *key, *etag;
+	struct s3_object object; /* views of the two */
+	int fd;
+	_Atomic size_t pieces; /* that are not finished */
 };
 
-struct wanted {
+/* What one thread does next: a range of a file, all of it when it is small. */
+struct piece {
+	struct file *file;
+	uint64_t from, length;
+};
+
+struct getting {
 	const struct fetch_get *g;
-	struct item *v;
-	size_t n;
-	uint64_t listed; /* all there are, whoever's share */
-	FILE *manifest;
-	struct buf bytes;
-	size_t *small, small_n; /* indices: those that one request each brings */
+	size_t pieces; /* in all */
+	struct {       /* hold mu to touch anything in here */
+		pthread_mutex_t mu;
+		struct list_reader *list;
+		struct file *large; /* being dealt out */
+		uint64_t next;      /* where its next piece begins */
+	} shared;
 };
 
-static struct str key_of(const struct wanted *w, const struct item *i)
-{
-	return (struct str){ w->bytes.p + i->key_at, i->key_n };
-}
+/* ---- what went wrong ---- */
 
 int fetch_blame(const struct order *o, struct err *e)
 {
 	(void)o;
 	if (e->os == ENOSPC || e->os == EDQUOT)
-		return err_set(e, ERR_CLIENT, "Data download failed:Insufficient disk space");
+		return err_set(
+		        e, ERR_CLIENT,
+		        "Data download failed:Insufficient disk space on the training host: the volume is full. Raise "
+		        "ResourceConfig.VolumeSizeInGB");
 	if (e->kind == ERR_NOT_FOUND || e->kind == ERR_DENIED || e->kind == ERR_INVALID || e->kind == ERR_CONFLICT)
 		e->kind = ERR_CLIENT;
 	return -1;
 }
 
 /* "Data download failed:..." as the service words it, with what S3 said in parentheses. */
-static int blame_object(const struct wanted *w, struct str key, struct err *e)
+static int blame_object(const struct order *o, struct str key, struct err *e)
 {
 	char text[ERR_FRAMES * ERR_FRAME_BYTES];
-	enum err_kind kind;
 
-	fetch_blame(w->g->order, e);
-	if (e->kind != ERR_CLIENT || e->os == ENOSPC)
-		return err_in(e, "downloading s3://%s/" PRIstr, w->g->order->bucket, ARGstr(key));
+	if (e->kind == ERR_CONFLICT)
+		return err_set(e, ERR_CLIENT,
+		               "Data download failed:Unable to download object s3://%s/" PRIstr
+		               ": it was replaced after the job was launched",
+		               o->bucket, ARGstr(key));
+	fetch_blame(o, e);
+	if (e->kind != ERR_CLIENT)
+		return err_in(e, "downloading s3://%s/" PRIstr, o->bucket, ARGstr(key));
 	if (str_starts(str_of(e->frame[0]), STR("Data download failed:")))
 		return -1;
-	kind = e->kind;
 	snprintf(text, sizeof(text), "%s", e->frame[0]);
-	return err_set(e, kind, "Data download failed:Unable to download object s3://%s/" PRIstr " (%s)",
-	               w->g->order->bucket, ARGstr(key), text);
+	return err_set(e, ERR_CLIENT, "Data download failed:Unable to download object s3://%s/" PRIstr " (%s)",
+	               o->bucket, ARGstr(key), text);
 }
 
-/* ---- what there is ---- */
-
-static int want(const struct s3_object *o, void *arg, struct err *e)
+static int path_of(const struct order *o, struct str key, struct str *ret_rel, bool *ret_dir, struct err *e)
 {
-	struct wanted *w = arg;
-	const struct order *order = w->g->order;
-	struct item *i;
-
-	if (w->manifest && (fprintf(w->manifest, "s3://%s/", order->bucket) < 0 ||
-	                    fwrite(o->key.p, 1, o->key.n, w->manifest) != o->key.n || putc('\n', w->manifest) == EOF))
-		return err_sys(e, "writing the manifest");
-	if (w->listed++ % (order->shards ? order->shards : 1) != order->shard)
-		return 0;
-	if (!(w->n & (w->n - 1)))
-		w->v = xrealloc(w->v, (w->n ? w->n * 2 : 1) * sizeof(*w->v));
-	i = &w->v[w->n++];
-	*i = (struct item){ .key_at = w->bytes.n, .key_n = o->key.n, .etag_n = o->etag.n, .size = o->size };
-	buf_str(&w->bytes, o->key);
-	i->etag_at = w->bytes.n;
-	buf_str(&w->bytes, o->etag);
-	w->g->objects(w->g->arg, &(struct fetch_totals){ .total_objects = 1, .total_bytes = o->size });
-	return 0;
-}
-
-static int list_all(const struct order *o, struct s3 *s3,
-                    int (*fn)(const struct s3_object *o, void *arg, struct err *e), void *arg, struct err *e)
-{
-	return s3_list(s3, str_of(o->bucket), str_of(o->prefix), fn, arg, e) < 0 ? fetch_blame(o, e) : 0;
-}
-
-static int count_one(const struct s3_object *o, void *arg, struct err *e)
-{
-	struct fetch_totals *t = arg;
-
-	(void)e;
-	t->total_objects++;
-	t->total_bytes += o->size;
-	return 0;
-}
-
-int fetch_count(struct s3 *s3, const struct order *o, struct fetch_totals *ret, struct err *e)
-{
-	struct fetch_totals t = { 0 };
-
-	if (list_all(o, s3, count_one, &t, e) < 0)
-		return -1;
-	*ret = t;
-	return 0;
-}
-
-/* ---- where it goes ---- */
-
-static int path_of(const struct wanted *w, const struct item *i, struct str *ret_rel, bool *ret_dir, struct err *e)
-{
-	const struct order *o = w->g->order;
-	struct str key = key_of(w, i);
 	char text[ERR_FRAME_BYTES];
 
 	if (s3_rel_path(str_of(o->prefix), key, ret_rel, ret_dir, e) == 0)
@@ -127,30 +87,56 @@ static int path_of(const struct wanted *w, const struct item *i, struct str *ret
 	return err_set(e, ERR_CLIENT, "Data download failed:In s3://%s, %s", o->bucket, text);
 }
 
+/* A reader of our own for the list. */
+static int open_list(const struct order *o, struct list_reader **ret, struct err *e)
+{
+	char path[40];
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%u", o->list);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	return fd < 0 ? err_sys(e, "opening the list") : list_open_fd(fd, ret, e);
+}
+
 static bool below(struct str path, struct str dir)
 {
 	return str_skip(&path, dir) && path.n && path.p[0] == '/';
 }
 
-/* Somebody else's path is in the way of item i's: finds whose. */
-static int blame_clash(const struct wanted *w, const struct item *mine, struct err *e)
+static bool in_the_way(const struct order *o, struct str rel, struct str key)
 {
-	struct str rel, other;
-	bool dir, other_dir;
+	struct str other;
+	bool dir;
 
-	if (path_of(w, mine, &rel, &dir, e) < 0)
+	return path_of(o, key, &other, &dir, NULL) == 0 &&
+	       (str_eq(rel, other) || below(rel, other) || below(other, rel));
+}
+
+/* Somebody else's path is in the way of this key's: finds whose. */
+static int blame_clash(const struct order *o, struct str key, struct err *e)
+{
+	_cleanup_(list_closep) struct list_reader *list = NULL;
+	struct list_entry entry;
+	struct str rel;
+	bool dir;
+	int rc;
+
+	if (path_of(o, key, &rel, &dir, e) < 0 || open_list(o, &list, e) < 0)
 		return -1;
-	for (size_t i = 0; i < w->n; i++)
-		if (&w->v[i] != mine && path_of(w, &w->v[i], &other, &other_dir, NULL) == 0 &&
-		    (str_eq(rel, other) || below(rel, other) || below(other, rel)))
+	while ((rc = list_next(list, &entry, e)) > 0) {
+		int order = str_cmp(key, entry.key);
+
+		if (order && in_the_way(o, rel, entry.key))
 			return err_set(e, ERR_CLIENT,
 			               "Data download failed:The keys s3://%s/" PRIstr " and s3://%s/" PRIstr
 			               " cannot both be files: one's path is the other's, or a directory of it",
-			               w->g->order->bucket, ARGstr(key_of(w, mine)), w->g->order->bucket,
-			               ARGstr(key_of(w, &w->v[i])));
-	return err_set(e, ERR_CLIENT,
-	               "Data download failed:For s3://%s/" PRIstr ", there is something at its path already",
-	               w->g->order->bucket, ARGstr(key_of(w, mine)));
+			               o->bucket, ARGstr(order < 0 ? key : entry.key), o->bucket,
+			               ARGstr(order < 0 ? entry.key : key));
+	}
+	return rc < 0 ? -1
+	              : err_set(e, ERR_CLIENT,
+	                        "Data download failed:For s3://%s/" PRIstr ", there is something at its path already",
+	                        o->bucket, ARGstr(key));
 }
 
 static bool is_clash(int os)
@@ -158,109 +144,182 @@ static bool is_clash(int os)
 	return os == EEXIST || os == EISDIR || os == ENOTDIR;
 }
 
-/* Makes every directory there must be, before files are made. */
-static int make_dirs(struct wanted *w, struct err *e)
+static int blame_path(const struct order *o, struct str key, struct err *e)
 {
-	_cleanup_buf_ struct buf last = { 0 };
-
-	for (size_t i = 0; i < w->n; i++) {
-		_cleanup_free_ char *z = NULL;
-		struct str rel, dir;
-		bool is_dir;
-
-		if (path_of(w, &w->v[i], &rel, &is_dir, e) < 0)
-			return -1;
-		dir = rel;
-		if (!is_dir)
-			str_cut_last(&dir, '/');
-		if (!dir.n || str_eq(dir, buf_view(&last)))
-			continue;
-		buf_reset(&last);
-		buf_str(&last, dir);
-		z = str_dup(dir);
-		if (mkdir_all(w->g->dirfd, z, 0755, e) < 0)
-			return is_clash(e->os) ? blame_clash(w, &w->v[i], e) : fetch_blame(w->g->order, e);
-	}
-	return 0;
+	return is_clash(e->os) ? blame_clash(o, key, e) : blame_object(o, key, e);
 }
 
-static int place(struct wanted *w, const struct item *i, struct err *e)
+/* ---- dealing out ---- */
+
+static void file_free(struct file *f)
 {
-	struct s3_object o = { .key = key_of(w, i), .etag = { w->bytes.p + i->etag_at, i->etag_n }, .size = i->size };
-	_cleanup_free_ char *z = NULL;
-	_cleanup_close_ int fd = -EBADF;
-	struct str rel;
+	cleanup_closep(&f->fd);
+	free(f->key);
+	free(f->etag);
+	free(f);
+}
+
+static size_t pieces_of(uint64_t size)
+{
+	return size <= S3_AT_ONCE_MAX ? 1 : (size_t)((size + S3_PIECE - 1) / S3_PIECE);
+}
+
+static struct file *file_new(const struct list_entry *entry)
+{
+	struct file *f = xcalloc(1, sizeof(*f));
+
+	f->key = str_dup(entry->key);
+	f->etag = str_dup(entry->etag);
+	f->object = (struct s3_object){ .key = { f->key, entry->key.n },
+		                        .etag = { f->etag, entry->etag.n },
+		                        .size = entry->size };
+	f->fd = -EBADF;
+	atomic_init(&f->pieces, pieces_of(entry->size));
+	return f;
+}
+
+/* Makes the file, and the directories before it when it must. A key that ends in '/' has no file. */
+static int make_file(const struct fetch_get *g, struct file *f, struct err *e)
+{
+	_cleanup_free_ char *path = NULL;
+	_cleanup_close_ int dir = -EBADF;
+	struct str rel, parent;
 	bool is_dir;
 
-	if (path_of(w, i, &rel, &is_dir, e) < 0)
+	if (path_of(g->order, f->object.key, &rel, &is_dir, e) < 0)
 		return -1;
-	if (!is_dir) {
-		z = str_dup(rel);
-		fd = open_beneath(w->g->dirfd, z, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0644, e);
-		if (fd < 0)
-			return is_clash(e->os) ? blame_clash(w, i, e) : blame_object(w, o.key, e);
-		if (fchmod(fd, 0644) < 0)
-			return err_sys(e, "setting the mode of %s", z);
-		if (s3_get(w->g->s3, (struct s3_uri){ str_of(w->g->order->bucket), o.key }, &o, fd, e) < 0)
-			return blame_object(w, o.key, e);
+	path = str_dup(rel);
+	if (is_dir) {
+		if (rel.n && (mkdir_all(g->dirfd, path, 0755, e) < 0 ||
+		              (dir = open_beneath(g->dirfd, path, O_PATH | O_DIRECTORY, 0, e)) < 0))
+			return blame_path(g->order, f->object.key, e);
+		return 0;
 	}
-	w->g->objects(w->g->arg, &(struct fetch_totals){ .objects = 1 });
-	return 0;
+	f->fd = open_beneath(g->dirfd, path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0644, e);
+	parent = rel;
+	str_cut_last(&parent, '/');
+	if (f->fd < 0 && errno == ENOENT && parent.n) {
+		_cleanup_free_ char *before = str_dup(parent);
+
+		if (mkdir_all(g->dirfd, before, 0755, e) < 0)
+			return blame_path(g->order, f->object.key, e);
+		f->fd = open_beneath(g->dirfd, path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0644, e);
+	}
+	return f->fd < 0 ? blame_path(g->order, f->object.key, e) : 0;
 }
 
-static int place_small(void *arg, size_t i, struct err *e)
+/* The next piece, and *ret->file NULL at the end. Large files are made here, as more than one thread will write them.
+ */
+static int take_locked(struct getting *w, struct piece *ret, struct err *e)
 {
-	struct wanted *w = arg;
+	struct list_entry entry;
+	struct file *f = w->shared.large;
+	uint64_t left;
+	int rc;
 
-	return place(w, &w->v[w->small[i]], e);
-}
-
-/* Small objects side by side, one request each; then the large ones, each in ranges side by side. */
-static int place_all(struct wanted *w, struct err *e)
-{
-	w->small = xcalloc(w->n + 1, sizeof(*w->small));
-	for (size_t i = 0; i < w->n; i++)
-		if (w->v[i].size <= S3_AT_ONCE_MAX)
-			w->small[w->small_n++] = i;
-	if (s3_parallel(s3_threads(w->g->s3), w->small_n, place_small, w, e) < 0)
-		return -1;
-	for (size_t i = 0; i < w->n; i++)
-		if (w->v[i].size > S3_AT_ONCE_MAX && place(w, &w->v[i], e) < 0)
+	if (!f) {
+		rc = list_next(w->shared.list, &entry, e);
+		if (rc <= 0) {
+			*ret = (struct piece){ 0 };
+			return rc;
+		}
+		f = file_new(&entry);
+		if (entry.size <= S3_AT_ONCE_MAX) {
+			*ret = (struct piece){ .file = f, .length = entry.size };
+			return 0;
+		}
+		if (make_file(w->g, f, e) < 0) {
+			file_free(f);
 			return -1;
+		}
+		w->shared.large = f;
+		w->shared.next = 0;
+	}
+	left = f->object.size - w->shared.next;
+	*ret = (struct piece){ .file = f, .from = w->shared.next, .length = left < S3_PIECE ? left : S3_PIECE };
+	w->shared.next += ret->length;
+	if (ret->length == left)
+		w->shared.large = NULL;
 	return 0;
 }
 
-static int get_all(struct wanted *w, struct err *e)
+static int get_one(struct getting *w, const struct piece *p, struct err *e)
 {
-	const struct order *o = w->g->order;
+	const struct fetch_get *g = w->g;
+	struct file *f = p->file;
 
-	if (o->manifest) {
-		w->manifest = fdopen((int)o->manifest, "a");
-		if (!w->manifest)
-			return err_sys(e, "writing the manifest");
-	}
-	if (list_all(o, w->g->s3, want, w, e) < 0)
+	if (p->length == f->object.size && make_file(g, f, e) < 0)
 		return -1;
-	if (w->manifest && fflush(w->manifest) != 0)
-		return err_sys(e, "writing the manifest");
-	if (!w->listed)
-		return err_set(
-		        e, ERR_CLIENT,
-		        "Data download failed:No S3 objects found under S3 URL \"s3://%s/%s\". Please ensure that "
-		        "objects exist under that S3 prefix.",
-		        o->bucket, o->prefix);
-	return make_dirs(w, e) < 0 ? -1 : place_all(w, e);
+	if (f->fd >= 0 && s3_get_piece(g->s3, (struct s3_uri){ str_of(g->order->bucket), f->object.key }, &f->object,
+	                               p->from, p->length, f->fd, e) < 0)
+		return blame_object(g->order, f->object.key, e);
+	return 0;
+}
+
+static int do_piece(void *arg, size_t i, struct err *e)
+{
+	struct getting *w = arg;
+	struct piece p;
+	int rc;
+
+	(void)i; /* the list's order, whoever is next */
+	pthread_mutex_lock(&w->shared.mu);
+	rc = take_locked(w, &p, e);
+	pthread_mutex_unlock(&w->shared.mu);
+	if (rc < 0 || !p.file)
+		return rc;
+	rc = get_one(w, &p, e);
+	if (atomic_fetch_sub(&p.file->pieces, 1) == 1) {
+		file_free(p.file);
+		if (rc == 0)
+			w->g->objects(w->g->arg, &(struct fetch_totals){ .objects = 1 });
+	}
+	return rc;
+}
+
+/* What is not dealt out when an error ends the work. */
+static void drop_large(struct getting *w)
+{
+	if (w->shared.large)
+		file_free(w->shared.large);
+}
+
+/* ---- the whole ---- */
+
+/* Before anything is downloaded: are all keys such that they can be placed, and how much is it? */
+static int look(struct getting *w, struct err *e)
+{
+	_cleanup_(list_closep) struct list_reader *list = NULL;
+	struct fetch_totals found = { 0 };
+	struct list_entry entry;
+	struct str rel;
+	bool dir;
+	int rc;
+
+	if (open_list(w->g->order, &list, e) < 0)
+		return -1;
+	while ((rc = list_next(list, &entry, e)) > 0) {
+		if (path_of(w->g->order, entry.key, &rel, &dir, e) < 0)
+			return -1;
+		found.total_objects++;
+		found.total_bytes += entry.size;
+		w->pieces += pieces_of(entry.size);
+	}
+	w->g->objects(w->g->arg, &found);
+	return rc;
 }
 
 int fetch_get(const struct fetch_get *g, struct err *e)
 {
-	struct wanted w = { .g = g };
-	int rc = get_all(&w, e);
+	struct getting w = { .g = g };
+	int rc;
 
-	if (w.manifest)
-		fclose(w.manifest);
-	free(w.v);
-	free(w.small);
-	buf_fini(&w.bytes);
+	if (look(&w, e) < 0 || open_list(g->order, &w.shared.list, e) < 0)
+		return -1;
+	pthread_mutex_init(&w.shared.mu, NULL);
+	rc = s3_parallel(s3_threads(g->s3), w.pieces, do_piece, &w, e);
+	drop_large(&w);
+	pthread_mutex_destroy(&w.shared.mu);
+	list_close(w.shared.list);
 	return rc;
 }

@@ -1,4 +1,8 @@
-/* fetch_get.h - the objects under a prefix into a directory; what bloomery-fetch's `get` and `count` do.
+/* fetch_get.h - the objects of a list into a directory; what bloomery-fetch's `get` does.
+ *
+ * Up to `threads` requests are under way at once. The work is dealt in pieces, whole small objects and ranges of large
+ * ones, so that neither many small ones nor a single large one leaves a thread without work. The list is read as it
+ * goes: memory does not grow with the number of objects.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #pragma once
@@ -17,9 +21,8 @@ struct fetch_get {
 	void *arg;
 };
 
-/* Lists, checks every key, makes the directories, downloads. Errors are worded for people (contract 2.3). */
+/* Checks every key of the list, then downloads. Errors are worded for people (contract 2.3). */
 int fetch_get(const struct fetch_get *g, struct err *e) must_check;
-int fetch_count(struct s3 *s3, const struct order *o, struct fetch_totals *ret, struct err *e) must_check;
 
 /* Turns an error of the client into the one to report: what is the data's or the caller's fault becomes ERR_CLIENT.
  * Returns -1. */

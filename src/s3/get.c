@@ -72,7 +72,7 @@ static int get_rest(struct range *r, bool *ret_again, struct err *e)
 	snprintf(match, sizeof(match), "If-Match: \"" PRIstr "\"", ARGstr(r->etag));
 	snprintf(range, sizeof(range), "Range: bytes=%llu-%llu", (unsigned long long)(r->from + r->got),
 	         (unsigned long long)(r->from + r->length - 1));
-	if (r->etag.n)
+	if (r->etag.n && !str_is(r->etag, "-"))
 		c.header[n++] = match;
 	if (r->got || !r->whole) {
 		c.header[n++] = range;
@@ -106,7 +106,7 @@ static int get_range(struct range *r, struct err *e)
 			return 0;
 		if (r->got > before) /* as long as every connection brings something, it goes on */
 			retry = s3_retry_begin();
-	} while (again && s3_again(r->s, &retry));
+	} while (again && s3_again(r->s, &retry, e));
 	s3_progress(r->s, -(int64_t)r->got);
 	return -1;
 }
@@ -119,19 +119,22 @@ struct get {
 	uint64_t piece;
 };
 
+int s3_get_piece(struct s3 *s, struct s3_uri at, const struct s3_object *o, uint64_t from, uint64_t length, int fd,
+                 struct err *e)
+{
+	struct range r = {
+		.s = s, .at = at, .etag = o->etag, .whole = length == o->size, .from = from, .length = length, .fd = fd
+	};
+
+	return length ? get_range(&r, e) : 0;
+}
+
 static int get_piece(void *arg, size_t i, struct err *e)
 {
 	const struct get *g = arg;
 	uint64_t from = i * g->piece, left = g->o->size - from;
-	struct range r = { .s = g->s,
-		           .at = g->at,
-		           .etag = g->o->etag,
-		           .whole = g->piece >= g->o->size,
-		           .from = from,
-		           .length = left < g->piece ? left : g->piece,
-		           .fd = g->fd };
 
-	return get_range(&r, e);
+	return s3_get_piece(g->s, g->at, g->o, from, left < g->piece ? left : g->piece, g->fd, e);
 }
 
 int s3_get(struct s3 *s, struct s3_uri at, const struct s3_object *o, int fd, struct err *e)

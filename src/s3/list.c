@@ -139,6 +139,19 @@ int s3_list(struct s3 *s, struct str bucket, struct str prefix,
 	return 0;
 }
 
+int s3_any(struct s3 *s, struct str bucket, struct str prefix, bool *ret, struct err *e)
+{
+	_cleanup_buf_ struct buf query = { 0 };
+	_cleanup_(page_fini) struct page p = { 0 };
+
+	buf_z(&query, "encoding-type=url&list-type=2&max-keys=1&prefix=");
+	buf_uri(&query, prefix, false);
+	if (list_page(s, bucket, buf_view(&query), &p, e) < 0)
+		return err_in(e, "listing s3://" PRIstr "/" PRIstr, ARGstr(bucket), ARGstr(prefix));
+	*ret = p.n > 0;
+	return 0;
+}
+
 int s3_head(struct s3 *s, struct s3_uri at, struct buf *scratch, struct s3_object *ret, struct err *e)
 {
 	struct s3_call c = S3_CALL(.method = "HEAD", .bucket = at.bucket, .key = at.key);

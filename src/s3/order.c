@@ -7,7 +7,7 @@
 
 #include "base/fd.h"
 
-enum { ORDER_BYTES_MAX = 64 << 10, THREADS_MAX = 64 };
+enum { ORDER_BYTES_MAX = 64 << 10, THREADS_MAX = 64, ATTRIBUTES_MAX = 16 /* of AttributeNames */ };
 
 static const struct member {
 	const char *name;
@@ -23,6 +23,7 @@ static const struct member {
 	{ "prefix", offsetof(struct order, prefix), false },
 	{ "key", offsetof(struct order, key), false },
 	{ "content_type", offsetof(struct order, content_type), false },
+	{ "s3_data_type", offsetof(struct order, s3_data_type), false },
 };
 
 static char **member_of(struct order *o, const struct member *m)
@@ -36,6 +37,9 @@ void order_fini(struct order *o)
 		explicit_bzero(o->secret_key, strlen(o->secret_key));
 	for (size_t i = 0; i < ARRAY_LEN(members); i++)
 		free(*member_of(o, &members[i]));
+	for (size_t i = 0; i < o->attribute_count; i++)
+		free(o->attributes[i]);
+	free(o->attributes);
 	*o = (struct order){ 0 };
 }
 
@@ -45,9 +49,8 @@ static const struct number {
 	json_int_t least, most;
 } numbers[] = {
 	{ "threads", offsetof(struct order, threads), 1, THREADS_MAX },
-	{ "manifest", offsetof(struct order, manifest), 3, 1 << 20 },
-	{ "shard", offsetof(struct order, shard), 0, 9999 },
-	{ "shards", offsetof(struct order, shards), 1, 10000 },
+	{ "patience_s", offsetof(struct order, patience_s), 1, 3600 },
+	{ "list", offsetof(struct order, list), 3, 1 << 20 },
 };
 
 /* 1: it was a number; 0: there is none of that name. */
@@ -67,6 +70,25 @@ static int take_number(const char *name, const json_t *value, struct order *o, s
 	return 1;
 }
 
+static int take_attributes(const json_t *value, struct order *o, struct err *e)
+{
+	size_t n = json_array_size(value);
+
+	if (!json_is_array(value) || n > ATTRIBUTES_MAX)
+		return err_set(e, ERR_INVALID, "the work order's 'attribute_names' is no list of up to %d names",
+		               ATTRIBUTES_MAX);
+	o->attributes = xcalloc(n + 1, sizeof(*o->attributes));
+	for (size_t i = 0; i < n; i++) {
+		const json_t *name = json_array_get(value, i);
+
+		if (!json_is_string(name))
+			return err_set(e, ERR_INVALID, "the work order's 'attribute_names' holds what is no string");
+		o->attributes[o->attribute_count++] = str_dup(
+		        (struct str){ json_string_value(name), json_string_length(name) });
+	}
+	return 0;
+}
+
 static int take_member(const char *name, const json_t *value, struct order *o, struct err *e)
 {
 	size_t i = 0;
@@ -74,6 +96,8 @@ static int take_member(const char *name, const json_t *value, struct order *o, s
 
 	if (number != 0)
 		return number < 0 ? -1 : 0;
+	if (strcmp(name, "attribute_names") == 0)
+		return take_attributes(value, o, e);
 	while (i < ARRAY_LEN(members) && strcmp(members[i].name, name))
 		i++;
 	if (i == ARRAY_LEN(members))
@@ -84,21 +108,21 @@ static int take_member(const char *name, const json_t *value, struct order *o, s
 	return 0;
 }
 
-static int check(struct order *o, bool needs_key, struct err *e)
+static int check(struct order *o, unsigned needs, struct err *e)
 {
 	for (size_t i = 0; i < ARRAY_LEN(members); i++)
 		if (members[i].required && !*member_of(o, &members[i]))
 			return err_set(e, ERR_INVALID, "the work order lacks '%s'", members[i].name);
-	if (needs_key && (!o->key || !*o->key))
+	if (needs & ORDER_NEEDS_KEY && (!o->key || !*o->key))
 		return err_set(e, ERR_INVALID, "the work order lacks 'key'");
-	if (o->shard && o->shard >= o->shards)
-		return err_set(e, ERR_INVALID, "the work order's 'shard' is not below its 'shards'");
+	if (needs & ORDER_NEEDS_LIST && !o->list)
+		return err_set(e, ERR_INVALID, "the work order lacks 'list'");
 	if (!o->prefix)
 		o->prefix = xstrdup("");
 	return 0;
 }
 
-static int take_all(json_t *j, bool needs_key, struct order *o, struct err *e)
+static int take_all(json_t *j, unsigned needs, struct order *o, struct err *e)
 {
 	const char *name;
 	json_t *value;
@@ -109,10 +133,10 @@ static int take_all(json_t *j, bool needs_key, struct order *o, struct err *e)
 		if (take_member(name, value, o, e) < 0)
 			return -1;
 	}
-	return check(o, needs_key, e);
+	return check(o, needs, e);
 }
 
-int order_read(int fd, bool needs_key, struct order *ret, struct err *e)
+int order_read(int fd, unsigned needs, struct order *ret, struct err *e)
 {
 	struct order o = { 0 };
 	char *text = xcalloc(1, ORDER_BYTES_MAX + 1);
@@ -124,7 +148,7 @@ int order_read(int fd, bool needs_key, struct order *ret, struct err *e)
 		rc = err_set(e, ERR_INVALID, "the work order is longer than %d bytes", ORDER_BYTES_MAX);
 	if (rc == 0) {
 		j = json_loadb(text, n, JSON_REJECT_DUPLICATES, NULL);
-		rc = take_all(j, needs_key, &o, e);
+		rc = take_all(j, needs, &o, e);
 	}
 	json_decref(j);
 	explicit_bzero(text, n);

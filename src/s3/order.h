@@ -5,15 +5,19 @@
 #include "base/str.h"
 
 /* All owned. bucket, prefix, access_key and secret_key are never NULL once read; the others are when they were left out
- * (key is there when it was asked for). */
+ * (key and list are there when they were asked for). */
 struct order {
 	char *endpoint, *region, *access_key, *secret_key, *session_token, *bucket, *prefix, *key, *content_type;
-	unsigned threads;       /* 0: not said */
-	unsigned manifest;      /* descriptor, 0: none */
-	unsigned shard, shards; /* this host's share is every shards-th object from shard (0-based) on; 0, 0: all */
+	char *s3_data_type; /* NULL: S3Prefix */
+	char **attributes;  /* AttributeNames */
+	size_t attribute_count;
+	unsigned threads;    /* 0: not said */
+	unsigned patience_s; /* 0: not said */
+	unsigned list;       /* descriptor, 0: none */
 };
 
-/* Reads fd to its end. ERR_INVALID names the member that is missing, unknown or of the wrong type; nothing of a secret
- * is ever in an error. */
-int order_read(int fd, bool needs_key, struct order *ret, struct err *e) must_check;
+enum { ORDER_NEEDS_KEY = 1, ORDER_NEEDS_LIST = 2 };
+/* Reads fd to its end. needs: ORDER_NEEDS_. ERR_INVALID names the member that is missing, unknown or of the wrong type;
+ * nothing of a secret is ever in an error. */
+int order_read(int fd, unsigned needs, struct order *ret, struct err *e) must_check;
 void order_fini(struct order *o);

@@ -41,6 +41,8 @@ struct s3_options {
 	bool (*cancelled)(void *arg);
 	/* Bytes that have newly arrived or gone (negative when a piece is done again). Any thread. May be NULL. */
 	void (*progress)(void *arg, int64_t bytes);
+	/* Something went wrong and is tried again after a wait. Any thread. May be NULL. */
+	void (*again)(void *arg, const struct err *why);
 	void *arg;
 };
 
@@ -50,7 +52,7 @@ void s3_free(struct s3 *s);                                                     
 DEFINE_CLEANUP(struct s3, s3_free)
 
 struct s3_object {
-	struct str key, etag; /* etag without quotes */
+	struct str key, etag; /* etag without quotes; empty or "-": not known, nothing can be compared */
 	uint64_t size;
 	struct wall modified;
 };
@@ -59,6 +61,9 @@ struct s3_object {
  * the listing. */
 int s3_list(struct s3 *s, struct str bucket, struct str prefix,
             int (*fn)(const struct s3_object *o, void *arg, struct err *e), void *arg, struct err *e) must_check;
+
+/* Whether there is any object under prefix. */
+int s3_any(struct s3 *s, struct str bucket, struct str prefix, bool *ret, struct err *e) must_check;
 
 /* ret's views live in *scratch, which the caller frees. */
 int s3_head(struct s3 *s, struct s3_uri at, struct buf *scratch, struct s3_object *ret, struct err *e) must_check;

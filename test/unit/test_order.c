@@ -15,32 +15,37 @@ static int read_order(const char *rest, struct order *ret, struct err *why)
 	CHECK(pipe2(ends, O_CLOEXEC) == 0);
 	CHECK(fd_write_all(ends[1], text, strlen(text), NULL) == 0);
 	close(ends[1]);
-	r = order_read(ends[0], false, ret, why);
+	r = order_read(ends[0], 0, ret, why);
 	close(ends[0]);
 	return r;
 }
 
-TEST(order_numbers_are_taken)
+TEST(order_numbers_and_names_are_taken)
 {
 	struct order o = { 0 };
 
-	CHECK_OK(read_order(",\"threads\":3,\"manifest\":7,\"shard\":1,\"shards\":4", &o, e));
+	CHECK_OK(read_order(",\"threads\":3,\"list\":7,\"patience_s\":60,\"s3_data_type\":\"S3Prefix\","
+	                    "\"attribute_names\":[\"a-ref\",\"b\"]",
+	                    &o, e));
 	CHECK_INT(o.threads, 3);
-	CHECK_INT(o.manifest, 7);
-	CHECK_INT(o.shard, 1);
-	CHECK_INT(o.shards, 4);
+	CHECK_INT(o.list, 7);
+	CHECK_INT(o.patience_s, 60);
+	CHECK_STR(o.s3_data_type, "S3Prefix");
+	CHECK_INT(o.attribute_count, 2);
+	CHECK_STR(o.attributes[0], "a-ref");
+	CHECK_STR(o.attributes[1], "b");
 	order_fini(&o);
 }
 
-TEST(order_numbers_out_of_range_are_refused_by_name)
+TEST(order_members_that_are_none_are_refused_by_name)
 {
 	static const char *const rows[][2] = {
 		{ ",\"threads\":0", "'threads'" },
 		{ ",\"threads\":\"3\"", "'threads'" },
-		{ ",\"manifest\":1", "'manifest'" },
-		{ ",\"shards\":0", "'shards'" },
-		{ ",\"shard\":2,\"shards\":2", "'shard'" },
-		{ ",\"shard\":1", "'shard'" },
+		{ ",\"list\":1", "'list'" },
+		{ ",\"patience_s\":0", "'patience_s'" },
+		{ ",\"attribute_names\":\"a\"", "'attribute_names'" },
+		{ ",\"attribute_names\":[\"a\",1]", "'attribute_names'" },
 		{ ",\"wings\":2", "'wings'" },
 	};
 

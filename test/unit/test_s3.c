@@ -18,6 +18,7 @@
 #include "blob/blob.h"
 #include "harness.h"
 #include "http/server.h"
+#include "jobdir/list.h"
 #include "op/api.h"
 #include "s3/fetch.h"
 
@@ -84,6 +85,7 @@ enum fault { NO_FAULT, FAULT_503, FAULT_SHORT, FAULT_404_PLAIN };
 static struct {
 	struct blob_store *blobs;
 	struct http_server *server;
+	uint16_t port;
 	struct access_key key;
 	struct api api;
 	atomic_int faults; /* how many requests still fail */
@@ -134,6 +136,7 @@ static void world_begin(void)
 		                  .keys = &world.key,
 		                  .key_count = 1 };
 	CHECK_OK(http_server_start("127.0.0.1", 0, NULL, route, &world.api, &world.server, e));
+	world.port = http_server_port(world.server);
 }
 
 static void world_end(void)
@@ -151,7 +154,7 @@ static void fail_next(enum fault fault, int n)
 
 static char *endpoint(void)
 {
-	return strf("http://127.0.0.1:%u", http_server_port(world.server));
+	return strf("http://127.0.0.1:%u", world.port);
 }
 
 static struct s3 *client(const char *secret, bool (*cancelled)(void *arg))
@@ -373,12 +376,13 @@ TEST(s3_range_from_a_server_without_ranges)
 	http_server_stop(server);
 }
 
-static void *serve_again(void *port)
+static void *serve_again(void *unused)
 {
 	struct timespec gone = { .tv_sec = 2 };
 
+	(void)unused;
 	nanosleep(&gone, NULL);
-	CHECK_OK(http_server_start("127.0.0.1", *(uint16_t *)port, NULL, route, &world.api, &world.server, e));
+	CHECK_OK(http_server_start("127.0.0.1", world.port, NULL, route, &world.api, &world.server, e));
 	return NULL;
 }
 
@@ -388,12 +392,10 @@ TEST(s3_outlives_a_store_that_is_gone)
 	char got[8] = "";
 	struct mono start;
 	pthread_t thread;
-	uint16_t port;
 	struct s3 *s;
 
 	world_begin();
-	port = http_server_port(world.server);
-	_cleanup_free_ char *url = strf("http://127.0.0.1:%u", port);
+	_cleanup_free_ char *url = strf("http://127.0.0.1:%u", world.port);
 	struct s3_options o = {
 		.endpoint = url, .access_key = "AKIDEXAMPLE", .secret_key = "secret", .patience_s = 30
 	};
@@ -401,7 +403,7 @@ TEST(s3_outlives_a_store_that_is_gone)
 	CHECK_OK(s3_new(&o, &s, e));
 	CHECK_OK(s3_put(s, at("k"), STR("0123456789"), NULL, NULL, e));
 	http_server_stop(world.server);
-	must(pthread_create(&thread, NULL, serve_again, &port) == 0);
+	must(pthread_create(&thread, NULL, serve_again, NULL) == 0);
 	CHECK_OK(s3_get_range(s, at("k"), STR(""), 3, 4, got, e));
 	CHECK_STR(got, "3456");
 	pthread_join(thread, NULL);
@@ -541,6 +543,22 @@ static int make_dir(const char *name)
 	return open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 }
 
+/* As bloomeryd and bloomery-job do it: list first, then get what was listed. */
+static void check_get(int dir, const char *prefix, const char *want_line)
+{
+	_cleanup_close_ int list = temp_file("list");
+	_cleanup_free_ char *rest = strf(",\"prefix\":\"%s\",\"list\":%d", prefix, list), *line = NULL;
+	int status;
+
+	line = fetch("list", -1, rest, &status);
+	if (status == 0) {
+		free(line);
+		line = fetch("get", dir, rest, &status);
+	}
+	CHECK_STR(line, want_line);
+	CHECK_INT(status, strstr(want_line, "error") ? 1 : 0);
+}
+
 #define CHECK_FETCH(verb, fd, rest, want_status, want_line)                   \
 	do {                                                                  \
 		int status_;                                                  \
@@ -568,28 +586,172 @@ TEST(fetch_gets_puts_and_explains)
 	clash = make_dir("clash");
 	other = make_dir("other");
 	CHECK_FETCH("count", -1, ",\"prefix\":\"in/\"", 0, "{\"done\":{\"objects\":3,\"bytes\":3}}");
-	CHECK_FETCH("get", dir, ",\"prefix\":\"in/\"", 0, "{\"done\":{\"objects\":3,\"bytes\":3}}");
+	CHECK_FETCH("exists", -1, ",\"prefix\":\"in/\"", 0, "{\"done\":{\"objects\":1,\"bytes\":0}}");
+	CHECK_FETCH("exists", -1, ",\"prefix\":\"im/\"", 0, "{\"done\":{\"objects\":0,\"bytes\":0}}");
+	CHECK_FETCH("exists", -1, ",\"prefix\":\"in/a.txt\",\"s3_data_type\":\"ManifestFile\"", 0,
+	            "{\"done\":{\"objects\":1,\"bytes\":0}}");
+	CHECK_FETCH("exists", -1, ",\"prefix\":\"in/a\",\"s3_data_type\":\"ManifestFile\"", 0,
+	            "{\"done\":{\"objects\":0,\"bytes\":0}}");
+	check_get(dir, "in/", "{\"done\":{\"objects\":3,\"bytes\":3}}");
 	CHECK_OK(file_read_at(dir, "d/b.txt", 10, &text, e));
 	CHECK_STR(text.p, "BB");
 	CHECK(fstatat(dir, "e", &st, 0) == 0 && S_ISDIR(st.st_mode));
 	CHECK(fstatat(dir, "a.txt", &st, 0) == 0 && (st.st_mode & 07777) == 0644);
-	CHECK_FETCH("get", other, ",\"prefix\":\"bad/\"", 1,
-	            "{\"error\":{\"kind\":\"CLIENT\",\"text\":\"Data download failed:Failed to download data. S3 key: "
-	            "s3://bucket/bad/x//y has an illegal char sub-sequence '//' in it\"}}");
-	CHECK_FETCH("get", clash, ",\"prefix\":\"clash/\"", 1,
-	            "{\"error\":{\"kind\":\"CLIENT\",\"text\":\"Data download failed:The keys s3://bucket/clash/a and "
-	            "s3://bucket/clash/a/b cannot both be files: one's path is the other's, or a directory of it\"}}");
-	CHECK_FETCH("get", other, ",\"prefix\":\"none\"", 1,
-	            "{\"error\":{\"kind\":\"CLIENT\",\"text\":\"Data download failed:No S3 objects found under S3 URL "
-	            "\\\"s3://bucket/none\\\". Please ensure that objects exist under that S3 prefix.\"}}");
+	check_get(other, "bad/",
+	          "{\"error\":{\"kind\":\"CLIENT\",\"text\":\"Data download failed:Failed to download data. S3 key: "
+	          "s3://bucket/bad/x//y has an illegal char sub-sequence '//' in it\"}}");
+	check_get(clash, "clash/",
+	          "{\"error\":{\"kind\":\"CLIENT\",\"text\":\"Data download failed:The keys s3://bucket/clash/a and "
+	          "s3://bucket/clash/a/b cannot both be files: one's path is the other's, or a directory of it\"}}");
+	check_get(other, "none",
+	          "{\"error\":{\"kind\":\"CLIENT\",\"text\":\"Data download failed:No S3 objects found under S3 URL "
+	          "\\\"s3://bucket/none\\\". Please ensure that objects exist under that S3 prefix.\"}}");
+	CHECK_FETCH("get", other, ",\"prefix\":\"in/\"", 1,
+	            "{\"error\":{\"kind\":\"INVALID\",\"text\":\"the work order lacks 'list'\"}}");
 	CHECK(write(file, "model", 5) == 5);
 	CHECK_FETCH("put", file, ",\"key\":\"out/m\"", 0,
 	            "{\"done\":{\"bytes\":5,\"etag\":\"20f35e630daf44dbfa4c3f68f5399d8c\"}}");
 	CHECK_FETCH("put", file, "", 1, "{\"error\":{\"kind\":\"INVALID\",\"text\":\"the work order lacks 'key'\"}}");
 	CHECK_FETCH("put", file, ",\"kex\":\"out/m\"", 1,
 	            "{\"error\":{\"kind\":\"INVALID\",\"text\":\"the work order has an unknown member 'kex'\"}}");
-	CHECK_FETCH("bring", file, "", 1,
-	            "{\"error\":{\"kind\":\"INVALID\",\"text\":\"'bring' is none of get, put and count\"}}");
+	CHECK_FETCH(
+	        "bring", file, "", 1,
+	        "{\"error\":{\"kind\":\"INVALID\",\"text\":\"'bring' is none of get, put, list, count and exists\"}}");
+	s3_free(s);
+	world_end();
+}
+
+static void check_list(int fd, const char *want)
+{
+	_cleanup_free_ char *path = strf("/proc/self/fd/%d", fd);
+	_cleanup_buf_ struct buf got = { 0 };
+	_cleanup_(list_closep) struct list_reader *r = NULL;
+	uint64_t *units = NULL, n = 0;
+	struct list_part p;
+	size_t parts = 0;
+
+	CHECK_OK(list_open_fd(open(path, O_RDONLY | O_CLOEXEC), &r, e));
+	CHECK_OK(list_index(r, &units, &n, e));
+	for (uint64_t i = 0; i < n; i++) {
+		CHECK_OK(list_unit(r, units[i], &parts, e));
+		for (size_t k = 0; k < parts; k++) {
+			CHECK_OK(list_part(r, &p, e));
+			if (p.literal)
+				buf_f(&got, "=" PRIstr, ARGstr(p.bytes));
+			else
+				buf_f(&got, "@" PRIstr " " PRIstr " %llu " PRIstr, ARGstr(p.object.object_id),
+				      ARGstr(p.object.key), (unsigned long long)p.object.size, ARGstr(p.object.etag));
+			buf_c(&got, ';');
+		}
+		buf_c(&got, '\n');
+	}
+	free(units);
+	CHECK_STR(got.p ? got.p : "", want);
+}
+
+#define ETAG_A "7fc56270e7a70fa81a5935b72eacbe29" /* of "A" */
+
+TEST(fetch_lists_manifests)
+{
+	_cleanup_close_ int list = temp_file("list");
+	_cleanup_free_ char *plain = strf(",\"list\":%d,\"prefix\":\"m\",\"s3_data_type\":\"ManifestFile\"", list);
+	_cleanup_free_ char *lines = strf(",\"list\":%d,\"prefix\":\"l\",\"s3_data_type\":\"AugmentedManifestFile\","
+	                                  "\"attribute_names\":[\"x-ref\",\"label\"]",
+	                                  list);
+	struct s3 *s;
+
+	world_begin();
+	s = client("secret", NULL);
+	put_small(s, "in/a.txt", "A");
+	put_small(s, "in/d/b.txt", "A");
+	put_small(s, "m", "[{\"prefix\":\"s3://bucket/in/\"},\"d/b.txt\",\"a.txt\",\"d/b.txt\"]");
+	put_small(s, "l",
+	          "{\"label\":7,\"x-ref\":\"s3://bucket/in/a.txt\"}\n"
+	          "{\"label\":\"cat\",\"x-ref\":\"s3://bucket/in/d/b.txt\",\"other\":0}\n");
+	CHECK_FETCH("list", -1, plain, 0,
+	            "{\"done\":{\"objects\":3,\"bytes\":3,\"bucket\":\"bucket\",\"prefix\":\"in/\"}}");
+	check_list(list, "@- in/d/b.txt 1 " ETAG_A ";\n@- in/a.txt 1 " ETAG_A ";\n@- in/d/b.txt 1 " ETAG_A ";\n");
+	CHECK(ftruncate(list, 0) == 0 && lseek(list, 0, SEEK_SET) == 0);
+	CHECK_FETCH("list", -1, lines, 0, "{\"done\":{\"objects\":2,\"bytes\":6}}");
+	check_list(list, "@- in/a.txt 1 " ETAG_A ";=7;\n@- in/d/b.txt 1 " ETAG_A ";=cat;\n");
+	/* What it names is not there. */
+	put_small(s, "m", "[{\"prefix\":\"s3://bucket/in/\"},\n\"a.txt\",\n\"no.txt\"]");
+	CHECK_FETCH(
+	        "list", -1, plain, 1,
+	        "{\"error\":{\"kind\":\"CLIENT\",\"text\":\"Data download failed: in the manifest s3://bucket/m, entry "
+	        "2 (line 3) names s3://bucket/in/no.txt, which does not exist\"}}");
+	put_small(s, "m", "[{\"prefix\":\"s3://no-bucket/in/\"},\"a.txt\"]");
+	CHECK_FETCH(
+	        "list", -1, plain, 1,
+	        "{\"error\":{\"kind\":\"CLIENT\",\"text\":\"Data download failed: in the manifest s3://bucket/m, entry "
+	        "1 (line 1) names s3://no-bucket/in/a.txt, which does not exist\"}}");
+	put_small(s, "m", "");
+	CHECK_FETCH(
+	        "list", -1, plain, 1,
+	        "{\"error\":{\"kind\":\"CLIENT\",\"text\":\"Data download failed: the manifest s3://bucket/m is not "
+	        "JSON: it ends in line 1, before its array\"}}");
+	CHECK_OK(s3_put(s, at("q"), STR("x"), NULL, NULL, e));
+	s3_free(s);
+	world_end();
+}
+
+/* So many that listing is cheaper than asking for each, and fewer than what is beside them under the common prefix. */
+TEST(fetch_lists_a_large_manifest_by_listing)
+{
+	_cleanup_close_ int list = temp_file("list");
+	_cleanup_free_ char *plain = strf(",\"list\":%d,\"prefix\":\"m\",\"s3_data_type\":\"ManifestFile\"", list);
+	_cleanup_buf_ struct buf manifest = { 0 };
+	struct s3 *s;
+
+	world_begin();
+	buf_z(&manifest, "[{\"prefix\":\"s3://bucket/p/\"}");
+	for (int i = 0; i < 1200; i++) {
+		_cleanup_free_ char *path = strf("%s/f", test_tmpdir()), *key = strf("p/%04d", i);
+
+		CHECK_OK(file_put(AT_FDCWD, path, STR("x"), 0644, e));
+		CHECK_OK(blob_adopt(world.blobs, STR("bucket"), str_of(key), path, 1,
+		                    STR("9dd4e461268c8034f5c8564e155c67a6"), e));
+		if (i % 2)
+			buf_f(&manifest, ",\"%04d\"", i);
+	}
+	buf_c(&manifest, ']');
+	s = client("secret", NULL);
+	CHECK_OK(s3_put(s, at("m"), buf_view(&manifest), NULL, NULL, e));
+	atomic_store(&world.requests, 0);
+	CHECK_FETCH("list", -1, plain, 0,
+	            "{\"done\":{\"objects\":600,\"bytes\":600,\"bucket\":\"bucket\",\"prefix\":\"p/\"}}");
+	CHECK(atomic_load(&world.requests) < 10);
+	s3_free(s);
+	world_end();
+}
+
+/* What was replaced after it was listed is not downloaded, and a store that goes away is waited for. */
+TEST(fetch_gets_what_was_listed)
+{
+	_cleanup_close_ int list = temp_file("list"), from = temp_file("from"), dir = make_dir("target"), to = -EBADF;
+	_cleanup_free_ char *rest = strf(",\"prefix\":\"in/\",\"list\":%d", list);
+	pthread_t thread;
+	struct s3 *s;
+
+	world_begin();
+	s = client("secret", NULL);
+	fill(from, 100);
+	CHECK_OK(s3_put_file(s, at("in/big"), from, NULL, NULL, e));
+	put_small(s, "in/small", "1");
+	CHECK_FETCH("list", -1, rest, 0, "{\"done\":{\"objects\":2,\"bytes\":104857601}}");
+	fail_next(FAULT_SHORT, 9);
+	http_server_stop(world.server);
+	must(pthread_create(&thread, NULL, serve_again, NULL) == 0);
+	CHECK_FETCH("get", dir, rest, 0, "{\"done\":{\"objects\":2,\"bytes\":104857601}}");
+	pthread_join(thread, NULL);
+	to = openat(dir, "big", O_RDONLY | O_CLOEXEC);
+	CHECK(to >= 0 && same_file(from, to));
+	fail_next(NO_FAULT, 0);
+	put_small(s, "in/small", "2");
+	CHECK(unlinkat(dir, "big", 0) == 0 && unlinkat(dir, "small", 0) == 0);
+	CHECK_FETCH("get", dir, rest, 1,
+	            "{\"error\":{\"kind\":\"CLIENT\",\"text\":\"Data download failed:Unable to download object "
+	            "s3://bucket/in/small: it was replaced after the job was launched\"}}");
 	s3_free(s);
 	world_end();
 }
