@@ -5,9 +5,11 @@ import io
 import json
 import os
 import pathlib
+import shutil
 import signal
 import subprocess
 import tarfile
+import threading
 import time
 
 import pytest
@@ -34,6 +36,18 @@ def python_image(server, tmp_path_factory):
     # Building takes about as long as the server keeps idle connections, and these clients do not try twice.
     server.__dict__.pop("clients", None)
     return "python-iris"
+
+
+@pytest.fixture(scope="session")
+def stream_image(server, tmp_path_factory):
+    tar = tmp_path_factory.mktemp("stream-image") / "image.tar"
+    done = subprocess.run([ROOT / "examples/pipe/make-image", tar], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    done = server.bloomery("image", "import", "stream", tar, timeout=300)
+    assert done.returncode == 0, done.stderr
+    tar.unlink()
+    server.__dict__.pop("clients", None)      # as above
+    return "stream"
 
 
 class Desk:
@@ -177,6 +191,115 @@ def test_trainer_refuses_classes_it_never_saw(desk):
     assert "'rose' does not occur" in desk.refusal()
 
 
+# ---- the trainer that reads a stream ----
+
+PIPE = ROOT / "examples/pipe"
+TRUTH = [1.5, -2.0, 0.0, 0.75, 1.0, -0.25, 0.5, -1.25]      # what make-data draws from
+
+
+@pytest.fixture(scope="session")
+def stream_data(tmp_path_factory):
+    out = tmp_path_factory.mktemp("stream")
+    subprocess.run([PIPE / "make-data", out], check=True)
+    return out
+
+
+def stream_desk(base, channels, hyperparameters=None):
+    """The trainer by itself, with the first FIFO of each channel in place."""
+    for d in ("input/config", "input/data", "model", "output"):
+        (base / d).mkdir(parents=True)
+    for channel in channels:
+        os.mkfifo(base / f"input/data/{channel}_0")
+    (base / "input/config/hyperparameters.json").write_text(json.dumps(hyperparameters or {}))
+    return subprocess.Popen([PIPE / "train", "train"], env={**os.environ, "ML_BASE": str(base)}, stdout=subprocess.PIPE,
+                            stderr=subprocess.PIPE, text=True)
+
+
+def feed(base, channel, data, epochs):
+    """Epochs of a Pipe channel as FIFOs, the next one always there before the one before it is read."""
+    def run():
+        for epoch in range(epochs):
+            os.mkfifo(base / f"input/data/{channel}_{epoch + 1}")
+            with open(base / f"input/data/{channel}_{epoch}", "wb") as f:
+                f.write(data)
+    threading.Thread(target=run, daemon=True).start()
+
+
+def whole(folder):
+    return b"".join(p.read_bytes() for p in sorted(folder.iterdir()))
+
+
+@pytest.fixture(scope="session")
+def stream_model(stream_data, tmp_path_factory):
+    """What the trainer makes of the data in File mode, by itself: the measure for the others."""
+    base = tmp_path_factory.mktemp("filemode") / "ml"
+    (base / "input").mkdir(parents=True)
+    shutil.copytree(stream_data, base / "input/data")
+    for d in ("model", "output"):
+        (base / d).mkdir()
+    done = subprocess.run([PIPE / "train", "train"], env={**os.environ, "ML_BASE": str(base)}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return json.loads((base / "model/model.json").read_text()), done.stdout.splitlines()
+
+
+def test_stream_trainer_finds_what_the_data_were_drawn_from(stream_model):
+    model, lines = stream_model
+    assert model["weights"] == pytest.approx(TRUTH, abs=0.1) and model["bias"] == pytest.approx(-0.5, abs=0.1)
+    assert (model["epochs"], model["steps"]) == (5, 5 * 20000 // 20)
+    losses = [float(line.split("train:loss=")[1].split()[0]) for line in lines if "train:loss=" in line]
+    assert len(losses) == 5 and losses[0] - losses[-1] > 0.01 and lines[-1] == "saved model.json"
+
+
+def test_data_are_the_same_each_time(stream_data, tmp_path):
+    subprocess.run([PIPE / "make-data", tmp_path], check=True)
+    assert whole(tmp_path / "train") == whole(stream_data / "train")
+    subprocess.run([PIPE / "make-data", tmp_path, "1", "10", "2"], check=True)
+    assert whole(tmp_path / "train").count(b"\n") < 20000 and (tmp_path / "train/part-00000.csv").read_text().count("\n") == 10
+
+
+def test_stream_trainer_reads_fifos_epoch_by_epoch(stream_data, stream_model, tmp_path):
+    p = stream_desk(tmp_path, ["validation", "train"], {"sagemaker_program": "\"x\"", "epochs": "5"})
+    for channel in ("validation", "train"):
+        feed(tmp_path, channel, whole(stream_data / channel), 5)
+    out, err = p.communicate(timeout=60)
+    assert (p.returncode, err) == (0, "")
+    assert json.loads((tmp_path / "model/model.json").read_text()) == stream_model[0], "to the last digit"
+    assert out.splitlines()[1:] == stream_model[1][1:]
+
+
+def test_stream_trainer_saves_when_told_to_stop_while_it_waits_for_data(stream_data, tmp_path):
+    p = stream_desk(tmp_path, ["train"])
+    with open(tmp_path / "input/data/train_0", "wb") as f:      # opened by both, and nothing comes any more
+        f.write(whole(stream_data / "train")[:200000])
+        f.flush()
+        time.sleep(0.5)
+        p.send_signal(signal.SIGTERM)
+        out, _ = p.communicate(timeout=10)
+    assert p.returncode == 0 and "told to stop after 0 whole epochs" in out
+    model = json.loads((tmp_path / "model/model.json").read_text())
+    assert model["epochs"] == 0 and 0 < model["steps"] < 1000
+
+
+@pytest.mark.parametrize("given,data,why", [
+    ({"epochs": "0"}, b"1,2,1\n", "hyperparameter epochs is '0'; it must be a whole number from 1 to"),
+    ({"epochs": "1.5"}, b"1,2,1\n", "whole number"),
+    ({"learning_rate": "1"}, b"1,2,1\n", "there is no hyperparameter 'learning_rate'"),
+    ({}, b"a,b,label\n1,2,1\n", "train_0 line 1: could not convert"),
+    ({}, b"1,2,1\n1,2,3,1\n", "train_0 line 2 is not 2 finite numbers and a 0 or 1"),
+    ({}, b"1,2,1\n1,2,2\n", "line 2 is not 2 finite"),
+    ({}, b"1,2,1\n1,inf,1\n", "line 2 is not 2 finite"),
+    ({}, b"1,2,11,2,0\n1,2,1\n", "line 2 is not 4 finite"),
+    ({}, b"\xff\n", "codec can't decode"),
+    ({}, b"", "epoch 0 of channel train has no rows"),
+])
+def test_stream_trainer_refuses(tmp_path, given, data, why):
+    p = stream_desk(tmp_path, ["train"], given)
+    feed(tmp_path, "train", data, 1)
+    _, err = p.communicate(timeout=30)
+    assert p.returncode == 1 and why in err
+    assert (tmp_path / "output/failure").read_text() in err and not list((tmp_path / "model").iterdir())
+
+
 # ---- as training jobs ----
 
 def upload(server, iris):
@@ -217,3 +340,15 @@ def test_iris_stopped_as_a_job_keeps_its_model(server, iris):
     assert d["TrainingJobStatus"] == "Stopped"
     with tarfile.open(fileobj=io.BytesIO(server.artifact(d["ModelArtifacts"]["S3ModelArtifacts"]))) as t:
         assert t.getnames() == ["model.json"]
+
+
+@pytest.mark.parametrize("mode", ["File"])
+def test_stream_as_a_job(server, stream_image, stream_data, stream_model, mode):
+    channels = {c: server.put(f"stream/{c}/", {p.name: p.read_bytes() for p in (stream_data / c).iterdir()})
+                for c in ("train", "validation")}
+    d = server.completed(image=stream_image, channels=channels, AlgorithmSpecification={"TrainingInputMode": mode})
+    lines = [line for line in server.logs(d["TrainingJobName"]) if line.startswith("epoch=")]
+    assert lines == [line for line in stream_model[1] if line.startswith("epoch=")]
+    with tarfile.open(fileobj=io.BytesIO(server.artifact(d["ModelArtifacts"]["S3ModelArtifacts"]))) as t:
+        assert t.getnames() == ["model.json"]
+        assert json.load(t.extractfile("model.json")) == stream_model[0], "to the last digit"
