@@ -1,7 +1,7 @@
 /* conf.h - bloomery.conf: `key = value` lines, '#' comments, unknown keys refused by name. Read once at start.
  *
  * bloomeryd and the command line read all of it. Root's programs act on one thing in it, the file systems, and only
- * when nobody but root can have written them (doc/adr/0012): bloomery-host reads those and hands them to bloomery-job.
+ * when nobody but root can have written them (doc/adr/0014): bloomery-host reads those and hands them to bloomery-job.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #pragma once

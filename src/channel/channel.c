@@ -24,7 +24,14 @@ enum channel_way channel_way(const struct channel_spec *ch, const struct job_spe
 
 const struct channel_ops *channel_ops_for(enum channel_way way)
 {
-	return way == CHANNEL_PLACED ? &channel_file : NULL;
+	switch (way) {
+	case CHANNEL_PLACED:
+	case CHANNEL_LINKED: return &channel_file;
+	case CHANNEL_FUSED:
+	case CHANNEL_MOUNTED:
+	case CHANNEL_PIPED: return &channel_lazy;
+	}
+	return NULL;
 }
 
 int channel_rel_path(struct str prefix, struct str key, struct str *ret_rel, bool *ret_dir, struct err *e)
@@ -89,21 +96,9 @@ int channel_bad_key(const struct channel_spec *ch, struct str key, const struct 
 	               ARGstr(key), ARGstr(why));
 }
 
-int channel_list(const struct channel_spec *ch, const struct channel_env *env, struct err *e)
-{
-	struct str leaf = str_of(ch->list);
-	_cleanup_close_ int dir = openat(env->job_dirfd, "lists", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-
-	if (!leaf.n || str_has_byte(leaf, '/') || str_is(leaf, "..") || str_is(leaf, "."))
-		return err_set(e, ERR_BUG, "'" PRIstr "' is not the name of a list", ARGstr(leaf));
-	if (dir < 0)
-		return err_sys(e, "opening lists");
-	return open_plain(dir, ch->list, O_RDONLY, 0, e);
-}
-
 /* ---- directory and manifest ---- */
 
-static int check_name(const struct channel_spec *ch, struct err *e)
+int channel_name_check(const struct channel_spec *ch, struct err *e)
 {
 	struct str name = str_of(ch->name);
 
@@ -119,20 +114,22 @@ static int taken(const struct channel_spec *ch, const char *what, struct err *e)
 	               what, ch->name);
 }
 
-static int make_dir(const struct channel_spec *ch, const struct channel_env *env, struct err *e)
+int channel_make_dir(const struct channel_spec *ch, int parent, struct err *e)
 {
 	struct stat st;
 	int fd;
 
-	if (fstatat(env->data_dirfd, ch->name, &st, AT_SYMLINK_NOFOLLOW) == 0) {
+	if (channel_name_check(ch, e) < 0)
+		return -1;
+	if (fstatat(parent, ch->name, &st, AT_SYMLINK_NOFOLLOW) == 0) {
 		if (!S_ISDIR(st.st_mode))
 			return taken(ch, "directory", e);
-		if (remove_tree(env->data_dirfd, ch->name, e) < 0)
+		if (remove_tree(parent, ch->name, e) < 0)
 			return -1;
 	}
-	if (mkdirat(env->data_dirfd, ch->name, 0755) < 0)
+	if (mkdirat(parent, ch->name, 0755) < 0)
 		return err_sys(e, "making the directory");
-	fd = openat(env->data_dirfd, ch->name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	fd = openat(parent, ch->name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	return fd < 0 ? err_sys(e, "opening the directory") : fd;
 }
 
@@ -140,11 +137,8 @@ int channel_make(const struct channel_spec *ch, const struct channel_env *env, i
                  struct err *e)
 {
 	_cleanup_free_ char *name = strf("%s-manifest", ch->name), *first = strf("%s\n", ch->prefix);
-	_cleanup_close_ int dir = -EBADF, fd = -EBADF;
+	_cleanup_close_ int dir = channel_make_dir(ch, env->data_dirfd, e), fd = -EBADF;
 
-	if (check_name(ch, e) < 0)
-		return -1;
-	dir = make_dir(ch, env, e);
 	if (dir < 0)
 		return -1;
 	fd = openat(env->data_dirfd, name, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0644);
@@ -161,8 +155,26 @@ void channel_remove(const struct channel_spec *ch, const struct channel_env *env
 {
 	_cleanup_free_ char *manifest = strf("%s-manifest", ch->name);
 
-	if (check_name(ch, NULL) < 0)
+	if (channel_name_check(ch, NULL) < 0)
 		return;
+	if (env->farm_dirfd >= 0)
+		(void)!remove_tree(env->farm_dirfd, ch->name, NULL);
 	(void)!remove_tree(env->data_dirfd, ch->name, NULL);
 	unlinkat(env->data_dirfd, manifest, 0);
+}
+
+/* ---- the list ---- */
+
+int channel_open_list(const struct channel_spec *ch, int job_dirfd, struct err *e)
+{
+	_cleanup_close_ int dir = openat(job_dirfd, "lists", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	struct str leaf = str_of(ch->list);
+	int fd;
+
+	if (!leaf.n || str_has_byte(leaf, '/') || str_is(leaf, "..") || str_is(leaf, "."))
+		return err_set(e, ERR_BUG, "'" PRIstr "' is not the name of a list", ARGstr(leaf));
+	if (dir < 0)
+		return err_sys(e, "opening lists");
+	fd = open_plain(dir, ch->list, O_RDONLY, 0, e);
+	return fd < 0 ? err_in(e, "the list of channel '%s'", ch->name) : fd;
 }

@@ -48,6 +48,9 @@ struct channel_ops {
 
 const struct channel_ops *channel_ops_for(enum channel_way way);
 
+/* lists/<n> of the job, open for reading. */
+int channel_open_list(const struct channel_spec *ch, int job_dirfd, struct err *e) must_check;
+
 /* The path below the channel's directory for a key (contract 2.3), see s3_rel_path. *ret_rel views key. ERR_CLIENT for
  * "//", "." and ".." pieces, NUL, or a piece over 255 bytes. *ret_dir: the key ends in '/', only a directory is to be
  * made. */

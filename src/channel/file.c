@@ -1,4 +1,6 @@
-/* File mode: the whole channel is a directory of files before the container starts (contract 2.3).
+/* File mode: the whole channel is a directory of files before the container starts (contract 2.3). FastFile of few
+ * objects of the embedded store is the same, made of links beside the input data and without a manifest.
+ *
  * SPDX-License-Identifier: Apache-2.0 */
 #include <fcntl.h>
 #include <inttypes.h>
@@ -19,10 +21,10 @@ enum { OBJECTS_A_THREAD = 256, THREADS_MAX = 8, CHECK_EVERY = 256 };
 struct filling {
 	const struct channel_spec *ch;
 	const struct channel_env *env;
-	int dirfd; /* <data>/<channel> */
+	int dirfd; /* <data>/<channel>, or <farm>/<channel> */
 	struct placer *placer;
 	struct share *share;
-	FILE *manifest;
+	FILE *manifest; /* NULL when linked */
 	struct buf dir; /* path, below dirfd, of the directory entered last; "." at first */
 	struct buf scratch;
 	struct channel_stats stats;
@@ -105,6 +107,8 @@ static int add_object(struct filling *f, const struct list_entry *object, struct
 
 static int add_to_manifest(struct filling *f, struct str key, struct err *e)
 {
+	if (!f->manifest)
+		return 0;
 	if (fprintf(f->manifest, "s3://%s/", f->ch->bucket) < 0 || fwrite(key.p, 1, key.n, f->manifest) != key.n ||
 	    putc('\n', f->manifest) == EOF)
 		return err_sys(e, "writing the manifest");
@@ -113,8 +117,8 @@ static int add_to_manifest(struct filling *f, struct str key, struct err *e)
 
 static struct list_reader *open_list(const struct filling *f, struct err *e)
 {
+	int fd = channel_open_list(f->ch, f->env->job_dirfd, e);
 	struct list_reader *list = NULL;
-	int fd = channel_list(f->ch, f->env, e);
 
 	return fd < 0 || list_open_fd(fd, &list, e) < 0 ? NULL : list;
 }
@@ -183,23 +187,42 @@ static int name_both(const struct filling *f, struct err *e)
 
 /* ---- the channel ---- */
 
-/* Makes the empty directory, and the manifest with its first line. */
-static int start(struct filling *f, struct err *e)
+/* The empty directory, and the manifest with its first line. */
+static int start_placed(struct filling *f, struct err *e)
 {
 	_cleanup_close_ int manifest = -EBADF;
-	int root;
 
 	if (channel_make(f->ch, f->env, &f->dirfd, &manifest, e) < 0)
+		return -1;
+	f->manifest = fdopen(manifest, "w");
+	if (!f->manifest)
+		return err_sys(e, "opening the manifest");
+	(void)take_fd(manifest);
+	return 0;
+}
+
+/* The farm's directory, and the one that it is to be mounted on. */
+static int start_linked(struct filling *f, struct err *e)
+{
+	_cleanup_close_ int point = channel_make_dir(f->ch, f->env->data_dirfd, e);
+
+	if (point < 0)
+		return -1;
+	f->dirfd = channel_make_dir(f->ch, f->env->farm_dirfd, e);
+	return f->dirfd < 0 ? -1 : 0;
+}
+
+static int start(struct filling *f, struct err *e)
+{
+	int root;
+
+	if ((f->env->way == CHANNEL_LINKED ? start_linked(f, e) : start_placed(f, e)) < 0)
 		return -1;
 	root = fcntl(f->dirfd, F_DUPFD_CLOEXEC, 3);
 	if (root < 0)
 		return err_sys(e, "opening the directory");
 	placer_enter(f->placer, root);
 	buf_z(&f->dir, ".");
-	f->manifest = fdopen(manifest, "w");
-	if (!f->manifest)
-		return err_sys(e, "opening the manifest");
-	(void)take_fd(manifest);
 	return 0;
 }
 
@@ -209,7 +232,7 @@ static int finish(struct filling *f, struct err *e)
 
 	if (placer_finish(f->placer, &f->stats.linked, &f->stats.copied, e) < 0)
 		return -1;
-	rc = fclose(take_ptr(f->manifest));
+	rc = f->manifest ? fclose(take_ptr(f->manifest)) : 0;
 	return rc ? err_sys(e, "writing the manifest") : 0;
 }
 

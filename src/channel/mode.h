@@ -5,7 +5,8 @@
 #include "channel/channel.h"
 #include "jobdir/list.h"
 
-extern const struct channel_ops channel_file;
+extern const struct channel_ops channel_file; /* file.c: placed and linked */
+extern const struct channel_ops channel_lazy; /* lazy.c: all that is fed or mounted */
 
 /* Which units (by number, in list order) are this host's in epoch 0: for what has one order only. */
 struct share;
@@ -14,14 +15,16 @@ void share_free(struct share *s); /* NULL is fine */
 DEFINE_CLEANUP(struct share, share_free)
 bool share_has(const struct share *s, uint64_t i);
 
-/* Opens the frozen list, readable. */
-int channel_list(const struct channel_spec *ch, const struct channel_env *env, struct err *e) must_check;
-
-/* Makes the channel's empty directory, and the manifest with its first line (contract 1.3), open behind it; what an
- * earlier try left is removed first. The caller closes both. ERR_CLIENT: the name is none, or another channel's. */
+/* ERR_CLIENT: the name cannot be that of a file. */
+int channel_name_check(const struct channel_spec *ch, struct err *e) must_check;
+/* Makes the empty directory of the channel's name in parent and returns it open; what an earlier try left is removed
+ * first. ERR_CLIENT: the name is none, or another channel's. */
+int channel_make_dir(const struct channel_spec *ch, int parent, struct err *e) must_check;
+/* The same in the input data, and beside it the manifest with its first line (contract 1.3), open behind it. The
+ * caller closes both. */
 int channel_make(const struct channel_spec *ch, const struct channel_env *env, int *ret_dirfd, int *ret_manifest,
                  struct err *e) must_check;
-/* Removes both. Cannot fail. */
+/* Removes all of it. Cannot fail. */
 void channel_remove(const struct channel_spec *ch, const struct channel_env *env);
 
 /* Words the refusal of channel_rel_path as the service does (contract 2.3). Returns -1. */

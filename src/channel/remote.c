@@ -118,7 +118,7 @@ static int whole_list(const struct placing *w, struct err *e)
 		             .prefix = w->ch->prefix };
 
 	if (w->ch->list)
-		return channel_list(w->ch, w->env, e);
+		return channel_open_list(w->ch, w->env->job_dirfd, e);
 	fd = f.list_fd = temporary(w, e);
 	return fd < 0 || fetcher_run(&f, NULL, e) < 0 ? -1 : take_fd(fd);
 }

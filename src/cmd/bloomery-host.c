@@ -49,7 +49,7 @@ int main(int argc, char **argv)
 			o.uid = (uid_t)n;
 			has_uid = true;
 			break;
-		case OPT_CONFIG: break; /* nothing in it concerns this program; taken so that all are started alike */
+		case OPT_CONFIG: o.config = optarg; break;
 		case OPT_READY:
 			bad |= !number(optarg, 1 << 20, &n);
 			o.ready_fd = (int)n;

@@ -6,31 +6,37 @@
 #include "base/log.h"
 #include "run/run.h"
 
-static const char usage[] = "usage: bloomery-job --dir DATA/jobs/ID [--data DATA] [--verbose]\n"
+static const char usage[] = "usage: bloomery-job --dir DATA/jobs/ID [--data DATA] [--file-systems FD] [--verbose]\n"
                             "Runs the job whose work order is DIR/spec.json. Started by bloomery-host, as root.\n";
 
 int main(int argc, char **argv)
 {
-	static const struct option options[] = {
-		{ "dir", required_argument, NULL, 'd' }, { "data", required_argument, NULL, 'D' },
-		{ "verbose", no_argument, NULL, 'v' },   { "version", no_argument, NULL, 'V' },
-		{ "help", no_argument, NULL, 'h' },      { NULL, 0, NULL, 0 }
-	};
+	static const struct option options[] = { { "dir", required_argument, NULL, 'd' },
+		                                 { "data", required_argument, NULL, 'D' },
+		                                 { "file-systems", required_argument, NULL, 'f' },
+		                                 { "verbose", no_argument, NULL, 'v' },
+		                                 { "version", no_argument, NULL, 'V' },
+		                                 { "help", no_argument, NULL, 'h' },
+		                                 { NULL, 0, NULL, 0 } };
 	struct run_options o = { 0 };
 	enum log_level level = LOG_INFO;
 	struct err e = { 0 };
+	uint64_t fd = 0;
+	bool bad = false;
 	int c;
 
 	while ((c = getopt_long(argc, argv, "", options, NULL)) != -1)
 		switch (c) {
 		case 'd': o.job_dir = optarg; break;
 		case 'D': o.data_dir = optarg; break;
+		case 'f': bad |= !str_to_u64(str_of(optarg), &fd) || fd < 3 || fd > 1 << 20; break;
 		case 'v': level = LOG_DEBUG; break;
 		case 'V': puts("bloomery-job " BLOOMERY_VERSION); return 0;
 		case 'h': fputs(usage, stdout); return 0;
 		default: fputs(usage, stderr); return 2;
 		}
-	if (!o.job_dir || optind != argc) {
+	o.file_systems_fd = (int)fd;
+	if (bad || !o.job_dir || optind != argc) {
 		fputs(usage, stderr);
 		return 2;
 	}

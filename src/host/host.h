@@ -13,6 +13,7 @@
 
 struct host_options {
 	const char *data_dir;
+	const char *config;     /* NULL: bloomery.conf in data_dir; its file systems are handed to supervisors */
 	uid_t uid;              /* bloomeryd's; nobody else but root may connect */
 	int ready_fd;           /* -1, or gets "ready\n" and is closed when connections are taken */
 	const char *supervisor; /* NULL: bloomery-job beside this program */

@@ -61,6 +61,7 @@ struct host {
 	char *supervisor, *cleaner;
 	struct loop *loop;
 	int data_fd, jobs_fd, lock_fd;
+	int file_systems_fd; /* memory: what supervisors are told of bloomery.conf */
 	struct job *jobs;
 	struct runtime runtime; /* path NULL: none works here */
 

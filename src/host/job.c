@@ -282,8 +282,15 @@ static int start_supervisor(struct job *j, struct err *e)
 {
 	_cleanup_close_ int log = open_plain(j->dir_fd, "supervisor.log", O_WRONLY | O_CREAT | O_APPEND, 0644, e);
 	_cleanup_free_ char *dir = strf("%s/jobs/%s", j->host->options.data_dir, j->id);
-	const char *const argv[] = { j->host->supervisor, "--dir", dir, NULL };
-	const struct spawn_options o = { .argv = argv, .in = -1, .out = -1, .err_fd = log, .setsid = true };
+	_cleanup_free_ char *fs = strf("%d", j->host->file_systems_fd);
+	const char *const argv[] = { j->host->supervisor, "--dir", dir, "--file-systems", fs, NULL };
+	const struct spawn_options o = { .argv = argv,
+		                         .in = -1,
+		                         .out = -1,
+		                         .err_fd = log,
+		                         .keep = &j->host->file_systems_fd,
+		                         .keep_count = 1,
+		                         .setsid = true };
 
 	if (log < 0)
 		return err_in(e, "creating supervisor.log");

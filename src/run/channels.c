@@ -1,4 +1,6 @@
-/* Placing the input channels below tree/opt/ml/input/data, in a child: it may take long and be told to stop.
+/* Getting the input channels ready, in a child, as it may take long and be told to stop: File is placed below
+ * tree/opt/ml/input/data, FastFile linked in farm/, file systems are mounted at fs/, and for what is fed later a
+ * directory is made.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include <fcntl.h>
@@ -46,28 +48,32 @@ static int no_room(const struct run *r, const struct channel_spec *ch, uint64_t 
 	return -1;
 }
 
-static int place_channel(struct run *r, struct worker_link *link, const struct channel_spec *ch,
-                         const struct channel_env *env, uint64_t *copied, struct err *e)
+static int place_channel(struct run *r, struct worker_link *link, size_t i, struct channel_env *env, uint64_t *copied,
+                         struct err *e)
 {
-	const struct channel_ops *ops = channel_ops_for(channel_way(ch, &r->spec));
+	const struct channel_spec *ch = &r->spec.channels[i];
+	const struct channel_ops *ops;
 	struct channel_stats stats = { 0 };
+	struct mono start = mono_now();
 
-	if (!ops)
-		return err_set(e, ERR_CLIENT, "channel %s: TrainingInputMode %s is not available here, use File",
-		               ch->name, ch->input_mode);
+	env->way = channel_way(ch, &r->spec);
+	ops = channel_ops_for(env->way);
 	/* Linked data takes no room; data of another store is copied, all of it. */
-	if (ch->place == PLACE_REMOTE && *copied + ch->bytes > r->volume_bytes)
+	if (env->way == CHANNEL_PLACED && ch->place == PLACE_REMOTE && *copied + ch->bytes > r->volume_bytes)
 		return no_room(r, ch, *copied + ch->bytes, e);
 	if (ops->prepare(ch, env, &stats, e) < 0)
+		return -1;
+	if (env->way == CHANNEL_MOUNTED && mount_file_system(r, ch, e) < 0)
 		return -1;
 	if (stats.copied && stats.linked == 0)
 		*copied += stats.bytes;
 	if (*copied > r->volume_bytes)
 		return no_room(r, ch, *copied, e);
 	return worker_report(link,
-	                     json_pack("{s:s, s:s, s:I, s:I, s:I, s:I}", "t", "placed", "channel", ch->name, "objects",
-	                               (json_int_t)stats.objects, "bytes", (json_int_t)stats.bytes, "linked",
-	                               (json_int_t)stats.linked, "copied", (json_int_t)stats.copied),
+	                     json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:I}", "t", "placed", "channel", (json_int_t)i,
+	                               "objects", (json_int_t)stats.objects, "bytes", (json_int_t)stats.bytes, "linked",
+	                               (json_int_t)stats.linked, "copied", (json_int_t)stats.copied, "ms",
+	                               (json_int_t)mono_ms_since(start)),
 	                     e);
 }
 
@@ -90,6 +96,34 @@ static int download_failed(const struct channel_spec *ch, struct err *e)
 	return err_set(e, ERR_CLIENT, "%s%s", lead, text);
 }
 
+/* By the store's mount, too, and not on the volume. */
+static int open_farm(struct run *r, struct err *e)
+{
+	if (mkdirat(r->home_fd, "farm", 0755) < 0 && errno != EEXIST)
+		return err_sys(e, "making work/farm");
+	return open_beneath(r->home_fd, "farm", O_RDONLY | O_DIRECTORY, 0, e);
+}
+
+/* Pipe makes <channel>_<epoch> for any epoch, beside the other channels' directories and manifests. */
+static int fifo_name_taken(const struct run *r, const struct channel_spec *ch, struct err *e)
+{
+	if (channel_way(ch, &r->spec) != CHANNEL_PIPED)
+		return 0;
+	for (size_t i = 0; i < r->spec.channel_count; i++) {
+		const struct channel_spec *other = &r->spec.channels[i];
+		struct str rest = str_of(other->name);
+		uint64_t epoch;
+
+		if (str_skip(&rest, str_of(ch->name)) && str_skip(&rest, STR("_")) && str_to_u64(rest, &epoch) &&
+		    channel_way(other, &r->spec) != CHANNEL_PIPED)
+			return err_set(e, ERR_CLIENT,
+			               "channel '%s' has the name of a FIFO of channel '%s', which is in Pipe mode; "
+			               "rename one of the channels",
+			               other->name, ch->name);
+	}
+	return 0;
+}
+
 static int place_all(struct worker_link *link, void *arg, struct err *e)
 {
 	struct run *r = arg;
@@ -97,10 +131,12 @@ static int place_all(struct worker_link *link, void *arg, struct err *e)
 	_cleanup_free_ char *objects = strf("%s/objects", r->data_dir);
 	/* By the store's mount: a hard link does not cross mounts. */
 	_cleanup_close_ int data = open_beneath(r->home_fd, "tree/opt/ml/input/data", O_RDONLY | O_DIRECTORY, 0, e);
+	_cleanup_close_ int farm = data < 0 ? -EBADF : open_farm(r, e);
 	_cleanup_close_ int store = open(objects, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	struct channel_env env = { .job_dirfd = r->job_fd,
 		                   .objects_dirfd = store < 0 ? -EBADF : store,
 		                   .data_dirfd = data,
+		                   .farm_dirfd = farm,
 		                   .fetch_program = fetch,
 		                   .s3 = &r->spec.s3,
 		                   .say = say,
@@ -108,15 +144,23 @@ static int place_all(struct worker_link *link, void *arg, struct err *e)
 		                   .arg = link };
 	uint64_t copied = 0;
 
-	if (data < 0)
+	if (data < 0 || farm < 0)
 		return -1;
-	for (size_t i = 0; i < r->spec.channel_count; i++)
-		if (place_channel(r, link, &r->spec.channels[i], &env, &copied, e) < 0)
-			return download_failed(&r->spec.channels[i], e);
+	for (size_t i = 0; i < r->spec.channel_count; i++) {
+		const struct channel_spec *ch = &r->spec.channels[i];
+
+		if (fifo_name_taken(r, ch, e) < 0 || place_channel(r, link, i, &env, &copied, e) < 0)
+			return download_failed(ch, e);
+	}
 	return 0;
 }
 
 /* ---- in the parent ---- */
+
+static uint64_t number(const json_t *msg, const char *name)
+{
+	return (uint64_t)json_integer_value(json_object_get(msg, name));
+}
 
 static int on_report(void *arg, const json_t *msg, struct err *e)
 {
@@ -124,15 +168,22 @@ static int on_report(void *arg, const json_t *msg, struct err *e)
 	const char *t = json_string_value(json_object_get(msg, "t"));
 
 	(void)e;
-	if (str_is(str_of(t), "say"))
+	if (str_is(str_of(t), "say")) {
 		run_say(r, "%s", json_string_value(json_object_get(msg, "text")));
-	else if (str_is(str_of(t), "placed"))
-		log_info("channel %s: %lld objects, %lld bytes, %lld linked, %lld copied",
-		         json_string_value(json_object_get(msg, "channel")),
-		         (long long)json_integer_value(json_object_get(msg, "objects")),
-		         (long long)json_integer_value(json_object_get(msg, "bytes")),
-		         (long long)json_integer_value(json_object_get(msg, "linked")),
-		         (long long)json_integer_value(json_object_get(msg, "copied")));
+	} else if (str_is(str_of(t), "placed")) {
+		struct channel_stats stats = { .objects = number(msg, "objects"),
+			                       .bytes = number(msg, "bytes"),
+			                       .linked = number(msg, "linked"),
+			                       .copied = number(msg, "copied") };
+		size_t channel = (size_t)number(msg, "channel");
+
+		must(channel < r->spec.channel_count);
+		log_info("channel %s: %llu objects, %llu bytes, %llu linked, %llu copied",
+		         r->spec.channels[channel].name, (unsigned long long)stats.objects,
+		         (unsigned long long)stats.bytes, (unsigned long long)stats.linked,
+		         (unsigned long long)stats.copied);
+		feeds_prepared(r, channel, &stats, (int64_t)number(msg, "ms"));
+	}
 	return 0;
 }
 
@@ -159,6 +210,7 @@ enum step phase_channels(struct run *r, struct err *e)
 		return STEP_FAIL;
 	if (r->spec.channel_count == 0)
 		return STEP_NEXT;
+	feeds_open(r);
 	return worker_start(r->loop, &task, &r->worker, e) < 0 ? STEP_FAIL : STEP_WAIT;
 }
 
@@ -177,13 +229,18 @@ void undo_channels(struct run *r)
 		                   .say = say_nothing,
 		                   .cancelled = never };
 	_cleanup_close_ int data = openat(r->home_fd, "tree/opt/ml/input/data", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	_cleanup_close_ int farm = openat(r->home_fd, "farm", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
 	worker_free(take_ptr(r->worker));
+	unmount_file_systems(r);
 	env.data_dirfd = data;
+	env.farm_dirfd = farm;
 	for (size_t i = 0; data >= 0 && i < r->spec.channel_count; i++) {
-		const struct channel_ops *ops = channel_ops_for(channel_way(&r->spec.channels[i], &r->spec));
+		const struct channel_ops *ops;
 
-		if (ops && ops->close)
+		env.way = channel_way(&r->spec.channels[i], &r->spec);
+		ops = channel_ops_for(env.way);
+		if (ops->close)
 			ops->close(&r->spec.channels[i], &env);
 	}
 }

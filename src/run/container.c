@@ -48,6 +48,8 @@ static int find_runtime(struct run *r, struct err *e)
 
 static int write_bundle(struct run *r, char **args, char **env, struct err *e)
 {
+	size_t mount_count;
+	struct bundle_mount *mounts = channel_mounts(r, &mount_count);
 	struct bundle_options o = { .rootfs = ROOTFS,
 		                    .image = &r->image,
 		                    .args = (const char *const *)args,
@@ -58,12 +60,15 @@ static int write_bundle(struct run *r, char **args, char **env, struct err *e)
 		                    .memory_bytes = r->spec.limits.memory_bytes,
 		                    .shm_bytes = r->spec.limits.shm_bytes,
 		                    .pids = r->spec.limits.pids,
-		                    .isolated_network = r->isolated };
+		                    .isolated_network = r->isolated,
+		                    .mounts = mounts,
+		                    .mount_count = mount_count };
 	json_t *config = NULL;
 	char *text;
-	int result;
+	int result = bundle_config(&o, &config, e);
 
-	if (bundle_config(&o, &config, e) < 0)
+	channel_mounts_free(mounts, mount_count);
+	if (result < 0)
 		return -1;
 	text = json_dumps(config, JSON_COMPACT);
 	json_decref(config);
@@ -96,6 +101,10 @@ enum step phase_container(struct run *r, struct err *e)
 	int result = -1;
 
 	r->args = program_of(r);
+	if (feeders_failure(r)) {
+		*e = *feeders_failure(r);
+		goto out;
+	}
 	if (find_runtime(r, e) < 0)
 		goto out;
 	if (bundle_preflight(ROOTFS, (const char *const *)r->args, (const char *const *)env, r->image.working_dir, e) <
@@ -114,6 +123,7 @@ void undo_container(struct run *r)
 {
 	struct err e = { 0 };
 
+	feeders_kill(r); /* before processes are waited for that may wait for them */
 	if (r->container_made && cgroup_destroy(r->cgroup, &e) < 0)
 		log_err(LOG_WARN, &e, "removing the container's cgroup");
 	r->container_made = false;

@@ -11,16 +11,21 @@
  *   tree/     lower layer of this job: /opt/ml, /etc/hosts ...      image/   bind mount of the image's rootfs
  *   volume/   the mounted volume: upper/ and overlay's work/        rootfs/  the overlay, root of the container
  *   bundle/   config.json for the runtime                           runtime/ what the runtime keeps about the container
+ *   farm/     channels that are links to objects                    fast/    channels served by bloomery-fuse, mounted
+ *   fs/       directories of file systems, mounted                  fsroot/  what a command has mounted
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 #include <jansson.h>
 
+#include "base/conf.h"
 #include "jobdir/jobdir.h"
 #include "jobdir/spec.h"
 #include "joblog/joblog.h"
 #include "loop/loop.h"
 #include "oci/bundle.h"
+#include "run/feeders.h"
+#include "run/feeds.h"
 #include "run/run.h"
 #include "run/worker.h"
 
@@ -65,6 +70,7 @@ struct run {
 	int home_fd; /* work/ again, not through RUN_WORK: what is renamed into the job directory must be on its mount
 	              */
 	struct job_spec spec;
+	struct conf conf; /* only its file systems */
 	struct journal *journal;
 	struct joblog *log;
 	struct loop *loop;
@@ -90,6 +96,9 @@ struct run {
 	struct worker *worker;
 	struct loop_source *pull;
 	pid_t pull_pid;
+	struct feed *feeds; /* a row a channel, see feeds.h */
+	struct loop_source *feeds_timer;
+	struct feeders *feeders;
 	/* image, rootfs, container */
 	struct image image;
 	int image_fd; /* holds it against removal */
@@ -102,6 +111,7 @@ struct run {
 	struct output *output;
 	struct loop_source *process, *runtime_timer, *grace_timer, *drain_timer;
 	bool stop_unheard; /* the first process had no handler for SIGTERM */
+	bool drained;      /* its output is not waited for any longer */
 	struct outcome outcome;
 };
 
@@ -140,6 +150,14 @@ int layout_tree(int tree_fd, const struct job_spec *spec, const char *network_in
 enum step phase_channels(struct run *r, struct err *e);
 void stop_worker(struct run *r);
 void undo_channels(struct run *r);
+/* mounts.c: file systems, and what the container gets mounted. In the child that prepares the channels: the directory
+ * of a FileSystemDataSource at fs/<channel>. ERR_CLIENT: there is no such file system or directory. */
+int mount_file_system(struct run *r, const struct channel_spec *ch, struct err *e) must_check;
+void unmount_file_systems(struct run *r); /* in any state */
+/* The bind mounts of the container, one for each channel that is linked, served by FUSE or mounted; *ret_count says how
+ * many. Free with channel_mounts_free. */
+struct bundle_mount *channel_mounts(const struct run *r, size_t *ret_count);
+void channel_mounts_free(struct bundle_mount *mounts, size_t count);
 /* image.c */
 enum step phase_image(struct run *r, struct err *e);
 void stop_image(struct run *r);
@@ -147,12 +165,19 @@ void undo_image(struct run *r);
 /* rootfs.c */
 enum step phase_rootfs(struct run *r, struct err *e);
 void undo_rootfs(struct run *r);
+/* feeders.c */
+enum step phase_feeders(struct run *r, struct err *e);
+void stop_feeders(struct run *r);
+void undo_feeders(struct run *r);
 /* container.c */
 enum step phase_container(struct run *r, struct err *e);
 void undo_container(struct run *r);
 /* training.c */
 enum step phase_training(struct run *r, struct err *e);
-void training_output_ended(struct run *r); /* called by output.c when both pipes have ended */
+void training_output_ended(struct run *r);  /* called by output.c when both pipes have ended */
+void training_feeders_ended(struct run *r); /* called by feeders.c when the last has ended, as it was told to */
+/* A channel cannot be fed any more: the container is killed, and the job has failed for that reason. */
+void training_failed(struct run *r, const struct err *why);
 void stop_training(struct run *r);
 void undo_training(struct run *r);
 /* upload.c */

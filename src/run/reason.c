@@ -165,6 +165,18 @@ static void add_code(const struct ending *end, struct buf *out)
 		buf_f(out, "exit code: %d", end->code);
 }
 
+enum { TROUBLE_MAX = 400 }; /* characters */
+
+static void add_trouble(const struct ending *end, struct buf *out)
+{
+	struct str s = str_trim(end->trouble);
+
+	if (!s.n || room(out) < 40)
+		return;
+	buf_c(out, ' ');
+	reason_clean(s, room(out) < TROUBLE_MAX ? room(out) : TROUBLE_MAX, out);
+}
+
 /* The file's text first, as the service does; what else is known goes behind it while there is room. */
 static void with_failure_file(const struct ending *end, struct buf *out)
 {
@@ -172,6 +184,7 @@ static void with_failure_file(const struct ending *end, struct buf *out)
 	size_t left;
 
 	add_code(end, &code);
+	add_trouble(end, &code); /* before there is less room for it */
 	if (end->out_of_memory || end->disk_full) {
 		buf_z(&more, " (");
 		end->out_of_memory ? add_memory(end, &more) : add_disk(end, &more);
@@ -220,6 +233,7 @@ static void add_tail(const struct ending *end, struct buf *out)
 {
 	static const char lead[] = " Its last lines: ";
 
+	add_trouble(end, out);
 	if (str_trim(end->tail).n == 0) {
 		if (room(out) > 40)
 			buf_z(out, " It printed nothing.");

@@ -17,6 +17,7 @@ struct ending {
 	int code, signal;    /* signal != 0: killed by it */
 	struct str failure;  /* /opt/ml/output/failure as it was read */
 	struct str tail;     /* the last lines it printed, '\n' between them */
+	struct str trouble;  /* sentences: what of its data could not be read */
 	const char *program; /* what was executed */
 	bool out_of_memory;  /* the kernel killed something in it */
 	uint64_t memory_limit_bytes, memory_peak_bytes;

@@ -25,6 +25,7 @@ const struct phase run_phases[] = {
 	{ "image",       phase_image,     stop_image,     undo_image     },
 	{ "mount",       phase_mount,     stop_mount,     NULL           },
 	{ "rootfs",      phase_rootfs,    NULL,           undo_rootfs    },
+	{ "feeders",     phase_feeders,   stop_feeders,   undo_feeders   },
 	{ "container",   phase_container, NULL,           undo_container },
 	{ "training",    phase_training,  stop_training,  undo_training  },
 	{ "upload",      phase_upload,    NULL,           undo_upload    },
@@ -226,6 +227,13 @@ static int load_spec(struct run *r, struct err *e)
 	return 0;
 }
 
+static int load_file_systems(struct run *r, struct err *e)
+{
+	int fd = r->options.file_systems_fd;
+
+	return fd <= 0 ? 0 : conf_file_systems_read(&r->conf, fd, "the file systems", e);
+}
+
 static int open_log(struct run *r, struct err *e)
 {
 	_cleanup_close_ int fd = -EBADF;
@@ -381,6 +389,7 @@ static void run_fini(struct run *r)
 {
 	struct err e = { 0 };
 
+	feeds_close(r);
 	control_close(r->control);
 	if (r->log && joblog_close(r->log, &e) < 0)
 		log_err(LOG_WARN, &e, "closing the job's log");
@@ -390,6 +399,7 @@ static void run_fini(struct run *r)
 	strv_free(r->args);
 	loop_free(r->loop);
 	spec_fini(&r->spec);
+	conf_fini(&r->conf);
 	buf_fini(&r->reason);
 	cleanup_closep(&r->home_fd);
 	cleanup_closep(&r->work_fd);
@@ -409,8 +419,8 @@ static int run_phases_through(struct run *r, struct err *e)
 	if (run_fact(r, FACT_STARTED, NULL, e) < 0)
 		return -1;
 	r->loop = loop_new();
-	if (load_spec(r, &first) < 0 || open_log(r, &first) < 0 || isolate(r, &first) < 0 ||
-	    control_open(r, &first) < 0) {
+	if (load_spec(r, &first) < 0 || load_file_systems(r, &first) < 0 || open_log(r, &first) < 0 ||
+	    isolate(r, &first) < 0 || control_open(r, &first) < 0) {
 		struct buf reason = { 0 };
 
 		reason_of_error(&first, &reason);

@@ -89,6 +89,7 @@ static void kill_all(struct run *r)
 	kill(r->pid, SIGKILL); /* the first process: with it goes its pid namespace */
 	if (cgroup_signal(r->cgroup, SIGKILL, &e) < 0)
 		log_err(LOG_WARN, &e, "killing the container");
+	feeders_end(r); /* who waits for one of them in the kernel dies only when it has gone */
 }
 
 static void on_grace_over(void *arg)
@@ -166,7 +167,7 @@ static void explain(struct run *r)
 {
 	_cleanup_free_ char *log = strf("%s/log/%s", r->job_dir, r->spec.host_name);
 	_cleanup_close_ int rootfs = openat(r->work_fd, "rootfs", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	struct buf failure = { 0 }, tail = { 0 }, largest = { 0 }, reason = { 0 };
+	struct buf failure = { 0 }, tail = { 0 }, largest = { 0 }, trouble = { 0 }, reason = { 0 };
 	const struct outcome *out = &r->outcome;
 	struct ending end = { .code = out->code,
 		              .signal = out->signal,
@@ -186,12 +187,39 @@ static void explain(struct run *r)
 	note_disk(r, &end, &largest);
 	end.failure = buf_view(&failure);
 	end.tail = buf_view(&tail);
+	feeders_trouble(r, &trouble);
+	end.trouble = buf_view(&trouble);
 	reason_of_ending(&end, &reason);
 	run_set_reason(r, buf_view(&reason));
 	buf_fini(&failure);
 	buf_fini(&tail);
 	buf_fini(&largest);
+	buf_fini(&trouble);
 	buf_fini(&reason);
+}
+
+/* ---- a feeder fails ---- */
+
+static void set_reason(struct run *r, const struct err *why)
+{
+	struct buf reason = { 0 };
+
+	reason_of_error(why, &reason);
+	run_set_reason(r, buf_view(&reason));
+	buf_fini(&reason);
+}
+
+void training_failed(struct run *r, const struct err *why)
+{
+	char text[2048];
+
+	log_err(LOG_ERROR, why, "while the container runs");
+	if (!r->process || r->outcome.exited || r->stop != STOP_NONE)
+		return; /* not yet there: the phases look; stopping or gone: it makes no difference any more */
+	run_say(r, "%s. The container is ended.", err_text(why, text, sizeof(text)));
+	set_reason(r, why);
+	loop_timer_set(r->runtime_timer, -1, 0);
+	kill_all(r);
 }
 
 /* ---- the end ---- */
@@ -206,7 +234,20 @@ static void say_how_it_stopped(struct run *r)
 		run_say(r, "The container has ended after SIGTERM, with exit code %d.", r->outcome.code);
 }
 
-/* Both have come: the end of the process and the end of its output. */
+/* What it was fed with is as good as what fed it: also when it has ended well, it may have seen an end of the data that
+ * was none. */
+static void look_at_feeders(struct run *r)
+{
+	const struct err *why = feeders_failure(r);
+	char text[2048];
+
+	if (!why || r->failed || r->stop != STOP_NONE)
+		return;
+	run_say(r, "%s.", err_text(why, text, sizeof(text)));
+	set_reason(r, why);
+}
+
+/* All have come: the end of the process, of its output, and of what fed it. */
 static void training_ended(struct run *r)
 {
 	struct outcome *out = &r->outcome;
@@ -222,17 +263,29 @@ static void training_ended(struct run *r)
 		run_failed(r, &e);
 		return;
 	}
+	look_at_feeders(r);
 	if (r->stop != STOP_NONE)
 		say_how_it_stopped(r);
-	else if (out->code != 0)
+	else if (out->code != 0 && !r->failed)
 		explain(r);
+	feeds_end(r);
 	run_next(r);
+}
+
+static void end_when_all_have(struct run *r)
+{
+	if (r->outcome.exited && (r->drained || output_ended(r->output)) && feeders_ended(r))
+		training_ended(r);
 }
 
 void training_output_ended(struct run *r)
 {
-	if (r->outcome.exited)
-		training_ended(r);
+	end_when_all_have(r);
+}
+
+void training_feeders_ended(struct run *r)
+{
+	end_when_all_have(r);
 }
 
 /* Processes outside the container's pid namespace could hold its output open; nothing waits for them for ever. */
@@ -242,7 +295,8 @@ static void on_drain_over(void *arg)
 
 	run_say(r, "Something has kept the container's output open for %lld ms after its end; it is not waited for.",
 	        (long long)r->options.drain_ms);
-	training_ended(r);
+	r->drained = true;
+	end_when_all_have(r);
 }
 
 static void on_process(void *arg, int code, int status)
@@ -261,13 +315,10 @@ static void on_process(void *arg, int code, int status)
 		log_err(LOG_WARN, &e, "reading the cgroup's counters");
 	if (cgroup_signal(r->cgroup, SIGKILL, &e) < 0)
 		log_err(LOG_WARN, &e, "ending what the container has left behind");
-	if (output_ended(r->output)) {
-		training_ended(r);
-		return;
-	}
+	feeders_end(r);
 	r->drain_timer = loop_timer(r->loop, r->options.drain_ms, 0, on_drain_over, r);
-	if (!r->drain_timer)
-		training_ended(r);
+	r->drained = !r->drain_timer;
+	end_when_all_have(r);
 }
 
 enum step phase_training(struct run *r, struct err *e)
@@ -282,6 +333,8 @@ enum step phase_training(struct run *r, struct err *e)
 	}
 	if (r->stop != STOP_NONE) /* it came while the container was being started */
 		stop_training(r);
+	else if (feeders_failure(r))
+		training_failed(r, feeders_failure(r));
 	return STEP_WAIT;
 }
 
