@@ -230,6 +230,15 @@ static int move_up(struct removal *r, int dirfd, const char *name, struct err *e
 	return rc < 0 ? err_sys(e, "removing %s", name) : 0;
 }
 
+/* A directory to be emptied, unless something is mounted on it: EXDEV also when that is a directory of the same file
+ * system, where the device would not tell. */
+static int open_unmounted(int dirfd, const char *name)
+{
+	struct open_how how = { .flags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC, .resolve = RESOLVE_NO_XDEV };
+
+	return (int)syscall(SYS_openat2, dirfd, name, &how, sizeof(how));
+}
+
 /* Depth 0 is the tree itself. */
 static int remove_below(struct removal *r, int dirfd, const char *name, unsigned depth, struct err *e)
 {
@@ -240,15 +249,16 @@ static int remove_below(struct removal *r, int dirfd, const char *name, unsigned
 		return 0;
 	if (depth > REMOVE_DEPTH_MAX)
 		return unlinkat(dirfd, name, AT_REMOVEDIR) == 0 ? 0 : move_up(r, dirfd, name, e);
-	fd = openat(dirfd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	if (fd < 0)
-		return errno == ENOENT ? 0 : err_sys(e, "removing %s", name);
-	if (fstat(fd, &st) < 0 || (depth && st.st_dev != r->dev)) {
-		errno = EXDEV;
-		err_sys(e, "removing %s: something is mounted there", name);
+	fd = depth ? open_unmounted(dirfd, name) : openat(dirfd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (fd < 0 && errno == ENOENT)
+		return 0;
+	if (fd >= 0 && (fstat(fd, &st) < 0 || (depth && st.st_dev != r->dev))) {
 		close(fd);
-		return -1;
+		fd = -1;
+		errno = EXDEV;
 	}
+	if (fd < 0)
+		return err_sys(e, errno == EXDEV ? "removing %s: something is mounted there" : "removing %s", name);
 	if (depth == 0) {
 		r->dev = st.st_dev;
 		r->top = fd;

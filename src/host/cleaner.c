@@ -1,6 +1,7 @@
 /* What is done when a supervisor has died without undoing its work.
  *
- * The order matters: first the processes, as each can hold what comes after; a supervisor's mounts and loop devices are
+ * The order matters: first the processes, as each can hold what comes after, and all of them at once, as one that waits
+ * for the answer of a file system's server goes only when that server has; a supervisor's mounts and loop devices are
  * in its own mount namespace and go with the last process in there; then what is visible here, though it should not be;
  * then files.
  *
@@ -94,37 +95,40 @@ static bool sees_below(const char *pid, const char *dir)
 	return str_find(buf_view(&plain), str_of(below)) >= 0 || str_find(buf_view(&plain), str_of(work)) >= 0;
 }
 
-static void kill_and_wait(pid_t pid)
+/* SIGKILLs who has a mount below dir that nobody else can see; *ret_left: how many there were. When `wait` is set each
+ * is given some time to end. */
+static int kill_round(const char *dir, bool wait, int *ret_left, struct err *e)
 {
-	_cleanup_close_ int fd = pidfd_open(pid, 0);
-	struct pollfd p = { .fd = fd, .events = POLLIN };
+	DIR *d = opendir("/proc");
+	struct dirent *ent;
 
-	if (fd >= 0 && pidfd_send_signal(fd, SIGKILL, NULL, 0) == 0)
-		poll(&p, 1, ROUND_MS);
+	if (!d)
+		return err_sys(e, "reading /proc");
+	*ret_left = 0;
+	while ((ent = readdir(d))) {
+		_cleanup_close_ int fd = -EBADF;
+		struct pollfd p = { .events = POLLIN };
+		uint64_t pid;
+
+		if (!str_to_u64(str_of(ent->d_name), &pid) || !sees_below(ent->d_name, dir))
+			continue;
+		++*ret_left;
+		p.fd = fd = pidfd_open((pid_t)pid, 0);
+		if (fd >= 0 && pidfd_send_signal(fd, SIGKILL, NULL, 0) == 0 && wait)
+			poll(&p, 1, ROUND_MS);
+	}
+	closedir(d);
+	return 0;
 }
 
-/* SIGKILLs who has a mount below dir that nobody else can see. */
+/* All get the signal before any is waited for. */
 static int kill_in_namespaces(const char *dir, struct err *e)
 {
 	int left = 1;
 
-	for (int round = 0; left && round < ROUNDS; round++) {
-		DIR *d = opendir("/proc");
-		struct dirent *ent;
-
-		if (!d)
-			return err_sys(e, "reading /proc");
-		left = 0;
-		while ((ent = readdir(d))) {
-			uint64_t pid;
-
-			if (!str_to_u64(str_of(ent->d_name), &pid) || !sees_below(ent->d_name, dir))
-				continue;
-			left++;
-			kill_and_wait((pid_t)pid);
-		}
-		closedir(d);
-	}
+	for (int round = 0; left && round < ROUNDS; round++)
+		if (kill_round(dir, round > 0, &left, e) < 0)
+			return -1;
 	return left ? err_set(e, ERR_IO, "%d processes of the job do not go away", left) : 0;
 }
 
@@ -164,11 +168,15 @@ static int detach_loops(const char *dir, struct err *e)
 static int undo(const char *dir, const char *id, struct err *e)
 {
 	_cleanup_free_ char *cgroup = strf("/bloomery/%s", id);
-	int visible;
+	int visible, left;
 
-	if (cgroup_destroy(cgroup, e) < 0 || unmount_below(dir, &visible, e) < 0)
+	if (unmount_below(dir, &visible, e) < 0)
 		return -1;
 	/* What was mounted where everybody sees it says nothing about whose process it is. */
+	if (!visible && kill_round(dir, false, &left, e) < 0)
+		return -1;
+	if (cgroup_destroy(cgroup, e) < 0)
+		return -1;
 	if (!visible && kill_in_namespaces(dir, e) < 0)
 		return -1;
 	return detach_loops(dir, e);

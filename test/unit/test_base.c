@@ -5,7 +5,10 @@
 #include "harness.h"
 
 #include <fcntl.h>
+#include <sched.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 TEST(err_chain_reads_outermost_first)
@@ -138,6 +141,36 @@ TEST(remove_tree_removes_everything_and_follows_nothing)
 	CHECK_OK(remove_tree(dir, "t", e));
 	CHECK(fstatat(dir, "t", &st, 0) < 0 && fstatat(dir, "keep/x", &st, 0) == 0);
 	CHECK_OK(remove_tree(dir, "t", e));
+}
+
+TEST(remove_tree_does_not_cross_a_bind_mount)
+{
+	int dir = open(test_tmpdir(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	struct err err = { 0 };
+	pid_t pid;
+	int status;
+
+	if (geteuid() != 0) {
+		test_skip("needs root");
+		return;
+	}
+	CHECK_OK(mkdir_all(dir, "t/a/point", 0755, e));
+	CHECK_OK(mkdir_all(dir, "kept", 0755, e));
+	CHECK_OK(file_put(dir, "kept/file", STR("x"), 0644, e));
+	pid = fork();
+	if (pid == 0) { /* the same file system, so that the device is the same */
+		if (unshare(CLONE_NEWNS) < 0 || chdir(test_tmpdir()) < 0 ||
+		    mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
+		    mount("kept", "t/a/point", NULL, MS_BIND, NULL) < 0)
+			_exit(2);
+		dir = open(".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+		_exit(remove_tree(dir, "t", &err) < 0 && err.os == EXDEV ? 0 : 1);
+	}
+	CHECK(waitpid(pid, &status, 0) == pid);
+	CHECK_INT(status, 0);
+	CHECK(faccessat(dir, "kept/file", F_OK, 0) == 0);
+	CHECK_OK(remove_tree(dir, "t", e));
+	close(dir);
 }
 
 /* Deeper than there are descriptors, as chained symbolic links of an archive can make it. */
