@@ -24,7 +24,7 @@ static void trouble(const struct fs *fs, const struct err *why)
 }
 
 /* Out of the store's file into the kernel, without a copy on the way. */
-static uint64_t give_file(fuse_req_t req, const struct fs *fs, uint32_t node, size_t size, off_t off)
+static void give_file(fuse_req_t req, const struct fs *fs, uint32_t node, size_t size, off_t off)
 {
 	struct fuse_bufvec v = FUSE_BUFVEC_INIT(size);
 	struct err e = { 0 };
@@ -33,7 +33,8 @@ static uint64_t give_file(fuse_req_t req, const struct fs *fs, uint32_t node, si
 	if (files_get(fs->files, node, &fd, &e) < 0) {
 		trouble(fs, &e);
 		fuse_reply_err(req, EIO);
-		return 0;
+		account_end(fs->account, 0, false);
+		return;
 	}
 	v.buf[0].flags = FUSE_BUF_IS_FD | FUSE_BUF_FD_SEEK;
 	v.buf[0].fd = fd;
@@ -41,7 +42,23 @@ static uint64_t give_file(fuse_req_t req, const struct fs *fs, uint32_t node, si
 	crew_busy(fs->crew);
 	fuse_reply_data(req, &v, 0);
 	files_put(fs->files, node);
-	return size;
+	account_end(fs->account, size, false);
+}
+
+void fs_answer(void *arg, void *asked, const struct iovec *bytes, int count, bool waited, const struct err *why)
+{
+	const struct fs *fs = arg;
+	uint64_t size = 0;
+
+	for (int i = 0; i < count; i++)
+		size += bytes[i].iov_len;
+	if (why && why->kind != ERR_BUSY)
+		trouble(fs, why);
+	if (why)
+		fuse_reply_err(asked, EIO);
+	else
+		fuse_reply_iov(asked, bytes, count);
+	account_end(fs->account, size, waited);
 }
 
 void fs_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse_file_info *fi)
@@ -49,7 +66,6 @@ void fs_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse
 	const struct fs *fs = fuse_req_userdata(req);
 	uint32_t node = node_of(fs, ino);
 	struct tree_stat t = { 0 };
-	uint64_t given;
 
 	(void)fi;
 	if (!tree_stat(fs->tree, node, &t) || t.dir || off < 0) {
@@ -63,6 +79,8 @@ void fs_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse
 	if (size > t.size - (uint64_t)off)
 		size = (size_t)(t.size - (uint64_t)off);
 	account_begin(fs->account, node);
-	given = give_file(req, fs, node, size, off);
-	account_end(fs->account, given, false);
+	if (fs->remote)
+		remote_read(fs->remote, node, (uint64_t)off, size, req);
+	else
+		give_file(req, fs, node, size, off);
 }

@@ -8,6 +8,7 @@
 #include "fuse/account.h"
 #include "fuse/crew.h"
 #include "fuse/files.h"
+#include "fuse/remote.h"
 #include "fuse/tree.h"
 
 /* One channel being served; every libfuse request has it as its user data. */
@@ -16,6 +17,7 @@ struct fs {
 	struct account *account;
 	struct crew *crew;
 	struct files *files;      /* of the embedded store; else NULL */
+	struct remote *remote;    /* of another S3; else NULL */
 	int out_fd;               /* for sentences */
 	bool no_open, no_opendir; /* the kernel need not ask */
 };
@@ -36,6 +38,8 @@ void fs_statfs(fuse_req_t req, fuse_ino_t ino);
 /* bytes.c: what is answered out of a store. */
 void fs_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);
 void fs_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse_file_info *fi);
+/* What struct remote_options wants: `asked` is the request, `arg` the struct fs. */
+void fs_answer(void *arg, void *asked, const struct iovec *bytes, int count, bool waited, const struct err *why);
 
 /* refuse.c: fills in all that would change something. */
 void refuse_writing(struct fuse_lowlevel_ops *ops);

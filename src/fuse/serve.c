@@ -1,5 +1,6 @@
 /* serve.c - fastfile_main(): the work order, the session's threads, and what is told while they run.
  * SPDX-License-Identifier: Apache-2.0 */
+#include <malloc.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -18,7 +19,11 @@ enum {
 	THREADS = 16, /* that answer; each may wait for a disk */
 	LISTENERS = 2,
 	REQUEST_BYTES = 512 << 10, /* the largest read: fits in a pipe of 1 MiB, which anybody may have */
-	FILES_SPARE = 256,         /* descriptors that are not objects' files */
+	REMOTE_REQUEST_BYTES = 1 << 20,
+	CACHE_BYTES = 256 << 20, /* of another S3's objects */
+	GETS = 32,               /* at once */
+	PATIENCE_S = 30,         /* with a store that is gone */
+	FILES_SPARE = 256,       /* descriptors that are not objects' files */
 	FILES_MAX = 32768,
 	BACKGROUND = 64, /* requests the kernel may have under way that nobody waits for yet */
 	TELL_EVERY_MS = 1000,
@@ -44,7 +49,7 @@ static void fs_init(void *data, struct fuse_conn_info *conn)
 	                        FUSE_CAP_NO_OPENDIR_SUPPORT | FUSE_CAP_ASYNC_DIO;
 
 	conn->want = conn->capable & wanted;
-	conn->max_write = REQUEST_BYTES; /* also how many pages a read may have */
+	conn->max_write = fs->remote ? REMOTE_REQUEST_BYTES : REQUEST_BYTES; /* also how many pages a read may have */
 	conn->max_background = BACKGROUND;
 	conn->congestion_threshold = BACKGROUND * 3 / 4;
 	fs->no_open = conn->capable & FUSE_CAP_NO_OPEN_SUPPORT;
@@ -190,23 +195,38 @@ static int check_order(const struct feeder_order *o, struct err *e)
 	return 0;
 }
 
+static int open_store(struct server *s, uint32_t files, struct err *e)
+{
+	const struct feeder_order *o = &s->order;
+	struct remote_options options = { .tree = s->fs.tree,
+		                          .s3 = &o->s3,
+		                          .bucket = o->bucket,
+		                          .cache_bytes = CACHE_BYTES,
+		                          .threads = GETS,
+		                          .patience_s = PATIENCE_S,
+		                          .answer = fs_answer,
+		                          .arg = &s->fs };
+
+	if (o->place == PLACE_REMOTE)
+		return remote_new(&options, &s->fs.remote, e);
+	files = files > FILES_SPARE * 2 ? files - FILES_SPARE : files / 2;
+	s->fs.files = files_new(s->fs.tree, o->objects_fd, files < FILES_MAX ? files : FILES_MAX, o->bucket);
+	return 0;
+}
+
 static int prepare(struct server *s, int in_fd, int out_fd, struct err *e)
 {
 	const struct feeder_order *o = &s->order;
 	uint32_t files;
 
-	if (feeder_order_read(in_fd, &s->order, e) < 0)
-		return err_in(e, "the work order");
-	if (check_order(o, e) < 0)
+	s->fs.out_fd = out_fd;
+	if (feeder_order_read(in_fd, &s->order, e) < 0 || check_order(o, e) < 0)
 		return err_in(e, "the work order");
 	if (confine_reader(o->place == PLACE_EMBEDDED ? o->objects_fd : -1, &files, e) < 0 ||
 	    tree_new(o, &s->fs.tree, e) < 0)
 		return -1;
 	s->fs.account = account_new(tree_nodes(s->fs.tree));
-	s->fs.out_fd = out_fd;
-	files = files > FILES_SPARE * 2 ? files - FILES_SPARE : files / 2;
-	s->fs.files = files_new(s->fs.tree, o->objects_fd, files < FILES_MAX ? files : FILES_MAX, o->bucket);
-	return 0;
+	return open_store(s, files, e);
 }
 
 /* SIGTERM and its like are for tell() alone; threads inherit that they are blocked. */
@@ -234,6 +254,7 @@ static int serve(struct server *s, int in_fd, int out_fd, struct err *e)
 	feeder_say_ready(out_fd);
 	tell(s, out_fd, signals);
 	end_threads(s);
+	remote_free(take_ptr(s->fs.remote)); /* answers what is being waited for */
 	tell_last(s, out_fd);
 	return 0;
 }
@@ -244,6 +265,9 @@ int fastfile_main(int in_fd, int out_fd)
 	struct err e = { 0 };
 	int rc;
 
+	/* Pieces of the cache come and go on many threads: what is large goes back at once. */
+	mallopt(M_ARENA_MAX, 4);
+	mallopt(M_MMAP_THRESHOLD, 256 << 10);
 	crew_init(&s.crew, LISTENERS);
 	s.fs.crew = &s.crew;
 	rc = serve(&s, in_fd, out_fd, &e);
@@ -251,6 +275,7 @@ int fastfile_main(int in_fd, int out_fd)
 	if (rc < 0)
 		feeder_say_error(out_fd, &e);
 	end_threads(&s);
+	remote_free(s.fs.remote); /* answers what is being waited for */
 	if (s.session)
 		fuse_session_destroy(s.session); /* closes /dev/fuse: the file system is gone */
 	files_free(s.fs.files);
