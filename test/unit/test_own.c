@@ -273,8 +273,7 @@ TEST(paths_that_are_not_there)
 		"/bloomery/jobs/one%0a/feeds",
 		"/bloomery/jobs/%ff/feeds",
 		"/bloomery/jobs/one'%20OR%201=1/feeds",
-		"/bloomery/jobs/"
-		"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa/feeds",
+		"/bloomery/jobs/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa/feeds", /* 64 */
 		"/bloomery/",
 		"/",
 		"/metrics/",
