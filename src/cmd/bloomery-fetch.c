@@ -1,14 +1,18 @@
-/* bloomery-fetch: objects of a remote S3 to files, and files to it; see s3/fetch.h.  SPDX-License-Identifier:
- * Apache-2.0 */
+/* bloomery-fetch: objects of a remote S3 to files, and files to it, see s3/fetch.h; channels into FIFOs, see
+ * feed/feed.h.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
 #include <stdio.h>
 #include <unistd.h>
 
 #include "base/log.h"
+#include "feed/feed.h"
 #include "s3/fetch.h"
 
 static int usage(void)
 {
-	fputs("usage: bloomery-fetch list | get FD | put FD | count | exists   (the work order, a JSON object, on "
+	fputs("usage: bloomery-fetch list | get FD | put FD | count | exists | pipe   (the work order, a JSON object, "
+	      "on "
 	      "stdin)\n",
 	      stderr);
 	return 2;
@@ -21,5 +25,7 @@ int main(int argc, char **argv)
 	if (argc < 2 || argc > 3 || (argc == 3 && (!str_to_u64(str_of(argv[2]), &fd) || fd > INT32_MAX)))
 		return usage();
 	log_init("bloomery-fetch", LOG_INFO);
+	if (argc == 2 && strcmp(argv[1], "pipe") == 0)
+		return feed_main(STDIN_FILENO, STDOUT_FILENO);
 	return fetch_main(argv[1], argc == 3 ? (int)fd : -1, STDIN_FILENO, STDOUT_FILENO);
 }
