@@ -33,6 +33,20 @@ struct blob_entry {
 };
 int blob_each(struct blob_store *b, struct str bucket, struct str prefix,
               int (*fn)(const struct blob_entry *entry, void *arg, struct err *e), void *arg, struct err *e) must_check;
+/* One object as it is now; ret's views live in *scratch, which the caller frees, and in key. *ret_fd (ret_fd may be
+ * NULL): its bytes, for the caller to close; they stay whatever happens to the object. ERR_NOT_FOUND: there is no such
+ * bucket or key. */
+int blob_find(struct blob_store *b, struct str bucket, struct str key, struct buf *scratch, struct blob_entry *ret,
+              int *ret_fd, struct err *e) must_check;
+/* What there is under a prefix, where names matter: three index seeks, however many objects there are. */
+struct blob_look {
+	bool exact;  /* the prefix is the whole key of an object */
+	bool inside; /* keys go on with a '/', or the prefix is empty or ends with one; not looked for if beside */
+	bool beside; /* keys go on otherwise: the prefix ends within a name */
+};
+/* ERR_NOT_FOUND: there is no such bucket. */
+int blob_look(struct blob_store *b, struct str bucket, struct str prefix, struct blob_look *ret,
+              struct err *e) must_check;
 /* Makes the file at path (same file system, already synced) the object bucket/key, by rename; md5 is hex. Creates no
  * bucket: ERR_NOT_FOUND. Idempotent: when path is gone and the object with that md5 and size is there, it is done. */
 int blob_adopt(struct blob_store *b, struct str bucket, struct str key, const char *path, uint64_t size, struct str md5,

@@ -193,3 +193,47 @@ int blob_prefix_exists(struct blob_store *b, struct str bucket, struct str prefi
 	*ret = found;
 	return 0;
 }
+
+struct looking {
+	struct str prefix;
+	struct blob_look found;
+};
+
+static void look_at(struct looking *l, struct str key)
+{
+	struct str rest = { key.p + l->prefix.n, key.n - l->prefix.n };
+
+	if (!rest.n && l->prefix.n && l->prefix.p[l->prefix.n - 1] != '/')
+		l->found.exact = true;
+	else if (!l->prefix.n || l->prefix.p[l->prefix.n - 1] == '/' || rest.p[0] == '/')
+		l->found.inside = true;
+	else
+		l->found.beside = true;
+}
+
+static void look_at_key(const struct blob_entry *entry, void *arg)
+{
+	look_at(arg, entry->key);
+}
+
+static void look_at_common(struct str prefix, void *arg)
+{
+	look_at(arg, prefix);
+}
+
+/* Folded at '/', what begins with the prefix is in this order: itself, what goes on with a byte before '/', all that
+ * goes on with a '/' as one, the rest. So the first three tell whether there is more than the first and the third. */
+int blob_look(struct blob_store *b, struct str bucket, struct str prefix, struct blob_look *ret, struct err *e)
+{
+	struct looking l = { .prefix = prefix };
+	struct blob_list q = { .bucket = bucket, .prefix = prefix, .delimiter = STR("/"), .max = 3 };
+	struct blob_list_sink sink = { look_at_key, look_at_common, &l };
+	_cleanup_buf_ struct buf last = { 0 };
+	bool more, last_is_prefix;
+	enum s3_code code = blob_list(b, &q, &sink, &more, &last, &last_is_prefix, e);
+
+	if (code != S3_OK)
+		return s3_code_to_err(code, e, "looking for s3://" PRIstr "/" PRIstr, ARGstr(bucket), ARGstr(prefix));
+	*ret = l.found;
+	return 0;
+}

@@ -304,3 +304,25 @@ enum s3_code blob_object_drop(struct blob_store *b, struct str bucket, const str
 
 	return db_write(b->db, drop_op, &op, e);
 }
+
+/* ---- blob.h ---- */
+
+int blob_find(struct blob_store *b, struct str bucket, struct str key, struct buf *scratch, struct blob_entry *ret,
+              int *ret_fd, struct err *e)
+{
+	_cleanup_(blob_object_fini) struct blob_object o = { 0 };
+	enum s3_code code = ret_fd ? blob_object_open(b, bucket, key, &o, ret_fd, e)
+	                           : blob_object_get(b, bucket, key, &o, e);
+
+	if (code != S3_OK)
+		return s3_code_to_err(code, e, "reading s3://" PRIstr "/" PRIstr, ARGstr(bucket), ARGstr(key));
+	buf_reset(scratch);
+	buf_z(scratch, o.id);
+	buf_str(scratch, buf_view(&o.etag));
+	*ret = (struct blob_entry){ .id = { scratch->p, strlen(o.id) },
+		                    .etag = { scratch->p + strlen(o.id), o.etag.n },
+		                    .key = key,
+		                    .size = o.size,
+		                    .modified = o.modified };
+	return 0;
+}

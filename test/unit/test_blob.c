@@ -322,6 +322,60 @@ TEST(blob_each_and_prefix_exists)
 	blob_close(b);
 }
 
+static const char *look(struct blob_store *b, const char *prefix)
+{
+	struct blob_look l = { 0 };
+	static char text[8];
+
+	CHECK_OK(blob_look(b, STR("looks"), str_of(prefix), &l, e));
+	snprintf(text, sizeof(text), "%s%s%s", l.exact ? "e" : "", l.inside ? "i" : "", l.beside ? "b" : "");
+	return text;
+}
+
+TEST(blob_look_tells_a_folder_from_a_part_of_a_name)
+{
+	static const char *const keys[] = { "one",     "train/", "train/a", "train/b", "two/x",  "two-1/x", "three",
+		                            "three/x", "four.1", "four.2",  "four.3",  "four.4", "four/x",  "five0" };
+	static const char *const cases[][2] = { { "", "i" },        { "one", "e" },    { "on", "b" },
+		                                { "onet", "" },     { "train/", "i" }, { "train", "i" },
+		                                { "trai", "b" },    { "two/", "i" },   { "two-1", "i" },
+		                                { "train/a", "e" }, { "three", "ei" }, { "five", "b" } };
+	_cleanup_(blob_closep) struct blob_store *b = open_at(test_tmpdir());
+	struct blob_look l;
+
+	CHECK_OK(blob_bucket_create(b, STR("looks"), e));
+	for (size_t i = 0; i < ARRAY_LEN(keys); i++)
+		CHECK_INT(put(b, "looks", str_of(keys[i]), STR("x"), NULL), S3_OK);
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++)
+		CHECK_STR(look(b, cases[i][0]), cases[i][1]);
+	CHECK_STR(look(b, "two"), "ib");
+	CHECK_STR(look(b, "four"), "b"); /* that there is a folder too is seen no more */
+	CHECK_INT(blob_look(b, STR("nobody"), STR(""), &l, &error), -1);
+	CHECK_INT(error.kind, ERR_NOT_FOUND);
+}
+
+TEST(blob_find_gives_the_object_and_its_bytes)
+{
+	_cleanup_(blob_closep) struct blob_store *b = open_at(test_tmpdir());
+	_cleanup_buf_ struct buf scratch = { 0 };
+	_cleanup_close_ int fd = -EBADF;
+	struct blob_entry entry = { 0 };
+	char bytes[8] = { 0 };
+
+	CHECK_OK(blob_bucket_create(b, STR("finds"), e));
+	CHECK_INT(put(b, "finds", STR("k"), STR("hello"), NULL), S3_OK);
+	CHECK_OK(blob_find(b, STR("finds"), STR("k"), &scratch, &entry, &fd, e));
+	CHECK(str_is(entry.key, "k") && str_is(entry.etag, "0123") && entry.size == 5 && entry.id.n == 32);
+	CHECK_INT(read(fd, bytes, sizeof(bytes)), 5);
+	CHECK_STR(bytes, "hello");
+	CHECK_OK(blob_find(b, STR("finds"), STR("k"), &scratch, &entry, NULL, e));
+	CHECK_INT(entry.id.n, 32);
+	CHECK_INT(blob_find(b, STR("finds"), STR("l"), &scratch, &entry, &fd, &error), -1);
+	CHECK_INT(error.kind, ERR_NOT_FOUND);
+	CHECK_INT(blob_find(b, STR("other"), STR("k"), &scratch, &entry, NULL, &error), -1);
+	CHECK_INT(error.kind, ERR_NOT_FOUND);
+}
+
 TEST(bucket_names)
 {
 	CHECK(bucket_name_ok(STR("abc")));

@@ -1,0 +1,27 @@
+/* lists.h - the channels of a job as spec.json has them, and their lists in lists/, as of now.
+ *
+ * Runs in the freezer's thread. Channels of the embedded store are listed here; those of another S3 by bloomery-fetch,
+ * which writes the same list, so that every host of the job has one and sizes are known before the start.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+#include "blob/blob.h"
+#include "job/remote.h"
+#include "jobdir/spec.h"
+
+struct lists {
+	struct blob_store *blobs;
+	const struct remote *remote; /* NULL: data is in the embedded store */
+	int dirfd;                   /* of lists/ */
+	int stop_fd;                 /* readable when it is to end early; borrowed */
+	bool (*stopped)(void *arg);  /* the same, asked for often */
+	void *arg;
+};
+
+/* Fills s->channels from s->request; s->host_number, host_count and limits are there. ERR_CLIENT: a sentence that is
+ * ready to be a FailureReason, and names the channel. ERR_BUSY: ended early. */
+int lists_make(const struct lists *l, struct job_spec *s, struct err *e) must_check;
+
+/* Whether a job reads objects of the embedded store while its container runs, by their ids: their files have to stay.
+ */
+bool lists_are_lazy(const struct job_spec *s);
