@@ -152,13 +152,26 @@ static void daemon_ready(struct up *u)
 	fflush(stdout);
 }
 
+static int start_daemon(struct up *u, struct err *e)
+{
+	_cleanup_free_ char *program = strf("%s/bloomery-fetch", u->programs), *number = NULL;
+	_cleanup_close_ int fetch = open(program, O_PATH | O_CLOEXEC);
+	const char *args[] = { "--listen", u->listen, "--fetch-fd", NULL, NULL };
+	struct up_daemon d = {
+		.fetch_fd = fetch, .as_user = true, .may_search = u->may_search, .uid = u->uid, .gid = u->gid
+	};
+
+	if (fetch < 0)
+		return err_sys(e, "opening %s", program);
+	args[3] = number = strf("%d", fetch);
+	return start(&u->daemon, &d, args, e);
+}
+
 static void host_ready(struct up *u)
 {
-	const char *const args[] = { "--listen", u->listen, NULL };
-	struct up_daemon d = { .as_user = true, .may_search = u->may_search, .uid = u->uid, .gid = u->gid };
 	struct err e = { 0 };
 
-	if (start(&u->daemon, &d, args, &e) < 0) {
+	if (start_daemon(u, &e) < 0) {
 		log_err(LOG_ERROR, &e, "starting");
 		end(u, EXIT_FAILED);
 	}
@@ -168,7 +181,7 @@ static int serve(struct up *u, struct err *e)
 {
 	_cleanup_free_ char *uid = strf("%u", (unsigned)u->uid);
 	const char *const args[] = { "--uid", uid, NULL };
-	struct up_daemon d = { 0 };
+	struct up_daemon d = { .fetch_fd = -1 };
 
 	if (!loop_signal(u->loop, SIGTERM, on_signal, u) || !loop_signal(u->loop, SIGINT, on_signal, u))
 		return err_sys(e, "taking signals");

@@ -3,6 +3,7 @@
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include <stdio.h>
+#include <sys/prctl.h>
 #include <unistd.h>
 
 #include "base/log.h"
@@ -24,6 +25,8 @@ int main(int argc, char **argv)
 
 	if (argc < 2 || argc > 3 || (argc == 3 && (!str_to_u64(str_of(argv[2]), &fd) || fd > INT32_MAX)))
 		return usage();
+	/* bloomeryd executes us by descriptor, which would be our name in ps and top. */
+	prctl(PR_SET_NAME, "bloomery-fetch");
 	log_init("bloomery-fetch", LOG_INFO);
 	if (argc == 2 && strcmp(argv[1], "pipe") == 0)
 		return feed_main(STDIN_FILENO, STDOUT_FILENO);

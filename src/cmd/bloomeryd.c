@@ -12,7 +12,7 @@
 #include "op/daemon.h"
 
 static const char usage[] =
-        "usage: bloomeryd --data DIR [--listen ADDR:PORT] [--config FILE] [--ready-fd N]\n"
+        "usage: bloomeryd --data DIR [--listen ADDR:PORT] [--config FILE] [--ready-fd N] [--fetch-fd N]\n"
         "\n"
         "Serves the API from the data directory DIR; `bloomery up` starts it together with bloomery-host.\n"
         "\n"
@@ -20,24 +20,35 @@ static const char usage[] =
         "  --listen ADDR:PORT  instead of `listen` in bloomery.conf (127.0.0.1:8770); port 0 picks one\n"
         "  --config FILE       instead of DIR/bloomery.conf\n"
         "  --ready-fd N        write ADDR:PORT and a newline to descriptor N when serving, and close it\n"
+        "  --fetch-fd N        descriptor N is open on bloomery-fetch; else it is looked for beside bloomeryd\n"
         "  --version, --help\n"
         "\n"
         "SIGTERM and SIGINT end it; jobs run on.\n";
 
+static int parse_fd(const char *option, const char *text, int *ret, struct err *e)
+{
+	uint64_t fd;
+
+	if (!str_to_u64(str_of(text), &fd) || fd > 1 << 20)
+		return err_set(e, ERR_INVALID, "%s %s: a number is wanted", option, text);
+	*ret = (int)fd;
+	return 0;
+}
+
 /* 0: go on; 1: the option was a question, answered. */
 static int parse_options(int argc, char **argv, struct daemon_options *o, struct err *e)
 {
-	enum { OPT_DATA = 256, OPT_LISTEN, OPT_CONFIG, OPT_READY_FD, OPT_VERSION, OPT_HELP };
+	enum { OPT_DATA = 256, OPT_LISTEN, OPT_CONFIG, OPT_READY_FD, OPT_FETCH_FD, OPT_VERSION, OPT_HELP };
 	static const struct option options[] = {
 		{ "data", required_argument, NULL, OPT_DATA },
 		{ "listen", required_argument, NULL, OPT_LISTEN },
 		{ "config", required_argument, NULL, OPT_CONFIG },
 		{ "ready-fd", required_argument, NULL, OPT_READY_FD },
+		{ "fetch-fd", required_argument, NULL, OPT_FETCH_FD },
 		{ "version", no_argument, NULL, OPT_VERSION },
 		{ "help", no_argument, NULL, OPT_HELP },
 		{ 0 },
 	};
-	uint64_t fd;
 	int c;
 
 	while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
@@ -46,9 +57,12 @@ static int parse_options(int argc, char **argv, struct daemon_options *o, struct
 		case OPT_LISTEN: o->listen = optarg; break;
 		case OPT_CONFIG: o->config = optarg; break;
 		case OPT_READY_FD:
-			if (!str_to_u64(str_of(optarg), &fd) || fd > 1 << 20)
-				return err_set(e, ERR_INVALID, "--ready-fd %s: a number is wanted", optarg);
-			o->ready_fd = (int)fd;
+			if (parse_fd("--ready-fd", optarg, &o->ready_fd, e) < 0)
+				return -1;
+			break;
+		case OPT_FETCH_FD:
+			if (parse_fd("--fetch-fd", optarg, &o->fetch_fd, e) < 0)
+				return -1;
 			break;
 		case OPT_VERSION: puts("bloomeryd " BLOOMERY_VERSION); return 1;
 		case OPT_HELP: fputs(usage, stdout); return 1;
@@ -74,7 +88,7 @@ static void raise_file_limit(void)
 
 int main(int argc, char **argv)
 {
-	struct daemon_options o = { .ready_fd = -1 };
+	struct daemon_options o = { .ready_fd = -1, .fetch_fd = -1 };
 	struct err e = { 0 };
 	int rc = parse_options(argc, argv, &o, &e);
 

@@ -96,8 +96,9 @@ void cleanup_soon(struct jobs *js)
 	loop_timer_set(js->cleanup_timer, 0, 0);
 }
 
-/* An object's file may go when it was replaced or deleted before every job was launched that may still be linking its
- * data. Creation comes before the launch, so it is on the safe side. */
+/* An object's file may go when it was replaced or deleted before every job was created that may still want it: while it
+ * is placing its data, and to its end when it reads objects by their ids as it runs (Pipe, FastFile by FUSE). Links
+ * keep what they link. */
 void sweep_tick(void *jobs)
 {
 	struct jobs *js = jobs;
@@ -107,7 +108,7 @@ void sweep_tick(void *jobs)
 		bool placing = j->freezing || j->state == JOB_LAUNCHING || j->state == JOB_ADMITTED ||
 		               j->state == JOB_DOWNLOADING || j->state == JOB_STOPPING;
 
-		if (placing && j->created.ms < before.ms)
+		if ((placing || j->lazy) && j->created.ms < before.ms)
 			before = j->created;
 	}
 	freezer_sweep(js->freezer, before);

@@ -22,6 +22,7 @@ struct job {
 	struct job_limits limits;
 	struct capacity_share share;
 	bool freezing; /* the freezer works for it */
+	bool lazy;     /* once frozen: its container reads objects of the store as it runs, so their files stay */
 	bool placed;   /* capacity is reserved in the store too: a supervisor may exist */
 	bool behind;   /* facts were missed or could not be stored: asked for again */
 	char *failure; /* a fact before the end has already decided that it fails */
@@ -41,7 +42,7 @@ struct jobs {
 	struct store *store;
 	struct blob_store *blobs;
 	const struct conf *conf;
-	char *data_dir, *api_url;
+	char *data_dir, *api_url, *fetch_program;
 	const struct launcher_ops *via;
 	struct launcher *launcher;
 	struct capacity capacity;
@@ -83,7 +84,7 @@ void scheduler_run(struct jobs *js);
 void scheduler_soon(struct jobs *js); /* from the loop, when the caller is done */
 void scheduler_tick(void *jobs);
 /* The freezer is done with a job; why is NULL when its directory is ready. */
-void scheduler_frozen(struct jobs *js, const char *id, const struct err *why);
+void scheduler_frozen(struct jobs *js, const char *id, bool lazy, const struct err *why);
 /* Ends a job that has no supervisor: the state is STOPPING. */
 int scheduler_end_stopped(struct jobs *js, struct job *j, const char *message, struct err *e) must_check;
 void scheduler_pending_over(void *jobs); /* timer: MaxPendingTimeInSeconds */
@@ -102,4 +103,6 @@ struct freezer *freezer_new(struct jobs *js);
 void freezer_free(struct freezer *f); /* waits for the thread; NULL is fine */
 /* Freezes the job's data and writes its directory; scheduler_frozen() hears of it. */
 void freezer_add(struct freezer *f, const struct job *j);
+/* The job was stopped meanwhile: should it be the one at hand, it ends soon. scheduler_frozen() still hears of it. */
+void freezer_cancel(struct freezer *f, const char *id);
 void freezer_sweep(struct freezer *f, struct wall before);

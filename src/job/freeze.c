@@ -14,8 +14,7 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "job/control.h"
-#include "jobdir/list.h"
-#include "jobdir/spec.h"
+#include "job/lists.h"
 
 struct task {
 	struct task *next;
@@ -25,6 +24,7 @@ struct task {
 	int64_t n;
 	struct wall created;
 	struct job_limits limits;
+	bool lazy; /* when done: what lists_are_lazy() says */
 	bool failed;
 	struct err why; /* when failed */
 };
@@ -36,13 +36,15 @@ struct queue {
 struct freezer {
 	struct jobs *js; /* store, blobs, conf and data_dir are used by the thread: constant or thread-safe */
 	pthread_t thread;
-	int done_fd;
+	int done_fd, cancel_fd; /* cancel_fd is readable when the task at hand is not wanted any more */
 	struct loop_source *done_source;
 	struct { /* hold mu to touch anything in here */
 		pthread_mutex_t mu;
 		pthread_cond_t work;
 		struct queue todo, done;
+		const struct task *now;
 		bool stop;
+		bool cancelled; /* the task at hand; read without mu, atomically */
 	} shared;
 };
 
@@ -80,52 +82,11 @@ DEFINE_CLEANUP(struct task, task_free)
 
 /* ---- the thread's side ---- */
 
-struct list_writer {
-	struct freezer *freezer;
-	FILE *f;
-	uint64_t objects, bytes;
-};
-
-static int write_entry(const struct blob_entry *entry, void *arg, struct err *e)
+static bool is_cancelled(void *arg)
 {
-	struct list_writer *w = arg;
-	const struct list_entry le = { .size = entry->size,
-		                       .modified = entry->modified,
-		                       .object_id = entry->id,
-		                       .etag = entry->etag,
-		                       .key = entry->key };
+	struct freezer *f = arg;
 
-	if (__atomic_load_n(&w->freezer->shared.stop, __ATOMIC_RELAXED))
-		return err_set(e, ERR_BUSY, "the server is stopping");
-	w->objects++;
-	w->bytes += entry->size;
-	return list_write(w->f, &le, e);
-}
-
-static int freeze_list(struct freezer *f, int lists_fd, struct channel_spec *ch, struct err *e)
-{
-	struct list_writer w = { .freezer = f };
-	int fd = openat(lists_fd, ch->list, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
-	int rc;
-
-	if (fd < 0)
-		return err_sys(e, "making the list of its objects");
-	w.f = fdopen(fd, "w");
-	must(w.f);
-	rc = blob_each(f->js->blobs, str_of(ch->bucket), str_of(ch->prefix), write_entry, &w, e);
-	if (rc == 0 && (fflush(w.f) != 0 || fsync(fd) < 0))
-		rc = err_sys(e, "writing the list of its objects");
-	if (fclose(w.f) != 0 && rc == 0)
-		rc = err_sys(e, "writing the list of its objects");
-	if (rc == 0 && !w.objects) /* they were there when the job was created */
-		rc = err_set(
-		        e, ERR_CLIENT,
-		        "Data download failed: no S3 objects are left under S3 URL \"%s\". They were deleted after the "
-		        "job was created; upload them and create the job again",
-		        ch->s3_uri);
-	ch->objects = w.objects;
-	ch->bytes = w.bytes;
-	return rc;
+	return __atomic_load_n(&f->shared.cancelled, __ATOMIC_RELAXED);
 }
 
 static char *get(const json_t *o, const char *member, const char *otherwise)
@@ -135,43 +96,17 @@ static char *get(const json_t *o, const char *member, const char *otherwise)
 	return z || otherwise ? xstrdup(z ? z : otherwise) : NULL;
 }
 
-/* s3://bucket/prefix, taken apart; the form was checked when the job was created. */
-static void split_uri(const char *uri, bool cut_slashes, char **ret_bucket, char **ret_prefix)
+/* s3://bucket/prefix, taken apart, without the slashes at its end; the form was checked when the job was created. */
+static void split_uri(const char *uri, char **ret_bucket, char **ret_prefix)
 {
 	struct str rest = str_of(uri), bucket;
 
 	str_skip(&rest, STR("s3://"));
 	bucket = str_cut(&rest, '/');
-	while (cut_slashes && rest.n && rest.p[rest.n - 1] == '/')
+	while (rest.n && rest.p[rest.n - 1] == '/')
 		rest.n--;
 	*ret_bucket = str_dup(bucket);
 	*ret_prefix = str_dup(rest);
-}
-
-static int fill_channel(struct freezer *f, size_t i, const json_t *c, const char *job_mode, int lists_fd,
-                        struct channel_spec *ret, struct err *e)
-{
-	const json_t *s3 = json_object_get(json_object_get(c, "DataSource"), "S3DataSource");
-
-	ret->name = get(c, "ChannelName", "");
-	ret->input_mode = get(c, "InputMode", job_mode);
-	ret->content_type = get(c, "ContentType", NULL);
-	ret->record_wrapper = get(c, "RecordWrapperType", "None");
-	ret->compression = get(c, "CompressionType", "None");
-	ret->distribution = get(s3, "S3DataDistributionType", "FullyReplicated");
-	ret->share_count = 1;
-	ret->s3_data_type = get(s3, "S3DataType", "S3Prefix");
-	ret->s3_uri = get(s3, "S3Uri", "");
-	split_uri(ret->s3_uri, false, &ret->bucket, &ret->prefix);
-	if (!jobs_data_is_embedded(f->js)) {
-		ret->place = PLACE_REMOTE;
-		return 0;
-	}
-	ret->place = PLACE_EMBEDDED;
-	ret->list = strf("%zu", i);
-	if (freeze_list(f, lists_fd, ret, e) < 0)
-		return err_in(e, "channel '%s'", ret->name);
-	return 0;
 }
 
 static void fill_remote(const struct conf *c, struct job_spec *s)
@@ -181,6 +116,15 @@ static void fill_remote(const struct conf *c, struct job_spec *s)
 	s->s3.region = xstrdup(c->s3_region);
 	s->s3.access_key = xstrdup(c->s3_access_key);
 	s->s3.secret_key = xstrdup(c->s3_secret_key);
+}
+
+/* A number, as conf.c checked, and never more than spec.json may say. */
+static uint64_t links_max(const struct conf *c)
+{
+	const uint64_t most = UINT64_C(1) << 40;
+	uint64_t n = 0;
+
+	return str_to_u64(str_of(c->fastfile_links_max), &n) && n < most ? n : most;
 }
 
 static void fill_spec(struct freezer *f, const struct task *t, json_t *request, struct job_spec *s)
@@ -205,8 +149,9 @@ static void fill_spec(struct freezer *f, const struct task *t, json_t *request, 
 	s->image = get(algorithm, "TrainingImage", "");
 	s->max_runtime_s = json_integer_value(json_object_get(stopping, "MaxRuntimeInSeconds"));
 	s->stop_grace_s = strtoll(conf->stop_grace_seconds, NULL, 10);
+	s->fastfile_links_max = links_max(conf);
 	s->output_place = PLACE_EMBEDDED;
-	split_uri(output, true, &s->output_bucket, &s->output_prefix);
+	split_uri(output, &s->output_bucket, &s->output_prefix);
 	if (!jobs_data_is_embedded(f->js))
 		fill_remote(conf, s);
 	s->api_url = t->api_url ? xstrdup(t->api_url) : NULL;
@@ -236,27 +181,26 @@ static int open_job_dir(struct freezer *f, const struct task *t, int *ret_fd, in
 
 static int freeze_into(struct freezer *f, const struct task *t, json_t *request, struct job_spec *s, struct err *e)
 {
-	const json_t *channels = json_object_get(request, "InputDataConfig");
-	const char *mode = json_string_value(
-	        json_object_get(json_object_get(request, "AlgorithmSpecification"), "TrainingInputMode"));
-	_cleanup_close_ int dir = -EBADF, lists = -EBADF;
+	const struct remote remote = { .conf = f->js->conf, .program = f->js->fetch_program };
+	_cleanup_close_ int dir = -EBADF, dirfd = -EBADF;
+	struct lists lists = { .blobs = f->js->blobs,
+		               .remote = jobs_data_is_embedded(f->js) ? NULL : &remote,
+		               .stop_fd = f->cancel_fd,
+		               .stopped = is_cancelled,
+		               .arg = f };
 
-	if (open_job_dir(f, t, &dir, &lists, e) < 0)
+	if (open_job_dir(f, t, &dir, &dirfd, e) < 0)
 		return -1;
+	lists.dirfd = dirfd;
 	fill_spec(f, t, request, s);
-	s->channels = xcalloc(json_array_size(channels) + 1, sizeof(*s->channels));
-	for (size_t i = 0; i < json_array_size(channels); i++) {
-		s->channel_count++;
-		if (fill_channel(f, i, json_array_get(channels, i), mode ? mode : "File", lists, &s->channels[i], e) <
-		    0)
-			return -1;
-	}
-	if (fsync(lists) < 0)
+	if (lists_make(&lists, s, e) < 0)
+		return -1;
+	if (fsync(dirfd) < 0)
 		return err_sys(e, "syncing the lists of objects");
 	return spec_save(dir, s, e);
 }
 
-static int freeze(struct freezer *f, const struct task *t, struct err *e)
+static int freeze(struct freezer *f, struct task *t, struct err *e)
 {
 	_cleanup_free_ char *text = NULL;
 	struct job_spec s = { 0 };
@@ -270,6 +214,7 @@ static int freeze(struct freezer *f, const struct task *t, struct err *e)
 	if (!request)
 		return err_set(e, ERR_BUG, "the request kept for training job %s is damaged: %s", t->name, why.text);
 	rc = freeze_into(f, t, request, &s, e);
+	t->lazy = lists_are_lazy(&s);
 	spec_fini(&s);
 	json_decref(request);
 	return rc;
@@ -287,6 +232,22 @@ static void work(struct freezer *f, struct task *t)
 	}
 }
 
+static void forget_cancel_locked(struct freezer *f)
+{
+	eventfd_t times;
+
+	if (f->shared.stop || !f->shared.cancelled)
+		return;
+	(void)!eventfd_read(f->cancel_fd, &times);
+	__atomic_store_n(&f->shared.cancelled, false, __ATOMIC_RELAXED);
+}
+
+static void cancel_locked(struct freezer *f)
+{
+	__atomic_store_n(&f->shared.cancelled, true, __ATOMIC_RELAXED);
+	eventfd_write(f->cancel_fd, 1);
+}
+
 static void *thread_main(void *arg)
 {
 	struct freezer *f = arg;
@@ -299,9 +260,12 @@ static void *thread_main(void *arg)
 			pthread_cond_wait(&f->shared.work, &f->shared.mu);
 			continue;
 		}
+		f->shared.now = t;
 		pthread_mutex_unlock(&f->shared.mu);
 		work(f, t);
 		pthread_mutex_lock(&f->shared.mu);
+		f->shared.now = NULL;
+		forget_cancel_locked(f);
 		push(&f->shared.done, t);
 		eventfd_write(f->done_fd, 1);
 	}
@@ -328,7 +292,7 @@ static void on_done(void *arg, uint32_t events)
 		if (!t)
 			return;
 		if (!t->sweep)
-			scheduler_frozen(f->js, t->id, t->failed ? &t->why : NULL);
+			scheduler_frozen(f->js, t->id, t->lazy, t->failed ? &t->why : NULL);
 	}
 }
 
@@ -356,6 +320,14 @@ void freezer_add(struct freezer *f, const struct job *j)
 	add(f, t);
 }
 
+void freezer_cancel(struct freezer *f, const char *id)
+{
+	pthread_mutex_lock(&f->shared.mu);
+	if (f->shared.now && !f->shared.now->sweep && !strcmp(f->shared.now->id, id))
+		cancel_locked(f);
+	pthread_mutex_unlock(&f->shared.mu);
+}
+
 void freezer_sweep(struct freezer *f, struct wall before)
 {
 	struct task *t = xcalloc(1, sizeof(*t));
@@ -373,7 +345,8 @@ struct freezer *freezer_new(struct jobs *js)
 
 	f->js = js;
 	f->done_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	must(f->done_fd >= 0);
+	f->cancel_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	must(f->done_fd >= 0 && f->cancel_fd >= 0);
 	f->done_source = loop_fd(js->loop, f->done_fd, EPOLLIN, on_done, f);
 	pthread_mutex_init(&f->shared.mu, NULL);
 	pthread_cond_init(&f->shared.work, NULL);
@@ -394,12 +367,14 @@ void freezer_free(struct freezer *f)
 	if (!f)
 		return;
 	pthread_mutex_lock(&f->shared.mu);
-	__atomic_store_n(&f->shared.stop, true, __ATOMIC_RELAXED);
+	f->shared.stop = true;
+	cancel_locked(f);
 	pthread_cond_signal(&f->shared.work);
 	pthread_mutex_unlock(&f->shared.mu);
 	pthread_join(f->thread, NULL);
 	loop_source_free(f->done_source);
 	close(f->done_fd);
+	close(f->cancel_fd);
 	while ((t = pop(&f->shared.todo)) || (t = pop(&f->shared.done)))
 		task_free(t);
 	pthread_cond_destroy(&f->shared.work);

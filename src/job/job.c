@@ -4,6 +4,7 @@
 
 #include "base/log.h"
 #include "job/control.h"
+#include "job/lists.h"
 
 enum { REASON_MAX = 1024 }; /* characters of FailureReason, in the model */
 
@@ -88,6 +89,20 @@ static void set_state(struct job *j, enum job_state state)
 	j->state = state;
 }
 
+/* From the work order that it was launched with. One that cannot be read may be anything. */
+static bool is_lazy(const struct jobs *js, const struct job *j)
+{
+	_cleanup_free_ char *dir = strf("%s/jobs/%s", js->data_dir, j->id);
+	struct job_spec s;
+	bool lazy = true;
+
+	if (spec_load(dir, &s, NULL) == 0) {
+		lazy = lists_are_lazy(&s);
+		spec_fini(&s);
+	}
+	return lazy;
+}
+
 int job_load(struct jobs *js, const struct stored_job *row, struct job **ret, struct err *e)
 {
 	struct capacity_needs needs;
@@ -114,6 +129,7 @@ int job_load(struct jobs *js, const struct stored_job *row, struct job **ret, st
 		js->used.cpus += j->share.cpus;
 		js->used.memory_bytes += j->share.memory_bytes;
 	}
+	j->lazy = j->placed && is_lazy(js, j);
 	list_insert_in_order(j->placed ? &js->running : &js->waiting, j);
 	must(tsearch(j, &js->by_id, compare_id));
 	*ret = j;

@@ -7,12 +7,38 @@
 #include "base/hash.h"
 #include "base/log.h"
 #include "job/control.h"
+#include "job/remote.h"
 
-enum { SWEEP_FIRST_MS = 10000, SWEEP_EVERY_MS = 60000 };
+enum { SWEEP_FIRST_MS = 10000, SWEEP_EVERY_MS = 60000, REMOTE_MS = 8000 };
 
 bool jobs_data_is_embedded(const struct jobs *js)
 {
 	return !*js->conf->s3_endpoint;
+}
+
+int jobs_remote_exists(const struct jobs *js, const char *bucket, const char *prefix, const char *s3_data_type,
+                       bool *ret, struct err *e)
+{
+	const struct remote remote = { .conf = js->conf, .program = js->fetch_program };
+	struct remote_question q = { .verb = "exists",
+		                     .bucket = bucket,
+		                     .prefix = prefix,
+		                     .s3_data_type = s3_data_type,
+		                     .list_fd = -1,
+		                     .stop_fd = -1,
+		                     .timeout_ms = REMOTE_MS };
+	struct remote_answer a;
+
+	if (remote_ask(&remote, &q, &a, e) < 0)
+		return -1;
+	*ret = a.objects > 0;
+	remote_answer_fini(&a);
+	return 0;
+}
+
+bool jobs_know_file_system(const struct jobs *js, struct str id)
+{
+	return conf_file_system(js->conf, id) != NULL;
 }
 
 static int load_one(const struct stored_job *row, void *arg, struct err *e)
@@ -31,6 +57,7 @@ int jobs_new(const struct jobs_options *o, struct jobs **ret, struct err *e)
 	js->blobs = o->blobs;
 	js->conf = o->conf;
 	js->data_dir = xstrdup(o->data_dir);
+	js->fetch_program = o->fetch_program ? xstrdup(o->fetch_program) : strf("bloomery-fetch");
 	js->via = o->launcher;
 	if (capacity_read(js->conf, &js->capacity, e) < 0)
 		return -1;
@@ -76,6 +103,7 @@ void jobs_free(struct jobs *js)
 	loop_source_free(js->sweep_timer);
 	free(js->data_dir);
 	free(js->api_url);
+	free(js->fetch_program);
 	free(js);
 }
 
@@ -191,6 +219,8 @@ static int stop(struct jobs *js, struct str name, struct err *e)
 		js->via->stop(js->launcher, j->id);
 		return 0;
 	}
+	if (j->freezing)
+		freezer_cancel(js->freezer, j->id);
 	/* Nothing to stop. Should this not be stored now, the scheduler does it. */
 	if (scheduler_end_stopped(js, j, NULL, NULL) < 0)
 		scheduler_soon(js);

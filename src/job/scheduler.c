@@ -135,7 +135,7 @@ static void launch(struct jobs *js, struct job *j)
 	js->via->watch(js->launcher, j->id, j->last_fact);
 }
 
-void scheduler_frozen(struct jobs *js, const char *id, const struct err *why)
+void scheduler_frozen(struct jobs *js, const char *id, bool lazy, const struct err *why)
 {
 	struct job *j = job_by_id(js, str_of(id));
 
@@ -148,6 +148,7 @@ void scheduler_frozen(struct jobs *js, const char *id, const struct err *why)
 		return;
 	}
 	j->freezing = false;
+	j->lazy = lazy;
 	if (j->state == JOB_STOPPING)
 		unreserve(js, j);
 	else if (why)

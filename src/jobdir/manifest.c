@@ -85,7 +85,7 @@ static int refuse_at(const struct manifest *m, uint64_t number, uint64_t line, c
 	put_where(m, number, line, &text);
 	buf_c(&text, ' ');
 	buf_vf(&text, why, ap);
-	return err_set(e, ERR_CLIENT, "Data download failed: in the manifest %s, %s", m->o.uri, text.p);
+	return err_set(e, ERR_CLIENT, "Data download failed:In the manifest %s, %s", m->o.uri, text.p);
 }
 
 static int refuse(const struct manifest *m, struct err *e, const char *why, ...) printf_like(3, 4);
@@ -109,7 +109,7 @@ static int refuse_all(const struct manifest *m, struct err *e, const char *why, 
 	va_start(ap, why);
 	buf_vf(&text, why, ap);
 	va_end(ap);
-	return err_set(e, ERR_CLIENT, "Data download failed: the manifest %s %s", m->o.uri, text.p);
+	return err_set(e, ERR_CLIENT, "Data download failed:The manifest %s %s", m->o.uri, text.p);
 }
 
 int manifest_blame(const struct manifest *m, const struct manifest_unit *u, const struct manifest_part *part,
@@ -125,7 +125,7 @@ int manifest_blame(const struct manifest *m, const struct manifest_unit *u, cons
 	va_start(ap, why);
 	buf_vf(&text, why, ap);
 	va_end(ap);
-	return err_set(e, ERR_CLIENT, "Data download failed: in the manifest %s, %s", m->o.uri, text.p);
+	return err_set(e, ERR_CLIENT, "Data download failed:In the manifest %s, %s", m->o.uri, text.p);
 }
 
 /* ---- s3://bucket/key ---- */

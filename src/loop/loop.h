@@ -56,6 +56,7 @@ void line_reader_flush(struct line_reader *r); /* hands over what is left */
  * status. The child gets PR_SET_PDEATHSIG SIGKILL when die_with_parent, its own session when setsid, default signal
  * dispositions and an empty signal mask; envp NULL: environ. */
 struct spawn_options {
+	const char *path; /* what to execute; NULL: argv[0] */
 	const char *const *argv, *const *envp;
 	int in, out, err_fd;
 	const int *keep;

@@ -85,7 +85,8 @@ __attribute__((noinline)) static _Noreturn void child_main(const struct spawn_op
 		goto failed;
 	default_signals();
 	fail->doing = "executing it";
-	execve(o->argv[0], (char *const *)o->argv, (char *const *)(o->envp ? o->envp : (const char *const *)environ));
+	execve(o->path ? o->path : o->argv[0], (char *const *)o->argv,
+	       (char *const *)(o->envp ? o->envp : (const char *const *)environ));
 failed:
 	fail->os = errno;
 	_exit(127);

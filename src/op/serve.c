@@ -69,9 +69,17 @@ static void on_signal(void *arg, int signo)
 	d->is_ending = true;
 }
 
+/* `bloomery up` hands the program over open: the user that we are may not be able to reach where it lies. */
+static char *fetch_program(const struct daemon_options *o)
+{
+	_cleanup_free_ char *dir = program_dir();
+
+	return o->fetch_fd >= 0 ? strf("/proc/self/fd/%d", o->fetch_fd) : strf("%s/bloomery-fetch", dir);
+}
+
 static int open_all(struct daemon *d, struct err *e)
 {
-	_cleanup_free_ char *db = NULL;
+	_cleanup_free_ char *db = NULL, *fetch = fetch_program(d->o);
 
 	if (daemon_take_directory(d->o->data, &d->lock_fd, e) < 0)
 		return -1;
@@ -92,7 +100,8 @@ static int open_all(struct daemon *d, struct err *e)
 	                                        .blobs = d->blobs,
 	                                        .conf = &d->conf,
 	                                        .data_dir = d->data_dir,
-	                                        .launcher = &launcher_local },
+	                                        .launcher = &launcher_local,
+	                                        .fetch_program = fetch },
 	                &d->jobs, e);
 }
 

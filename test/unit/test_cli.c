@@ -272,9 +272,10 @@ struct world {
 
 #define READY "while [ $# -gt 0 ]; do [ $1 = --ready-fd ] && fd=$2; [ $1 = --data ] && data=$2; shift; done\n"
 
+/* bash: Debian's sh knows descriptors of one digit only. */
 static void script(const struct world *w, const char *name, const char *text)
 {
-	_cleanup_free_ char *path = strf("%s/%s", w->dir, name), *all = strf("#!/bin/sh\n" READY "%s\n", text);
+	_cleanup_free_ char *path = strf("%s/%s", w->dir, name), *all = strf("#!/bin/bash\n" READY "%s\n", text);
 
 	CHECK_OK(file_put(AT_FDCWD, path, str_of(all), 0755, e));
 }
@@ -290,6 +291,7 @@ static struct world world_new(void)
 	CHECK_OK(mkdir_all(AT_FDCWD, w.dir, 0755, e));
 	CHECK_OK(file_read(from, 1 << 28, &program, e));
 	CHECK_OK(file_put(AT_FDCWD, to, buf_view(&program), 0755, e));
+	script(&w, "bloomery-fetch", "exit 1"); /* handed to bloomeryd, which would run it */
 	script(&w, "bloomery-host", "echo $$ > $data/host.pid; echo ready >&$fd; exec sleep 1000");
 	script(&w, "bloomeryd",
 	       "echo http://127.0.0.1:1234 > $data/endpoint; echo $$ > $data/daemon.pid; cat /proc/self/status > "

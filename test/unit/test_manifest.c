@@ -48,8 +48,8 @@ static const char *read_in(struct str in, size_t attribute_count, size_t step)
 
 		CHECK_INT(e.kind, ERR_CLIENT);
 		CHECK_INT(e.depth, 1);
-		if (!str_skip(&text, STR("Data download failed: in the manifest s3://m/x, ")))
-			CHECK(str_skip(&text, STR("Data download failed: the manifest s3://m/x ")));
+		if (!str_skip(&text, STR("Data download failed:In the manifest s3://m/x, ")))
+			CHECK(str_skip(&text, STR("Data download failed:The manifest s3://m/x ")));
 		buf_reset(&out);
 		buf_f(&out, "! " PRIstr, ARGstr(text));
 	} else if (!attribute_count) {
@@ -241,15 +241,14 @@ TEST(an_object_is_blamed_in_the_same_words)
 
 	m = manifest_new(&o);
 	CHECK(manifest_feed(m, STR("[{\"prefix\":\"s3://b/\"},\n\"k\"]"), &e) < 0);
-	CHECK_STR(
-	        e.frame[0],
-	        "Data download failed: in the manifest s3://m/x, entry 1 (line 2) names s3://b/k, which is not there");
+	CHECK_STR(e.frame[0],
+	          "Data download failed:In the manifest s3://m/x, entry 1 (line 2) names s3://b/k, which is not there");
 	manifest_free(m);
 	o.attributes = names;
 	o.attribute_count = 2;
 	m = manifest_new(&o);
 	CHECK(manifest_feed(m, STR("\n{\"a\":1,\"b-ref\":\"s3://b/k\"}\n"), &e) < 0);
-	CHECK_STR(e.frame[0], "Data download failed: in the manifest s3://m/x, line 2, attribute \"b-ref\", names "
+	CHECK_STR(e.frame[0], "Data download failed:In the manifest s3://m/x, line 2, attribute \"b-ref\", names "
 	                      "s3://b/k, which is not there");
 	manifest_free(m);
 }

@@ -678,18 +678,17 @@ TEST(fetch_lists_manifests)
 	put_small(s, "m", "[{\"prefix\":\"s3://bucket/in/\"},\n\"a.txt\",\n\"no.txt\"]");
 	CHECK_FETCH(
 	        "list", -1, plain, 1,
-	        "{\"error\":{\"kind\":\"CLIENT\",\"text\":\"Data download failed: in the manifest s3://bucket/m, entry "
+	        "{\"error\":{\"kind\":\"CLIENT\",\"text\":\"Data download failed:In the manifest s3://bucket/m, entry "
 	        "2 (line 3) names s3://bucket/in/no.txt, which does not exist\"}}");
 	put_small(s, "m", "[{\"prefix\":\"s3://no-bucket/in/\"},\"a.txt\"]");
 	CHECK_FETCH(
 	        "list", -1, plain, 1,
-	        "{\"error\":{\"kind\":\"CLIENT\",\"text\":\"Data download failed: in the manifest s3://bucket/m, entry "
+	        "{\"error\":{\"kind\":\"CLIENT\",\"text\":\"Data download failed:In the manifest s3://bucket/m, entry "
 	        "1 (line 1) names s3://no-bucket/in/a.txt, which does not exist\"}}");
 	put_small(s, "m", "");
-	CHECK_FETCH(
-	        "list", -1, plain, 1,
-	        "{\"error\":{\"kind\":\"CLIENT\",\"text\":\"Data download failed: the manifest s3://bucket/m is not "
-	        "JSON: it ends in line 1, before its array\"}}");
+	CHECK_FETCH("list", -1, plain, 1,
+	            "{\"error\":{\"kind\":\"CLIENT\",\"text\":\"Data download failed:The manifest s3://bucket/m is not "
+	            "JSON: it ends in line 1, before its array\"}}");
 	CHECK_OK(s3_put(s, at("q"), STR("x"), NULL, NULL, e));
 	s3_free(s);
 	world_end();
