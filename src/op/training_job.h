@@ -19,10 +19,13 @@
  * passed training_job_check_form. */
 void training_job_defaults(json_t *in);
 
-/* Whether the members are there and go together (contract 5.9); looks at the request only. ERR_INVALID, in the
+/* Whether the members are there and go together (contract 2, 5.9); looks at the request only. ERR_INVALID, in the
  * service's words where it has some. */
 int training_job_check_form(const json_t *in, struct err *e) must_check;
-/* Whether the buckets and the data are there (contract 2.2). ERR_INVALID. */
+/* The part of it that is about InputDataConfig. */
+int training_job_check_channels(const json_t *in, struct err *e) must_check;
+/* Whether the buckets, the data and the file systems are there (contract 2.2). May wait some seconds for another S3.
+ * ERR_INVALID, also when that cannot be reached. */
 int training_job_check_data(const struct api_call *call, const json_t *in, struct err *e) must_check;
 /* The needs of a checked request with its defaults; the caller finishes *ret. */
 int training_job_needs(const json_t *in, struct capacity_needs *ret, struct err *e) must_check;
@@ -36,6 +39,9 @@ void add_json_string(struct buf *out, struct str s);
 
 /* Splits s3://bucket/key; false for anything else (https://, an empty bucket). */
 bool s3_uri_split(struct str uri, struct str *ret_bucket, struct str *ret_key);
+
+/* A channel's InputMode, which may be that of the job. */
+struct str channel_mode(const json_t *in, const json_t *channel);
 
 /* A member of a request as a view; empty when absent. */
 struct str in_str(const json_t *in, const char *member);

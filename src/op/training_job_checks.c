@@ -1,8 +1,6 @@
 /* What CreateTrainingJob checks before it answers, and what it fills in. SPDX-License-Identifier: Apache-2.0 */
 #include <stdlib.h>
 
-#include "blob/blob.h"
-#include "job/jobs.h"
 #include "op/tags.h"
 #include "op/training_job.h"
 
@@ -22,11 +20,6 @@ bool s3_uri_split(struct str uri, struct str *ret_bucket, struct str *ret_key)
 	*ret_bucket = str_cut(&uri, '/');
 	*ret_key = uri;
 	return ret_bucket->n > 0;
-}
-
-static const json_t *s3_source(const json_t *channel)
-{
-	return json_object_get(json_object_get(channel, "DataSource"), "S3DataSource");
 }
 
 /* ---- the form ---- */
@@ -64,25 +57,69 @@ static int check_algorithm(const json_t *in, struct err *e)
 	return 0;
 }
 
+static int check_type(struct str type, struct err *e)
+{
+	if (instance_type_find(type))
+		return 0;
+	return err_set(e, ERR_INVALID, "ResourceConfig: the size of instance type " PRIstr " is not known here",
+	               ARGstr(type));
+}
+
+/* contract 2.12 */
+static int check_groups(const json_t *r, const json_t *groups, struct err *e)
+{
+	json_int_t hosts = 0;
+
+	if (json_object_get(r, "InstanceType") || json_object_get(r, "InstanceCount"))
+		return err_set(
+		        e, ERR_INVALID,
+		        "ResourceConfig: InstanceGroups exclude InstanceType and InstanceCount, which each group "
+		        "has of its own");
+	for (size_t i = 0; i < json_array_size(groups); i++) {
+		const json_t *g = json_array_get(groups, i);
+
+		if (check_type(in_str(g, "InstanceType"), e) < 0)
+			return -1;
+		for (size_t k = 0; k < i; k++)
+			if (str_eq(in_str(g, "InstanceGroupName"),
+			           in_str(json_array_get(groups, k), "InstanceGroupName")))
+				return err_set(e, ERR_INVALID,
+				               "ResourceConfig: duplicate instance group name '" PRIstr "'",
+				               ARGstr(in_str(g, "InstanceGroupName")));
+		hosts += json_integer_value(json_object_get(g, "InstanceCount"));
+	}
+	if (hosts < 1)
+		return err_set(e, ERR_INVALID,
+		               "ResourceConfig: the InstanceCounts of InstanceGroups must be at least 1 "
+		               "together");
+	if (hosts > 1)
+		return err_set(
+		        e, ERR_INVALID,
+		        "ResourceConfig.InstanceGroups with %lld instances is refused: training on several hosts "
+		        "is not built yet; use 1",
+		        (long long)hosts);
+	return 0;
+}
+
 static int check_resources(const json_t *in, struct err *e)
 {
 	const json_t *r = json_object_get(in, "ResourceConfig"), *volume = json_object_get(r, "VolumeSizeInGB");
+	const json_t *groups = json_object_get(r, "InstanceGroups");
 	struct str type = in_str(r, "InstanceType");
 
+	if (volume && json_integer_value(volume) < 1)
+		return err_set(e, ERR_INVALID, "ResourceConfig: VolumeSizeInGB must be at least 1");
+	if (json_integer_value(volume) > 65536)
+		return err_set(e, ERR_INVALID, "ResourceConfig: VolumeSizeInGB must be at most 65536");
+	if (json_array_size(groups))
+		return check_groups(r, groups, e);
 	if (!type.n)
 		return err_set(e, ERR_INVALID,
 		               "ResourceConfig: InstanceType is missing; name an instance type, or `local` "
 		               "for the whole machine");
 	if (json_integer_value(json_object_get(r, "InstanceCount")) < 1)
 		return err_set(e, ERR_INVALID, "ResourceConfig: InstanceCount must be at least 1");
-	if (volume && json_integer_value(volume) < 1)
-		return err_set(e, ERR_INVALID, "ResourceConfig: VolumeSizeInGB must be at least 1");
-	if (json_integer_value(volume) > 65536)
-		return err_set(e, ERR_INVALID, "ResourceConfig: VolumeSizeInGB must be at most 65536");
-	if (!instance_type_find(type))
-		return err_set(e, ERR_INVALID, "ResourceConfig: the size of instance type " PRIstr " is not known here",
-		               ARGstr(type));
-	return 0;
+	return check_type(type, e);
 }
 
 static int check_stopping(const json_t *in, struct err *e)
@@ -106,53 +143,22 @@ static int check_stopping(const json_t *in, struct err *e)
 	return 0;
 }
 
-static int check_channel(const json_t *in, const json_t *channel, struct err *e)
+/* At the service a file system is reached through a VPC, so jobs that have one name it. Others mean it to be cut off.
+ */
+static int check_vpc(const json_t *in, struct err *e)
 {
-	struct str name = in_str(channel, "ChannelName"), mode = in_str(channel, "InputMode");
-	struct str compression = in_str(channel, "CompressionType"), bucket, key;
-	const json_t *s3 = s3_source(channel);
+	const json_t *c;
+	size_t i;
 
-	if (str_is(name, ".") || str_is(name, ".."))
-		return err_set(e, ERR_INVALID,
-		               "InputDataConfig: a channel cannot be called '" PRIstr "'; its name becomes "
-		               "a directory below /opt/ml/input/data",
-		               ARGstr(name));
-	if (!mode.n)
-		mode = in_str(json_object_get(in, "AlgorithmSpecification"), "TrainingInputMode");
-	if (str_is(mode, "File") && str_is(compression, "Gzip")) /* contract 2.2 */
-		return err_set(e, ERR_INVALID,
-		               "Invalid compression type for channel " PRIstr
-		               ": File mode only supports NONE, got Gzip instead",
-		               ARGstr(name));
-	if (!s3)
-		return err_set(e, ERR_INVALID, "InputDataConfig: channel " PRIstr " has no S3DataSource", ARGstr(name));
-	if (!s3_uri_split(in_str(s3, "S3Uri"), &bucket, &key))
-		return err_set(e, ERR_INVALID,
-		               "InputDataConfig: S3Uri of channel " PRIstr " is to have the form "
-		               "s3://bucket/prefix",
-		               ARGstr(name));
-	return 0;
-}
-
-static int check_channels(const json_t *in, struct err *e)
-{
-	const json_t *channels = json_object_get(in, "InputDataConfig");
-	size_t n = json_array_size(channels);
-
-	for (size_t i = 0; i < n; i++) {
-		const json_t *c = json_array_get(channels, i);
-		struct str name = in_str(c, "ChannelName");
-
-		if (check_channel(in, c, e) < 0)
-			return -1;
-		for (size_t k = 0; k < i; k++)
-			if (str_eq(name, in_str(json_array_get(channels, k), "ChannelName")))
-				return err_set(e, ERR_INVALID,
-				               "InputDataConfig: duplicate channel name '" PRIstr "'; names "
-				               "must be unique within a job",
-				               ARGstr(name));
-	}
-	return 0;
+	if (!json_object_get(in, "VpcConfig"))
+		return 0;
+	json_array_foreach (json_object_get(in, "InputDataConfig"), i, c)
+		if (json_object_get(json_object_get(c, "DataSource"), "FileSystemDataSource"))
+			return 0;
+	return err_set(
+	        e, ERR_INVALID,
+	        "VpcConfig is refused: there is no VPC here; leave VpcConfig out, and use EnableNetworkIsolation "
+	        "to cut the container off the network");
 }
 
 int training_job_check_form(const json_t *in, struct err *e)
@@ -160,64 +166,31 @@ int training_job_check_form(const json_t *in, struct err *e)
 	struct str bucket, key;
 
 	if (check_present(in, e) < 0 || check_algorithm(in, e) < 0 || check_resources(in, e) < 0 ||
-	    check_stopping(in, e) < 0 || check_channels(in, e) < 0 || tags_check(json_object_get(in, "Tags"), e) < 0)
+	    check_stopping(in, e) < 0 || training_job_check_channels(in, e) < 0 || check_vpc(in, e) < 0 ||
+	    tags_check(json_object_get(in, "Tags"), e) < 0)
 		return -1;
 	if (!s3_uri_split(in_str(json_object_get(in, "OutputDataConfig"), "S3OutputPath"), &bucket, &key))
 		return err_set(e, ERR_INVALID, "OutputDataConfig: S3OutputPath is to have the form s3://bucket/prefix");
 	return 0;
 }
 
-/* ---- the data ---- */
-
-static int check_source(const struct api_call *call, const json_t *in, const json_t *channel, struct err *e)
+/* Of the one host there is: groups may be empty. */
+static struct str type_of(const json_t *r)
 {
-	struct str uri = in_str(s3_source(channel), "S3Uri"), role = in_str(in, "RoleArn"), bucket, prefix;
-	bool there = false;
+	const json_t *groups = json_object_get(r, "InstanceGroups"), *g;
+	size_t i;
 
-	must(s3_uri_split(uri, &bucket, &prefix)); /* check_channel */
-	if (blob_bucket_exists(call->api->blobs, bucket, &there, e) < 0)
-		return -1;
-	if (there && blob_prefix_exists(call->api->blobs, bucket, prefix, &there, e) < 0)
-		return -1;
-	if (there)
-		return 0;
-	/* contract 2.2, word for word */
-	return err_set(
-	        e, ERR_INVALID,
-	        "No S3 objects found under S3 URL \"" PRIstr "\" given in input data source. Please ensure that the "
-	        "bucket exists in the selected region (%s), that objects exist under that S3 prefix, and that the "
-	        "role \"" PRIstr "\" has \"s3:ListBucket\" permissions on bucket \"" PRIstr "\".",
-	        ARGstr(uri), call->api->region, ARGstr(role), ARGstr(bucket));
-}
-
-int training_job_check_data(const struct api_call *call, const json_t *in, struct err *e)
-{
-	const json_t *channels = json_object_get(in, "InputDataConfig");
-	struct str output = in_str(json_object_get(in, "OutputDataConfig"), "S3OutputPath"), bucket, prefix;
-	bool there = false;
-
-	/* Another S3 is asked by bloomery-fetch, where what is missing ends the job with a reason. */
-	if (!jobs_data_is_embedded(call->api->jobs))
-		return 0;
-	for (size_t i = 0; i < json_array_size(channels); i++)
-		if (check_source(call, in, json_array_get(channels, i), e) < 0)
-			return -1;
-	must(s3_uri_split(output, &bucket, &prefix));
-	if (blob_bucket_exists(call->api->blobs, bucket, &there, e) < 0)
-		return -1;
-	if (there)
-		return 0;
-	return err_set(e, ERR_INVALID,
-	               "The bucket \"" PRIstr "\" of OutputDataConfig.S3OutputPath \"" PRIstr
-	               "\" does not exist. Create it first, for example with `aws s3 mb s3://" PRIstr "`.",
-	               ARGstr(bucket), ARGstr(output), ARGstr(bucket));
+	json_array_foreach (groups, i, g)
+		if (json_integer_value(json_object_get(g, "InstanceCount")) > 0)
+			return in_str(g, "InstanceType");
+	return in_str(r, "InstanceType");
 }
 
 int training_job_needs(const json_t *in, struct capacity_needs *ret, struct err *e)
 {
 	const json_t *r = json_object_get(in, "ResourceConfig");
 	const json_t *pending = json_object_get(json_object_get(in, "StoppingCondition"), "MaxPendingTimeInSeconds");
-	const struct instance_type *type = instance_type_find(in_str(r, "InstanceType"));
+	const struct instance_type *type = instance_type_find(type_of(r));
 
 	if (!type)
 		return err_set(e, ERR_INVALID, "ResourceConfig: an instance type of unknown size");
@@ -252,7 +225,8 @@ void training_job_defaults(json_t *in)
 		json_t *c = json_array_get(channels, i),
 		       *s3 = json_object_get(json_object_get(c, "DataSource"), "S3DataSource");
 
-		fill(s3, "S3DataDistributionType", json_string("FullyReplicated"));
+		if (s3)
+			fill(s3, "S3DataDistributionType", json_string("FullyReplicated"));
 		fill(c, "CompressionType", json_string("None"));
 		fill(c, "RecordWrapperType", json_string("None"));
 	}

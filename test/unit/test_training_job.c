@@ -151,6 +151,10 @@ static const char *call_logs(const char *name, const char *fmt, ...)
 	"{\"ChannelName\":\"" name "\",\"DataSource\":{\"S3DataSource\":{\"S3DataType\":\"S3Prefix\",\"S3Uri\":\"" uri \
 	"\"}}}"
 
+#define TYPED(name, mode, type, uri)                          \
+	"{\"ChannelName\":\"" name "\",\"InputMode\":\"" mode \
+	"\",\"DataSource\":{\"S3DataSource\":{\"S3DataType\":\"" type "\",\"S3Uri\":\"" uri "\"}}}"
+
 /* A good request, with what `more` (JSON) sets instead; a member set to null is not there. */
 static json_t *request(const char *name, const char *more)
 {
@@ -353,7 +357,30 @@ TEST(bad_requests_are_refused_by_name_and_leave_nothing)
 		  "\"S3DataType\":\"S3Prefix\",\"S3Uri\":\"s3://data/train\"}}}]}",
 		  "INVALID: Invalid compression type for channel a: File mode only supports NONE, got Gzip instead" },
 		{ "{\"InputDataConfig\":[{\"ChannelName\":\"a\",\"DataSource\":{}}]}",
-		  "INVALID: InputDataConfig: channel a has no S3DataSource" },
+		  "INVALID: InputDataConfig: channel a has no data source; give S3DataSource or FileSystemDataSource" },
+		{ "{\"InputDataConfig\":[" TYPED("a", "File", "ManifestFile", "s3://data/train/none") "]}",
+		  "INVALID: No S3 objects found under S3 URL \"s3://data/train/none\" given in input data source. "
+		  "Please "
+		  "ensure that the bucket exists in the selected region (us-east-1), that objects exist under that S3 "
+		  "prefix, and that the role \"arn:aws:iam::123456789012:role/sm\" has \"s3:ListBucket\" permissions "
+		  "on "
+		  "bucket \"data\"." },
+		{ "{\"InputDataConfig\":[" TYPED("a", "FastFile", "S3Prefix", "s3://data/tra") "]}",
+		  "INVALID: Invalid S3Uri for channel a: \"s3://data/tra\" ends within a name, and FastFile mode only "
+		  "supports a whole object or a folder. End the name of a folder with '/'" },
+		{ "{\"InputDataConfig\":[" TYPED("a", "FastFile", "S3Prefix", "s3://data/train/x") "]}",
+		  "INVALID: Invalid S3Uri for channel a: \"s3://data/train/x\" ends within a name, and FastFile mode "
+		  "only "
+		  "supports a whole object or a folder. End the name of a folder with '/'" },
+		{ "{\"InputDataConfig\":[{\"ChannelName\":\"a\",\"DataSource\":{\"FileSystemDataSource\":{"
+		  "\"FileSystemId\":"
+		  "\"fs-0123456789abcdef0\",\"FileSystemAccessMode\":\"ro\",\"FileSystemType\":\"EFS\","
+		  "\"DirectoryPath\":"
+		  "\"/\"}}}]}",
+		  "INVALID: The file system 'fs-0123456789abcdef0' of channel a does not exist. Say in bloomery.conf "
+		  "what it "
+		  "is here, for example `file_system.fs-0123456789abcdef0 = /some/directory`, and start the server "
+		  "again" },
 		{ "{\"OutputDataConfig\":{\"S3OutputPath\":\"s3://no-bucket/x\"}}",
 		  "INVALID: The bucket \"no-bucket\" of OutputDataConfig.S3OutputPath \"s3://no-bucket/x\" does not "
 		  "exist. Create "
@@ -373,6 +400,49 @@ TEST(bad_requests_are_refused_by_name_and_leave_nothing)
 		          "INVALID: Requested resource not found.");
 	}
 	CHECK_STR(call("ListTrainingJobs", "{}"), "{\"TrainingJobSummaries\":[]}");
+	down();
+}
+
+TEST(every_kind_of_channel_that_the_service_takes_is_taken)
+{
+	static const char *const good[] = {
+		TYPED("a", "FastFile", "S3Prefix", "s3://data/train"),
+		TYPED("a", "FastFile", "S3Prefix", "s3://data/train/"),
+		TYPED("a", "FastFile", "S3Prefix", "s3://data"),
+		TYPED("a", "FastFile", "S3Prefix", "s3://data/train/x.csv"),
+		TYPED("a", "File", "S3Prefix", "s3://data/tra"),
+		TYPED("a", "File", "ManifestFile", "s3://data/train/x.csv"),
+		TYPED("a", "Pipe", "ManifestFile", "s3://data/train/x.csv"),
+		"{\"ChannelName\":\"a\",\"InputMode\":\"Pipe\",\"CompressionType\":\"Gzip\",\"RecordWrapperType\":"
+		"\"RecordIO\","
+		"\"ShuffleConfig\":{\"Seed\":7},\"DataSource\":{\"S3DataSource\":{\"S3DataType\":"
+		"\"AugmentedManifestFile\","
+		"\"S3Uri\":\"s3://data/train/"
+		"x.csv\",\"S3DataDistributionType\":\"ShardedByS3Key\",\"AttributeNames\":[\"a\"]}}}",
+		"{\"ChannelName\":\"a\",\"DataSource\":{\"FileSystemDataSource\":{\"FileSystemId\":\"fs-"
+		"0123456789abcdef1\","
+		"\"FileSystemAccessMode\":\"ro\",\"FileSystemType\":\"EFS\",\"DirectoryPath\":\"/\"}}}",
+	};
+	static const char arn[] = "{\"TrainingJobArn\":\"";
+
+	up();
+	conf.file_systems = xcalloc(1, sizeof(*conf.file_systems));
+	conf.file_systems[conf.file_system_count++] = (struct conf_file_system){ .id = xstrdup("fs-0123456789abcdef1"),
+		                                                                 .directory = xstrdup("/srv") };
+	for (size_t i = 0; i < ARRAY_LEN(good); i++) {
+		_cleanup_free_ char *name = strf("good-%zu", i), *more = strf("{\"InputDataConfig\":[%s]}", good[i]);
+		const char *reply = create(name, more);
+
+		if (!str_starts(str_of(reply), str_of(arn)))
+			CHECK_STR(reply, good[i]);
+	}
+	CHECK(str_starts(
+	        str_of(create("groups", "{\"ResourceConfig\":{\"InstanceGroups\":[{\"InstanceGroupName\":\"g\","
+	                                "\"InstanceType\":\"local\",\"InstanceCount\":1}]}}")),
+	        str_of(arn)));
+	CHECK(str_starts(
+	        str_of(create("vpc", "{\"VpcConfig\":{\"SecurityGroupIds\":[\"sg-1\"],\"Subnets\":[\"subnet-1\"]}}")),
+	        STR("INVALID: VpcConfig is refused: ")));
 	down();
 }
 

@@ -412,12 +412,27 @@ TEST(what_is_not_supported_is_refused_by_name)
 	CHECK_STR(refused(request("ResourceConfig",
 	                          "{\"InstanceCount\":1,\"InstanceGroups\":[],\"KeepAlivePeriodInSeconds\":0}")),
 	          "");
+	CHECK_STR(
+	        refused(request("InputDataConfig", "[{\"InputMode\":\"FastFile\"},{\"ShuffleConfig\":{\"Seed\":1}}]")),
+	        "");
 	CHECK(str_starts(
-	        str_of(refused(request("InputDataConfig", "[{\"InputMode\":\"File\"},{\"InputMode\":\"Pipe\"}]"))),
-	        STR("InputDataConfig[1].InputMode (Pipe) is refused: ")));
-	CHECK(str_starts(str_of(refused(request("InputDataConfig", "[{\"ShuffleConfig\":{\"Seed\":1}}]"))),
-	                 STR("InputDataConfig[0].ShuffleConfig is refused: ")));
-	CHECK(str_starts(str_of(refused(request("VpcConfig", "{}"))), STR("VpcConfig is refused: ")));
+	        str_of(refused(request("InputDataConfig",
+	                               "[{},{\"DataSource\":{\"S3DataSource\":{\"S3DataType\":\"Converse\"}}}]"))),
+	        STR("InputDataConfig[1].DataSource.S3DataSource.S3DataType (Converse) is refused: ")));
+	CHECK(str_starts(
+	        str_of(refused(request(
+	                "InputDataConfig",
+	                "[{\"DataSource\":{\"S3DataSource\":{\"ModelAccessConfig\":{\"AcceptEula\":true}}}}]"))),
+	        STR("InputDataConfig[0].DataSource.S3DataSource.ModelAccessConfig is refused: ")));
+	CHECK(str_starts(
+	        str_of(refused(request(
+	                "InputDataConfig",
+	                "[{\"DataSource\":{\"S3DataSource\":{\"HubAccessConfig\":{\"HubContentArn\":\"a\"}}}}]"))),
+	        STR("InputDataConfig[0].DataSource.S3DataSource.HubAccessConfig is refused: ")));
+	CHECK(str_starts(str_of(refused(request("InputDataConfig",
+	                                        "[{\"DataSource\":{\"DatasetSource\":{\"DatasetArn\":\"a\"}}}]"))),
+	                 STR("InputDataConfig[0].DataSource.DatasetSource is refused: ")));
+	CHECK(str_starts(str_of(refused(request("RetryStrategy", "{}"))), STR("RetryStrategy is refused: ")));
 	CHECK_STR(refused(request("DebugRuleConfigurations", "[]")), "");
 	CHECK(str_starts(str_of(refused(request("DebugRuleConfigurations", "[{}]"))),
 	                 STR("DebugRuleConfigurations is refused: ")));
