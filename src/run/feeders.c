@@ -69,10 +69,8 @@ static void feeder_failed(struct feeder *f, const struct err *why)
 	struct feeders *all = f->all;
 	struct run *r = all->run;
 
-	if (all->failed) {
-		log_err(LOG_ERROR, why, "channel %s", f->ch->name);
+	if (all->failed) /* one is enough; the others fail by being ended */
 		return;
-	}
 	all->failed = true;
 	word_failure(f, why, &all->why);
 	if (all->starting) {
@@ -212,7 +210,9 @@ static int look_at_end(struct feeder *f, int code, int status, struct err *e)
 		return 0;
 	if (code == CLD_EXITED)
 		return err_set(e, ERR_IO, "%s, which fed it, ended with status %d%s", f->program, status,
-		               told ? "" : " before the container did");
+		               told       ? ""
+		               : f->ready ? " before the container did"
+		                          : " before the data could be read");
 	return err_set(e, ERR_IO, "%s, which fed it, was killed by %s", f->program, reason_signal(status));
 }
 
