@@ -66,9 +66,11 @@ int fastfile_mount(const char *at, const char *source, int *ret_fd, struct err *
 	                                    fd);
 
 	if (fd < 0)
-		return err_sys(e, "opening /dev/fuse");
+		return err_sys(e,
+		               "opening /dev/fuse, which FastFile needs here (modprobe fuse; in a container: give it "
+		               "the device)");
 	if (mount(source, at, "fuse.bloomery", MS_RDONLY | MS_NOSUID | MS_NODEV, options) < 0)
-		return err_sys(e, "mounting /dev/fuse");
+		return err_sys(e, "mounting a file system by FUSE");
 	set_read_ahead(at);
 	*ret_fd = take_fd(fd);
 	return 0;

@@ -15,6 +15,7 @@
 #include "base/log.h"
 #include "channel/channel.h"
 #include "channel/feeder.h"
+#include "fuse/fastfile.h"
 #include "run/feeds.h"
 #include "run/phase.h"
 #include "run/reason.h"
@@ -322,20 +323,13 @@ void feeders_free(struct run *r)
 /* The file system, without anybody who serves it yet; the descriptor that its server is to have. */
 static int mount_fuse(struct feeder *f, struct err *e)
 {
-	_cleanup_close_ int fd = open("/dev/fuse", O_RDWR | O_CLOEXEC);
-	_cleanup_free_ char *point = strf("fast/%s", f->ch->name), *options = NULL;
+	_cleanup_free_ char *point = strf("fast/%s", f->ch->name);
+	int fd = -EBADF;
 
-	if (fd < 0)
-		return err_sys(e,
-		               "opening /dev/fuse, which FastFile needs here (modprobe fuse; in a container: give it "
-		               "the device)");
-	if (mkdir_all(AT_FDCWD, point, 0755, e) < 0)
+	if (mkdir_all(AT_FDCWD, point, 0755, e) < 0 || fastfile_mount(point, "bloomery", &fd, e) < 0)
 		return -1;
-	options = strf("fd=%d,rootmode=40555,user_id=0,group_id=0,default_permissions,allow_other", fd);
-	if (mount("bloomery", point, "fuse.bloomery", MS_RDONLY | MS_NOSUID | MS_NODEV, options) < 0)
-		return err_sys(e, "mounting a file system by FUSE");
 	f->mounted = true;
-	return take_fd(fd);
+	return fd;
 }
 
 struct descriptors {
