@@ -159,12 +159,14 @@ def put_huge(s, key, size):
     Putter(s.url, s.exports).put("bucket", key, (block for _ in range(size // len(block))), size)
 
 
+def object_files(s, size):
+    """The store's own files of the objects of that size."""
+    return [p for p in (s.data / "objects").glob("*/*") if p.stat().st_size == size]
+
+
 def object_file(s, size):
-    """The store's own file of the one object of that size."""
-    found = [p for p in (s.data / "objects").glob("*/*") if p.stat().st_size == size]
-    if len(found) != 1:
-        raise RuntimeError(f"{len(found)} files of {size} bytes in {s.data}/objects")
-    return found[0]
+    one, = object_files(s, size)
+    return one
 
 
 # ---- jobs that measure themselves ----
