@@ -85,24 +85,18 @@ class Field:
         s.start()
 
 
+def numbers(n):
+    return " ".join(map(str, range(n)))
+
+
 def mib(f, seconds):
     return f.huge / (1 << 20) / seconds
 
 
 # ---- Pipe ----
 
-PIPE = """set -e
-mkfifo /tmp/fifo
-cat {d}/file/blob > /dev/null
-for i in {rounds}; do
-  while ! [ -p {d}/pipe_$i ]; do :; done
-  stopwatch run pipe sh -c 'exec cat {d}/pipe_'$i' > /dev/null'
-  cat {d}/file/blob > /tmp/fifo &
-  stopwatch run cat sh -c 'exec cat /tmp/fifo > /dev/null'
-  wait
-  stopwatch run read sh -c 'exec cat {d}/file/blob > /dev/null'
-done
-"""
+# Hyperparameters are one line. A FIFO may appear a moment after the one before it has ended.
+EPOCH = "epoch() { while ! [ -p $1_$2 ]; do :; done; stopwatch run $1 sh -c \"exec cat $1_$2 > /dev/null\"; }; "
 
 
 def bench_pipe(f):
@@ -111,21 +105,23 @@ def bench_pipe(f):
     uri = "s3://bucket/huge/"
     n = 2 if f.quick else 5
     say("Pipe from the embedded store")
-    _, got = measured(f.store, PIPE.format(d=DATA, rounds=" ".join(map(str, range(n)))),
-                      [channel("pipe", uri, "Pipe"), channel("file", uri, "File")])
+    script = (f"set -e; cd {DATA}; mkfifo /tmp/fifo; cat file/blob > /dev/null; {EPOCH} for i in {numbers(n)}; do epoch pipe $i; "
+              "cat file/blob > /tmp/fifo & stopwatch run cat sh -c 'exec cat /tmp/fifo > /dev/null'; wait; "
+              "stopwatch run read sh -c 'exec cat file/blob > /dev/null'; done")
+    _, got = measured(f.store, script, [channel("pipe", uri, "Pipe"), channel("file", uri, "File")])
     ours, cat, read = (mib(f, median(got[k])) for k in ("pipe", "cat", "read"))
     size = f"{f.huge >> 20} MiB"
     row(f"Pipe, {size} into cat", ours, cat, "cat file > fifo, same reader", ">= 1.0", "MiB/s")
     row(f"Pipe, {size} into cat", ours, read, "read(2) of the file by cat: no pipe at all", "", "MiB/s")
     say("Pipe from another S3")
-    script = "set -e\nfor i in {}; do\n while ! [ -p {d}/pipe_$i ]; do :; done\n stopwatch run pipe sh -c 'exec cat {d}/pipe_'$i' > /dev/null'\ndone"
-    _, got = measured(f.remote, script.format(" ".join(map(str, range(n))), d=DATA), [channel("pipe", uri, "Pipe")])
+    script = f"set -e; cd {DATA}; {EPOCH} for i in {numbers(n)}; do epoch pipe $i; done"
+    _, got = measured(f.remote, script, [channel("pipe", uri, "Pipe")])
     row(f"Pipe from another S3, {size} into cat", mib(f, median(got["pipe"])), cat, "cat file > fifo, same reader", "", "MiB/s")
 
 
 # ---- FastFile, from end to end and at random places ----
 
-DD = "set -e\nfor what in {what}; do stopwatch run $what dd if={f} of=/dev/null bs=1M status=none; done"
+DD = "set -e; for what in {what}; do stopwatch run $what dd if={f} of=/dev/null bs=1M status=none; done"
 
 
 def dd_job(f, s, what):
@@ -168,7 +164,7 @@ def fastfile_round(f, blob, mounts, add):
 
 def random_round(f, blob, mounts, add):
     seconds, threads = (1 if f.quick else 5), (1, 4)
-    script = "set -e\n" + "".join(f"stopwatch random t{t} {DATA}/fast/blob {seconds} {t}\n" for t in threads)
+    script = "set -e; " + "; ".join(f"stopwatch random t{t} {DATA}/fast/blob {seconds} {t}" for t in threads)
     chans = [channel("fast", "s3://bucket/huge/", "FastFile")]
     say("FastFile at random places")
     kit.warm(blob)
@@ -350,19 +346,7 @@ def memory_disk(f):
 
 # ---- many epochs, shuffled ----
 
-SHUFFLE = """set -e
-cd {d}
-epoch() {{
-  while ! [ -p $1_$2 ]; do :; done
-  stopwatch run $1 sh -c "exec cat $1_$2 > /dev/null"
-}}
-stopwatch run first sh -c 'find files -type f | xargs cat > /dev/null'
-for i in {rounds}; do
-  epoch plain $i
-  epoch shuffled $i
-  stopwatch run files sh -c 'find files -type f | xargs cat > /dev/null'
-done
-"""
+FILES = "stopwatch run {} sh -c 'find files -type f | xargs cat > /dev/null'"
 
 
 def bench_shuffle(f):
@@ -371,9 +355,10 @@ def bench_shuffle(f):
     uri = "s3://bucket/many/"
     say("Pipe, shuffled")
     n = 3 if f.quick else 10
-    _, got = measured(f.store, SHUFFLE.format(d=DATA, rounds=" ".join(map(str, range(n)))),
-                      [channel("plain", uri, "Pipe"), channel("shuffled", uri, "Pipe", ShuffleConfig={"Seed": 42}),
-                       channel("files", uri, "File")])
+    script = (f"set -e; cd {DATA}; {EPOCH} {FILES.format('first')}; for i in {numbers(n)}; do epoch plain $i; epoch shuffled $i; "
+              f"{FILES.format('files')}; done")
+    _, got = measured(f.store, script, [channel("plain", uri, "Pipe"), channel("shuffled", uri, "Pipe", ShuffleConfig={"Seed": 42}),
+                                        channel("files", uri, "File")])
     plain, shuffled, files = (median(got[k]) for k in ("plain", "shuffled", "files"))
     row(f"Pipe epoch of {f.many} objects, shuffled", shuffled, plain, "not shuffled", "", "s")
     row(f"Pipe epoch of {f.many} objects, shuffled", shuffled, files, "find | xargs cat of the files", "", "s")

@@ -70,7 +70,9 @@ def stop_on_signals():
 
 def end_server(s):
     """Ends the jobs, then the server. Ctrl-C at a terminal has ended the server already, but not its jobs."""
-    if not s.up or s.up.poll() is not None:
+    if not s.up:
+        return
+    if s.up.poll() is not None:
         s.start()
     running = [j["TrainingJobName"] for j in s.sm.list_training_jobs(StatusEquals="InProgress", MaxResults=100)["TrainingJobSummaries"]]
     for name in running:
