@@ -113,8 +113,8 @@ static int read_feed(const json_t *j, struct feed_channel *ret, struct err *e)
 {
 	const json_t *feed = json_object_get(j, "feed");
 
-	ret->fed = feed;
-	if (!feed)
+	ret->fed = feed || strcmp(ret->way, "piped") == 0 || strcmp(ret->way, "fused") == 0;
+	if (!feed) /* of those that nobody has read yet nothing is told: all is 0 */
 		return 0;
 	if (!json_is_object(feed))
 		return wrong("feed", "is not an object", e);

@@ -30,7 +30,7 @@ struct feed_channel {
 	bool counted;            /* the next two are there: not for what is mounted, nor before it is prepared */
 	uint64_t objects, bytes; /* of this host's share */
 	double seconds;          /* that placing took; negative: not told */
-	bool fed;                /* numbers are there: a feeder works, or worked, for it */
+	bool fed;                /* a feeder works, or worked, for it: numbers tell what it did */
 	struct feed_numbers numbers;
 	const char *bottleneck; /* static: "trainer", "data", "neither"; NULL: not told */
 };

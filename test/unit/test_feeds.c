@@ -81,6 +81,18 @@ TEST(a_channel_that_is_not_prepared_has_no_counts)
 	CHECK(!strstr(text, "objects"));
 }
 
+TEST(a_feed_that_nobody_has_read_has_given_nothing)
+{
+	struct feeds f;
+
+	CHECK_OK(feeds_parse(STR(WHOLE("{\"channel\":\"a\",\"mode\":\"Pipe\",\"way\":\"piped\"},"
+	                               "{\"channel\":\"b\",\"mode\":\"FastFile\",\"way\":\"fused\"},"
+	                               "{\"channel\":\"c\",\"mode\":\"FastFile\",\"way\":\"linked\"}")),
+	                     &f, e));
+	CHECK(f.channels[0].fed && f.channels[1].fed && !f.channels[2].fed);
+	CHECK(f.channels[0].numbers.epochs == 0 && f.channels[1].numbers.bytes == 0);
+}
+
 TEST(members_of_another_version_are_passed_over)
 {
 	struct feeds f;
