@@ -77,15 +77,36 @@ static void print_phases(FILE *to, const json_t *phases)
 	}
 }
 
+static void add_instances(struct buf *out, const json_t *of)
+{
+	buf_f(out, "%s%lld x %s", out->n ? " + " : "",
+	      (long long)json_integer_value(json_object_get(of, "InstanceCount")),
+	      text_at(of, "InstanceType") ? text_at(of, "InstanceType") : "?");
+	if (text_at(of, "InstanceGroupName"))
+		buf_f(out, " (%s)", text_at(of, "InstanceGroupName"));
+}
+
+/* "1 x ml.m5.large, 30 GB", or the groups. */
+static char *instances_of(const json_t *resources)
+{
+	const json_t *groups = json_object_get(resources, "InstanceGroups"), *g;
+	struct buf out = { 0 };
+	size_t i;
+
+	if (!json_array_size(groups))
+		add_instances(&out, resources);
+	json_array_foreach (groups, i, g)
+		add_instances(&out, g);
+	buf_f(&out, ", %lld GB", (long long)json_integer_value(json_object_get(resources, "VolumeSizeInGB")));
+	return buf_take(&out);
+}
+
 void describe_print(const json_t *d, const json_t *feeds, FILE *to)
 {
 	const json_t *resources = json_object_get(d, "ResourceConfig");
 	char text[CLI_TIME_BYTES];
 	_cleanup_free_ char *status = strf("%s (%s)", text_at(d, "TrainingJobStatus"), text_at(d, "SecondaryStatus"));
-	_cleanup_free_ char *instances = strf(
-	        "%lld x %s, %lld GB", (long long)json_integer_value(json_object_get(resources, "InstanceCount")),
-	        text_at(resources, "InstanceType") ? text_at(resources, "InstanceType") : "?",
-	        (long long)json_integer_value(json_object_get(resources, "VolumeSizeInGB")));
+	_cleanup_free_ char *instances = instances_of(resources);
 
 	row(to, "name", text_at(d, "TrainingJobName"));
 	row(to, "arn", text_at(d, "TrainingJobArn"));

@@ -260,17 +260,34 @@ static json_t *init_shuffle(const json_t *asked)
 	return shuffle ? json_pack("{s:o}", "seed", copy_or(shuffle, "Seed", json_null())) : json_null();
 }
 
+static json_t *init_s3(const struct channel_spec *ch, const json_t *asked)
+{
+	const json_t *s3 = member(member(asked, "DataSource"), "S3DataSource");
+
+	if (ch->place == PLACE_FILE_SYSTEM)
+		return json_null();
+	return json_pack("{s:o, s:s, s:o, s:o}", "s3DataType", enum_json(ch->s3_data_type), "s3Uri", ch->s3_uri,
+	                 "s3DataDistributionType", enum_json(ch->distribution), "attributeNames",
+	                 copy_or(s3, "AttributeNames", json_null()));
+}
+
+static json_t *init_file_system(const struct channel_spec *ch)
+{
+	if (ch->place != PLACE_FILE_SYSTEM)
+		return json_null();
+	return json_pack("{s:s, s:o, s:o, s:s}", "fileSystemId", ch->file_system_id, "fileSystemAccessMode",
+	                 enum_json(ch->file_system_access), "fileSystemType", enum_json(ch->file_system_type),
+	                 "directoryPath", ch->directory_path);
+}
+
 static json_t *init_channel(const struct job_spec *s, const struct channel_spec *ch)
 {
 	const json_t *asked = request_channel(s, ch->name);
-	const json_t *s3 = member(member(asked, "DataSource"), "S3DataSource");
-	json_t *source = json_pack("{s:o, s:s, s:o, s:o}", "s3DataType", enum_json(ch->s3_data_type), "s3Uri",
-	                           ch->s3_uri, "s3DataDistributionType", enum_json(ch->distribution), "attributeNames",
-	                           copy_or(s3, "AttributeNames", json_null()));
 
-	return json_pack("{s:o, s:n, s:o, s:o, s:o, s:o, s:b}", "s3DataSource", source, "fileSystemDataSource",
-	                 "compressionType", enum_json(ch->compression), "recordWrapper", enum_json(ch->record_wrapper),
-	                 "shuffleConfig", init_shuffle(asked), "inputMode", enum_json(ch->input_mode), "sharded",
+	return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:b}", "s3DataSource", init_s3(ch, asked),
+	                 "fileSystemDataSource", init_file_system(ch), "compressionType", enum_json(ch->compression),
+	                 "recordWrapper", enum_json(ch->record_wrapper), "shuffleConfig", init_shuffle(asked),
+	                 "inputMode", enum_json(ch->input_mode), "sharded",
 	                 str_is(str_of(ch->distribution), "ShardedByS3Key"));
 }
 
@@ -307,19 +324,37 @@ static bool init_config(const struct config_input *in, struct buf *out)
 
 /* ---- trainingjobconfig.json: the job as the service stores it ---- */
 
+static json_t *stored_s3(const json_t *s3)
+{
+	json_t *j = json_object();
+
+	json_object_set_new(j, "S3DataType", enum_json(text_or(s3, "S3DataType", "S3Prefix")));
+	json_object_set_new(j, "S3Uri", json_string(text_or(s3, "S3Uri", "")));
+	json_object_set_new(j, "S3DataDistributionType",
+	                    enum_json(text_or(s3, "S3DataDistributionType", "FullyReplicated")));
+	copy_present(j, s3, (const char *const[]){ "AttributeNames", "InstanceGroupNames", NULL });
+	return json_pack("{s:o}", "S3DataSource", j);
+}
+
+static json_t *stored_file_system(const json_t *fs)
+{
+	json_t *j = json_object();
+
+	copy_present(j, fs, (const char *const[]){ "FileSystemId", NULL });
+	json_object_set_new(j, "FileSystemAccessMode", enum_json(text_or(fs, "FileSystemAccessMode", "")));
+	json_object_set_new(j, "FileSystemType", enum_json(text_or(fs, "FileSystemType", "")));
+	copy_present(j, fs, (const char *const[]){ "DirectoryPath", NULL });
+	return json_pack("{s:o}", "FileSystemDataSource", j);
+}
+
 static json_t *stored_channel(const json_t *asked)
 {
 	static const char *const tail[] = { "InputMode", "ShuffleConfig", NULL };
-	const json_t *s3 = member(member(asked, "DataSource"), "S3DataSource");
-	json_t *source = json_object(), *j = json_object();
+	const json_t *source = member(asked, "DataSource"), *fs = member(source, "FileSystemDataSource");
+	json_t *j = json_object();
 
-	json_object_set_new(source, "S3DataType", enum_json(text_or(s3, "S3DataType", "S3Prefix")));
-	json_object_set_new(source, "S3Uri", json_string(text_or(s3, "S3Uri", "")));
-	json_object_set_new(source, "S3DataDistributionType",
-	                    enum_json(text_or(s3, "S3DataDistributionType", "FullyReplicated")));
-	copy_present(source, s3, (const char *const[]){ "AttributeNames", "InstanceGroupNames", NULL });
 	json_object_set_new(j, "ChannelName", json_string(text_or(asked, "ChannelName", "")));
-	json_object_set_new(j, "DataSource", json_pack("{s:o}", "S3DataSource", source));
+	json_object_set_new(j, "DataSource", fs ? stored_file_system(fs) : stored_s3(member(source, "S3DataSource")));
 	copy_present(j, asked, (const char *const[]){ "ContentType", NULL });
 	json_object_set_new(j, "CompressionType", enum_json(text_or(asked, "CompressionType", "None")));
 	json_object_set_new(j, "RecordWrapperType", enum_json(text_or(asked, "RecordWrapperType", "None")));

@@ -85,6 +85,52 @@ static struct job_spec plain(void)
 		                  .limits.instance_type = "ml.g4dn.12xlarge" };
 }
 
+/* Every mode, and a file system, on the one host of the second of two groups. */
+static const char mixed_request[] =
+        "{\"TrainingJobName\":\"mixed\",\"AlgorithmSpecification\":{\"TrainingImage\":\"i\",\"TrainingInputMode\":"
+        "\"Pipe\"},\"RoleArn\":\"arn:aws:iam::000000000000:role/r\",\"OutputDataConfig\":{\"S3OutputPath\":\"s3://b/"
+        "o\"},"
+        "\"ResourceConfig\":{\"VolumeSizeInGB\":1,\"InstanceGroups\":[{\"InstanceGroupName\":\"none\","
+        "\"InstanceType\":\"ml.m5.xlarge\",\"InstanceCount\":0},{\"InstanceGroupName\":\"one\",\"InstanceType\":"
+        "\"ml.m5.large\",\"InstanceCount\":1}]},\"StoppingCondition\":{\"MaxRuntimeInSeconds\":60},\"InputDataConfig\":"
+        "["
+        "{\"ChannelName\":\"away\",\"DataSource\":{\"S3DataSource\":{\"S3DataType\":\"S3Prefix\",\"S3Uri\":\"s3://b/"
+        "x\","
+        "\"InstanceGroupNames\":[\"none\"]}}},{\"ChannelName\":\"train\",\"ShuffleConfig\":{\"Seed\":-3},"
+        "\"RecordWrapperType\":\"RecordIO\",\"DataSource\":{\"S3DataSource\":{\"S3DataType\":\"AugmentedManifestFile\","
+        "\"S3Uri\":\"s3://b/m\",\"AttributeNames\":[\"a-ref\"],\"InstanceGroupNames\":[\"one\"]}}},"
+        "{\"ChannelName\":\"list\",\"InputMode\":\"File\",\"DataSource\":{\"S3DataSource\":{\"S3DataType\":"
+        "\"ManifestFile\",\"S3Uri\":\"s3://b/l\"}}},{\"ChannelName\":\"efs\",\"InputMode\":\"File\",\"DataSource\":{"
+        "\"FileSystemDataSource\":{\"FileSystemId\":\"fs-0123456789abcdef0\",\"FileSystemAccessMode\":\"ro\","
+        "\"FileSystemType\":\"FSxLustre\",\"DirectoryPath\":\"/mnt/x\"}}}]}";
+
+static struct channel_spec mixed_channels[] = {
+	{ .name = "train",
+	  .input_mode = "Pipe",
+	  .distribution = "FullyReplicated",
+	  .record_wrapper = "RecordIO",
+	  .compression = "None",
+	  .s3_data_type = "AugmentedManifestFile",
+	  .s3_uri = "s3://b/m" },
+	{ .name = "list",
+	  .input_mode = "File",
+	  .distribution = "FullyReplicated",
+	  .record_wrapper = "None",
+	  .compression = "None",
+	  .s3_data_type = "ManifestFile",
+	  .s3_uri = "s3://b/l" },
+	{ .name = "efs",
+	  .place = PLACE_FILE_SYSTEM,
+	  .input_mode = "File",
+	  .distribution = "FullyReplicated",
+	  .record_wrapper = "None",
+	  .compression = "None",
+	  .file_system_id = "fs-0123456789abcdef0",
+	  .file_system_access = "ro",
+	  .file_system_type = "FSxLustre",
+	  .directory_path = "/mnt/x" },
+};
+
 /* All files of a job, one after the other. */
 static void write_all(const struct job_spec *s, struct buf *out)
 {
@@ -118,6 +164,23 @@ TEST(layout_config_files_of_a_rich_job)
 
 	write_all(&s, &b);
 	CHECK_GOLDEN("config_files_rich.txt", buf_view(&b));
+	buf_fini(&b);
+	json_decref(s.request);
+}
+
+TEST(layout_config_files_of_a_job_with_mixed_channels)
+{
+	struct job_spec s = plain();
+	struct buf b = { 0 };
+
+	json_decref(s.request);
+	s.request = json_loads(mixed_request, 0, NULL);
+	s.name = "mixed";
+	s.limits.instance_type = "ml.m5.large";
+	s.channels = mixed_channels;
+	s.channel_count = ARRAY_LEN(mixed_channels);
+	write_all(&s, &b);
+	CHECK_GOLDEN("config_files_mixed.txt", buf_view(&b));
 	buf_fini(&b);
 	json_decref(s.request);
 }
