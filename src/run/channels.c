@@ -104,26 +104,6 @@ static int open_farm(struct run *r, struct err *e)
 	return open_beneath(r->home_fd, "farm", O_RDONLY | O_DIRECTORY, 0, e);
 }
 
-/* Pipe makes <channel>_<epoch> for any epoch, beside the other channels' directories and manifests. */
-static int fifo_name_taken(const struct run *r, const struct channel_spec *ch, struct err *e)
-{
-	if (channel_way(ch, &r->spec) != CHANNEL_PIPED)
-		return 0;
-	for (size_t i = 0; i < r->spec.channel_count; i++) {
-		const struct channel_spec *other = &r->spec.channels[i];
-		struct str rest = str_of(other->name);
-		uint64_t epoch;
-
-		if (str_skip(&rest, str_of(ch->name)) && str_skip(&rest, STR("_")) && str_to_u64(rest, &epoch) &&
-		    channel_way(other, &r->spec) != CHANNEL_PIPED)
-			return err_set(e, ERR_CLIENT,
-			               "channel '%s' has the name of a FIFO of channel '%s', which is in Pipe mode; "
-			               "rename one of the channels",
-			               other->name, ch->name);
-	}
-	return 0;
-}
-
 static int place_all(struct worker_link *link, void *arg, struct err *e)
 {
 	struct run *r = arg;
@@ -146,12 +126,9 @@ static int place_all(struct worker_link *link, void *arg, struct err *e)
 
 	if (data < 0 || farm < 0)
 		return -1;
-	for (size_t i = 0; i < r->spec.channel_count; i++) {
-		const struct channel_spec *ch = &r->spec.channels[i];
-
-		if (fifo_name_taken(r, ch, e) < 0 || place_channel(r, link, i, &env, &copied, e) < 0)
-			return download_failed(ch, e);
-	}
+	for (size_t i = 0; i < r->spec.channel_count; i++)
+		if (place_channel(r, link, i, &env, &copied, e) < 0)
+			return download_failed(&r->spec.channels[i], e);
 	return 0;
 }
 

@@ -213,13 +213,11 @@ int mount_file_system(struct run *r, const struct channel_spec *ch, struct err *
 		        ch->name, ch->file_system_id, ch->file_system_id);
 	if (fs->mount && (mkdir_all(AT_FDCWD, at, 0700, e) < 0 ||
 	                  mount_by_command(fs, at, strcmp(ch->file_system_access, "rw") == 0, e) < 0))
-		return err_in(e, "channel '%s'", ch->name);
+		return -1;
 	root = open(fs->mount ? at : fs->directory, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	if (root < 0) {
-		err_sys(e, "opening %s, which bloomery.conf has for the file system %s", fs->mount ? at : fs->directory,
-		        fs->id);
-		return err_in(e, "channel '%s'", ch->name);
-	}
+	if (root < 0)
+		return err_sys(e, "opening %s, which bloomery.conf has for the file system %s",
+		               fs->mount ? at : fs->directory, fs->id);
 	fd = open_directory(ch, root, e);
 	return fd < 0 ? -1 : bind_directory(ch, fd, e);
 }
