@@ -342,7 +342,7 @@ def test_iris_stopped_as_a_job_keeps_its_model(server, iris):
         assert t.getnames() == ["model.json"]
 
 
-@pytest.mark.parametrize("mode", ["File"])
+@pytest.mark.parametrize("mode", ["File", "Pipe", "FastFile"])
 def test_stream_as_a_job(server, stream_image, stream_data, stream_model, mode):
     channels = {c: server.put(f"stream/{c}/", {p.name: p.read_bytes() for p in (stream_data / c).iterdir()})
                 for c in ("train", "validation")}

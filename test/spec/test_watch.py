@@ -11,6 +11,8 @@ import urllib.request
 
 import pytest
 
+from conftest import ROOT
+
 FEED = {"epoch": 3, "epochs": 4, "objects": 480, "bytes": 4800000000, "stalls_reader": 34, "stalls_store": 1,
         "wait_reader_ms": 12345, "wait_store_ms": 7, "active_ms": 14100}
 TOLD = {"at": 1700000000123, "host": "algo-1", "channels": [
@@ -208,3 +210,128 @@ def test_a_deleted_job_is_gone_from_here_too(server, ended):
     server.call("DeleteTrainingJob", {"TrainingJobName": ended})
     assert of_channel(metrics(server), "bloomery_channel_bytes_total", ended, "train") is None
     assert get(server, f"/bloomery/jobs/{ended}/feeds", *key(server))[0] == 404
+
+
+# ---- real jobs ----
+
+def described(server, name):
+    """What describe says of channel `train`, as text and as the first host's entry."""
+    text = server.bloomery("describe", name).stdout
+    feeds = json.loads(server.bloomery("describe", name, "--json").stdout)["Bloomery"]["Feeds"]
+    return text, next((c for f in feeds for c in f["channels"] if c["channel"] == "train"), {})
+
+
+def wait_for(look, what, timeout=30):
+    end = time.monotonic() + timeout
+    while not (got := look()):
+        assert time.monotonic() < end, what
+        time.sleep(0.1)
+    return got
+
+
+WAIT = "while [ ! -e /opt/ml/input/data/go ]; do sleep 0.1; done"
+
+
+@pytest.mark.parametrize("mode,way,says", [
+    ("File", "placed", "File, in place before the container started: 2 objects, 5 bytes, in "),
+    ("FastFile", "linked", "FastFile, links to the store's files, nothing copied: 2 objects, 5 bytes, in ")])
+def test_channels_that_are_in_place(server, mode, way, says):
+    uri = server.put("watch-place/", {"a": b"12", "b/c": b"345"})
+    name = server.create("echo up; " + WAIT, channels={"train": uri}, AlgorithmSpecification={"TrainingInputMode": mode})
+    server.wait(name, {"Training"})
+    text, channel = wait_for(lambda: (d := described(server, name))[1] and d, "the supervisor told nothing")
+    assert says in text and (channel["way"], channel["objects"], channel["bytes"]) == (way, 2, 5) and "feed" not in channel
+    got = metrics(server)
+    assert of_channel(got, "bloomery_channel_info", name, "train", host="algo-1", mode=mode, way=way) == 1
+    assert of_channel(got, "bloomery_channel_share_bytes", name, "train") == 5
+    server.sm.stop_training_job(TrainingJobName=name)
+    server.wait(name)
+    assert described(server, name)[0].count(says) == 1, "it is told after the end as well"
+
+
+def test_a_file_system_in_user_space_is_counted(make_server):
+    s = make_server("fastfile_links_max = 0\nstop_grace_seconds = 3\n")
+    uri = s.put("watch-fuse/", {"a": b"x" * 3000000, "unread": b"y"})
+    d = s.completed("echo up; cat /opt/ml/input/data/train/a | wc -c", channels={"train": uri},
+                    AlgorithmSpecification={"TrainingInputMode": "FastFile"})
+    name = d["TrainingJobName"]
+    text, channel = described(s, name)
+    assert "FastFile, served on demand by a file system in user space: 2 objects, 3.0 MB\n" in text
+    assert channel["feed"]["bytes"] >= 3000000 and channel["feed"]["objects"] == 1, channel
+    assert of_channel(metrics(s), "bloomery_channel_bytes_total", name, "train") >= 3000000
+    assert any("channel 'train'" in line for line in s.logs(name))
+
+
+def big(server, prefix, objects=20, size=8 << 20):
+    return server.put(prefix, {f"{i:03}": os.urandom(1 << 16) * (size >> 16) for i in range(objects)})
+
+
+def test_a_slow_trainer_is_the_bottleneck(server):
+    uri = big(server, "watch-slow/")
+    script = ("exec 3< /opt/ml/input/data/train_0; while [ "
+              "$(dd bs=4M count=1 iflag=fullblock <&3 2>/dev/null | wc -c) -gt 0 ]; do sleep 0.1; done; echo read; " + WAIT)
+    name = server.create(script, channels={"train": uri}, AlgorithmSpecification={"TrainingInputMode": "Pipe"})
+    # while it reads
+    text, channel = wait_for(lambda: "is the bottleneck" in (d := described(server, name))[0] and d, "no bottleneck is named")
+    assert "The trainer is the bottleneck" in text and channel["bottleneck"] == "trainer"
+    first = metrics(server)
+    assert 0 < of_channel(first, "bloomery_channel_bytes_total", name, "train") <= 160 << 20
+    assert of_channel(first, "bloomery_channel_epochs_total", name, "train") == 1
+    wait_for(lambda: "read" in server.logs_or_nothing(name), "the trainer did not come to the end")
+    server.sm.stop_training_job(TrainingJobName=name)
+    server.wait(name)
+    # and when it has ended
+    text, channel = described(server, name)
+    assert "The trainer is the bottleneck" in text and channel["objects"] == 20
+    last, feed = metrics(server), channel["feed"]
+    assert (feed["bytes"], feed["objects"], feed["epoch"], feed["epochs"]) == (160 << 20, 20, 0, 1)
+    assert of_channel(last, "bloomery_channel_bytes_total", name, "train") == 160 << 20
+    waited = of_channel(last, "bloomery_channel_wait_seconds_total", name, "train", for_="trainer")
+    assert waited > 0.5 * of_channel(last, "bloomery_channel_active_seconds_total", name, "train") > 1
+    for (metric, labels), value in first.items():      # counters only go up
+        if metric.endswith("_total") and (metric, labels) in last:
+            assert last[metric, labels] >= value, metric
+    lines = [line for line in server.logs(name) if "channel 'train'" in line]
+    assert len(lines) >= 2 and "Pipe, 20 objects" in lines[0] and "The bottleneck was the trainer" in lines[-1]
+
+
+def test_a_fast_trainer_does_not_wait_for_itself(server):
+    uri = big(server, "watch-fast/")
+    script = "for e in 0 1 2; do cat /opt/ml/input/data/train_$e; done | wc -c"
+    name = server.completed(script, channels={"train": uri}, AlgorithmSpecification={"TrainingInputMode": "Pipe"})["TrainingJobName"]
+    text, channel = described(server, name)
+    assert str(3 * (160 << 20)) in server.logs(name)
+    assert (channel["feed"]["bytes"], channel["feed"]["epochs"], channel["feed"]["epoch"]) == (3 * (160 << 20), 3, 2)
+    assert "503.3 MB, 60 objects, 3 epochs opened, the newest is 2" in text
+
+
+def test_nobody_has_read_it(server):
+    uri = server.put("watch-unread/", {"a": b"1"})
+    name = server.completed("true", channels={"train": uri}, AlgorithmSpecification={"TrainingInputMode": "Pipe"})["TrainingJobName"]
+    text, channel = described(server, name)
+    assert "Nobody has read it.\n" in text and channel["feed"]["epochs"] == 0
+
+
+def test_follow_prints_the_channels_lines(server, tmp_path):
+    (tmp_path / "x").write_text("12345")
+    done = server.bloomery("train", "--image", "busy", "--channel", f"train={tmp_path}/x", "--input-mode", "Pipe", "--follow",
+                           "--hp", "script=cat /opt/ml/input/data/train_0", "--output", "s3://bucket/out")
+    assert done.returncode == 0, done.stderr
+    assert "channel 'train': Pipe, 1 object, 5 bytes" in done.stdout and "channel 'train': 1 epoch begun, 1 object" in done.stdout
+
+
+def test_the_guide_computes_what_a_job_reads(server):
+    text = (ROOT / "doc/channels.md").read_text()
+    rule = {}
+    exec(re.search(r"```python\n(MASK.*?)```", text, re.S)[1], rule)
+    assert rule["order"](10, 7, 0) == [2, 0, 5, 7, 3, 9, 8, 1, 4, 6] and "2 0 5 7 3 9 8 1 4 6" in text
+    assert rule["order"](10, 7, 1) == [7, 4, 5, 6, 1, 2, 0, 8, 3, 9] and "7 4 5 6 1 2 0 8 3 9" in text
+    assert sorted(rule["order"](10, -3, 4, 0, 3) + rule["order"](10, -3, 4, 1, 3) + rule["order"](10, -3, 4, 2, 3)) == list(range(10))
+    uri = server.put("watch-order/", {f"{i:02}": b"%d " % i for i in range(30)})
+    r = server.request("for e in 0 1 2; do cat /opt/ml/input/data/train_$e; echo; done", channels={"train": uri},
+                       AlgorithmSpecification={"TrainingInputMode": "Pipe"})
+    r["InputDataConfig"][0]["ShuffleConfig"] = {"Seed": -987654321}
+    server.sm.create_training_job(**r)
+    assert server.wait(r["TrainingJobName"])["TrainingJobStatus"] == "Completed"
+    lines = [line for line in server.logs(r["TrainingJobName"]) if re.fullmatch(r"(\d+ )+", line)]
+    assert [[int(n) for n in line.split()] for line in lines] == [rule["order"](30, -987654321, e) for e in range(3)]
