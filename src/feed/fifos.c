@@ -15,8 +15,8 @@
 
 enum {
 	STACK = 512 << 10,
-	LATE_MAX = 512, /* FIFOs without a name that are still looked after */
-	LATE_TICKS = 5, /* for so many seconds */
+	LATE_MAX = 2048, /* FIFOs without a name that are still looked after: at the limit new readers wait */
+	LATE_TICKS = 3,  /* for so many seconds */
 	NAMES_MAX = FIFOS_READ_MAX + 3,
 	LEAF_MAX = 128,
 };
@@ -45,14 +45,14 @@ struct fifos {
 	int inotify_fd; /* -1: none to be had */
 	struct {        /* hold mu to touch anything in here */
 		pthread_mutex_t mu;
-		pthread_cond_t less;  /* one less is being read */
+		pthread_cond_t less;  /* less is being read or looked after */
 		struct fifo *waiting; /* with a name */
 		struct fifo *retired;
 		uint64_t reading[FIFOS_READ_MAX]; /* epochs; one may be there twice */
 		unsigned reads;
 		bool any_opened, any_finished, troubled;
-		uint64_t newest, finished; /* epochs: the newest opened, the newest finished */
-		struct late late[LATE_MAX];
+		uint64_t newest, finished;       /* epochs: the newest opened, the newest finished */
+		struct late late[LATE_MAX + 64]; /* those that retire do not wait for room */
 		unsigned lates;
 		struct mono active_since;
 		struct fifos_counts counts;
@@ -93,7 +93,7 @@ static void wake_thread(const struct fifo *f)
 static void look_after_locked(struct fifos *a, int path_fd)
 {
 	wake_readers(path_fd);
-	if (a->shared.lates == LATE_MAX) { /* the oldest has had its time */
+	if (a->shared.lates == ARRAY_LEN(a->shared.late)) { /* the oldest must do */
 		close(a->shared.late[0].path_fd);
 		a->shared.lates--;
 		memmove(a->shared.late, a->shared.late + 1, a->shared.lates * sizeof(*a->shared.late));
@@ -341,6 +341,7 @@ void fifos_tick(struct fifos *a)
 			close(l.path_fd);
 	}
 	a->shared.lates = kept;
+	pthread_cond_broadcast(&a->shared.less);
 	if (a->shared.troubled)
 		update_or_tell(a, NULL); /* what failed may work now: nobody opens what is not there */
 	pthread_mutex_unlock(&a->shared.mu);
@@ -367,7 +368,7 @@ static bool opened(struct fifo *f, int fd)
 		return false;
 	}
 	/* At the limit only those come here that a reader had found before the names were removed. */
-	while (a->shared.reads == FIFOS_READ_MAX)
+	while (a->shared.reads == FIFOS_READ_MAX || a->shared.lates >= LATE_MAX)
 		pthread_cond_wait(&a->shared.less, &a->shared.mu);
 	take_out(f->retired ? &a->shared.retired : &a->shared.waiting, f);
 	unwatch(f);

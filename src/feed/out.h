@@ -21,7 +21,7 @@ struct feed_counts {
 enum { OUT_STALL_NS = 1000000 };
 
 /* The reader has gone (early close): not an error, but the end of this stream. */
-enum { OUT_GONE = 1 };
+enum { OUT_GONE = 2 };
 
 struct out {
 	int fd;

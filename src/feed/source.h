@@ -14,7 +14,7 @@ struct source_ops {
 	int (*next)(struct source *s, struct out *o, const struct feed_item **ret, struct err *e);
 	/* The next n bytes of the item that is an object to the FIFO; they must be there. 0, OUT_GONE, -1. */
 	int (*give)(struct source *s, uint64_t n, struct out *o, struct err *e);
-	/* The next bytes of it in memory, valid until the next call. 1; 0: that was all; OUT_GONE is never returned. */
+	/* The next bytes of it in memory, valid until the next call. 1; 0: that was all; OUT_GONE; -1. */
 	int (*read)(struct source *s, struct out *o, struct str *ret, struct err *e);
 	void (*free)(struct source *s);
 };

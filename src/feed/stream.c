@@ -68,15 +68,13 @@ static int inflate_item(struct stream *s, bool to_spool, struct err *e)
 	if (!s->inflater)
 		s->inflater = inflater_new();
 	inflater_reset(s->inflater);
-	while ((rc = s->source->ops->read(s->source, &s->out, &piece, e)) > 0) {
+	while ((rc = s->source->ops->read(s->source, &s->out, &piece, e)) == 1) {
 		inflater_feed(s->inflater, piece);
 		rc = take_inflated(s, to_spool, e);
-		if (rc == OUT_GONE)
-			return OUT_GONE;
-		if (rc < 0)
-			break;
+		if (rc != 0)
+			return rc;
 	}
-	return rc < 0 ? -1 : inflater_end(s->inflater, e);
+	return rc != 0 ? rc : inflater_end(s->inflater, e);
 }
 
 /* Unpacks the whole object, because a record begins with its length. */
@@ -129,6 +127,8 @@ int stream_epoch(struct feed *f, uint64_t epoch, int fd, struct err *e)
 	spool_init(&s.spool, f->order->spool_fd, &f->spooled);
 	s.source = f->remote ? source_remote_new(f->remote, w) : source_store_new(f->order->objects_fd, w);
 	rc = give_items(&s, e);
+	if (rc < 0 && out_gone(&s.out))
+		rc = OUT_GONE; /* nobody wanted what could not be had */
 	source_free(s.source);
 	inflater_free(s.inflater);
 	spool_fini(&s.spool);

@@ -284,4 +284,6 @@ static inline void house_close(struct house *h)
 		umount2(merged, MNT_DETACH);
 	}
 	free(h->data);
+	CHECK_OK(remove_tree(AT_FDCWD, test_tmpdir(), e)); /* for the next one */
+	must(mkdir(test_tmpdir(), 0700) == 0);
 }

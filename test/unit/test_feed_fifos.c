@@ -221,6 +221,45 @@ TEST(feed_more_epochs_at_once_than_there_may_be)
 	house_close(&h);
 }
 
+/* Many processes fight for the same names; each reads to the end, and none may wait for ever. */
+TEST(feed_readers_that_do_not_share)
+{
+	struct house h;
+	pid_t pids[6];
+
+	house_simple(&h, 2, 30000);
+	for (size_t i = 0; i < ARRAY_LEN(pids); i++) {
+		pids[i] = fork();
+		must(pids[i] >= 0);
+		if (pids[i])
+			continue;
+		for (int k = 0; k < 200; k++) {
+			_cleanup_free_ char *path = house_path(&h, (uint64_t)(k % 3));
+			int fd = open(path, O_RDONLY);
+			char c;
+
+			alarm(30);
+			if (fd >= 0 && k % 5 == 0)
+				(void)!read(fd, &c, 1);
+			while (fd >= 0 && k % 5 && read(fd, &c, 1) > 0)
+				if (k % 2)
+					break;
+			close(fd);
+		}
+		_exit(0);
+	}
+	for (size_t i = 0; i < ARRAY_LEN(pids); i++) {
+		int status;
+
+		must(waitpid(pids[i], &status, 0) == pids[i]);
+		CHECK_INT(status, 0);
+	}
+	wait_for_name(&h, 0);
+	house_check_epoch(&h, 0, buf_view(&h.all));
+	CHECK_INT(house_end(&h, NULL, NULL), 0);
+	house_close(&h);
+}
+
 TEST(feed_container_that_puts_other_things_there)
 {
 	struct house h;
