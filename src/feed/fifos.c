@@ -90,10 +90,12 @@ static void wake_thread(const struct fifo *f)
 	cleanup_closep(&fd);
 }
 
+/* Not at once: the reader that has just been given all of it may be between select(2), which told it of the end, and
+ * read(2), which would then fail with EAGAIN because there is a writer again. */
 static void look_after_locked(struct fifos *a, int path_fd)
 {
-	wake_readers(path_fd);
 	if (a->shared.lates == ARRAY_LEN(a->shared.late)) { /* the oldest must do */
+		wake_readers(a->shared.late[0].path_fd);
 		close(a->shared.late[0].path_fd);
 		a->shared.lates--;
 		memmove(a->shared.late, a->shared.late + 1, a->shared.lates * sizeof(*a->shared.late));
