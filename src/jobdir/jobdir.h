@@ -10,6 +10,7 @@
  *   supervisor.log  standard error of bloomery-job
  *   lost          why bloomery-job went away without ENDED; bloomery-host's, by rename, once all is cleaned up
  *   log/<host>    what the container printed (see joblog/)                                                  0644
+ *   feeds.json    how the channels are being fed; bloomery-job's, by rename; stays as long as the log        0644
  *   work/         everything the run needs (volume image, mount points, bundle); gone at the end
  *
  * The directory belongs to bloomeryd's user; what bloomery-job makes in it belongs to root and is world-readable
