@@ -56,9 +56,11 @@ static void word_failure(const struct feeder *f, const struct err *why, struct e
 {
 	char text[4096];
 	struct str s = str_of(err_text(why, text, sizeof(text)));
+	_cleanup_free_ char *named = strf("channel %s: ", f->ch->name);
 
 	*ret = (struct err){ 0 };
 	str_skip(&s, STR("Data download failed:"));
+	str_skip(&s, str_of(named));
 	if (why->kind == ERR_IO || why->kind == ERR_BUG || why->kind == ERR_BUSY)
 		err_set(ret, why->kind, "channel '%s': " PRIstr, f->ch->name, ARGstr(s));
 	else
