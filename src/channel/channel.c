@@ -133,10 +133,18 @@ int channel_make_dir(const struct channel_spec *ch, int parent, struct err *e)
 	return fd < 0 ? err_sys(e, "opening the directory") : fd;
 }
 
+/* The key part of S3Uri as it was given (contract 1.3): of a ManifestFile the manifest's, not the prefix in it. */
+static const char *key_of(const char *s3_uri)
+{
+	const char *bucket = strstr(s3_uri, "://"), *slash = bucket ? strchr(bucket + 3, '/') : NULL;
+
+	return slash ? slash + 1 : "";
+}
+
 int channel_make(const struct channel_spec *ch, const struct channel_env *env, int *ret_dirfd, int *ret_manifest,
                  struct err *e)
 {
-	_cleanup_free_ char *name = strf("%s-manifest", ch->name), *first = strf("%s\n", ch->prefix);
+	_cleanup_free_ char *name = strf("%s-manifest", ch->name), *first = strf("%s\n", key_of(ch->s3_uri));
 	_cleanup_close_ int dir = channel_make_dir(ch, env->data_dirfd, e), fd = -EBADF;
 
 	if (dir < 0)

@@ -56,6 +56,7 @@ static void world_open(struct world *w, const char *prefix)
 		.ch = { .name = "train",
 		        .input_mode = "File",
 		        .distribution = "FullyReplicated",
+		        .s3_uri = strf("s3://b/%s", prefix),
 		        .bucket = "b",
 		        .prefix = (char *)prefix,
 		        .place = PLACE_EMBEDDED,
@@ -78,6 +79,7 @@ static void world_close(struct world *w)
 {
 	if (w->list)
 		fclose(w->list);
+	free(w->ch.s3_uri);
 	close(w->env.job_dirfd);
 	close(w->env.objects_dirfd);
 	close(w->env.data_dirfd);
@@ -281,6 +283,31 @@ TEST(channel_file_manifest_is_the_service_s)
 	           "tests/proj/Task1/input\n"
 	           "s3://b/tests/proj/Task1/input/test\n"
 	           "s3://b/tests/proj/Task1/input/test2\n");
+	world_close(&w);
+}
+
+/* Line 1 is of the S3Uri, not of the prefix within a ManifestFile. */
+TEST(channel_file_manifest_of_a_manifest_file)
+{
+	struct world w;
+
+	world_open(&w, "d/");
+	free(w.ch.s3_uri);
+	w.ch.s3_uri = xstrdup("s3://lists/some/list.json");
+	w.ch.s3_data_type = "ManifestFile";
+	add(&w, "d/x", "1");
+	CHECK_OK(prepare(&w, e));
+	check_file(&w, "train-manifest", "some/list.json\ns3://b/d/x\n");
+	check_file(&w, "train/x", "1");
+	world_close(&w);
+	(void)!remove_tree(AT_FDCWD, test_tmpdir(), NULL);
+	(void)!mkdir(test_tmpdir(), 0700);
+	world_open(&w, "");
+	free(w.ch.s3_uri);
+	w.ch.s3_uri = xstrdup("s3://b");
+	add(&w, "x", "1");
+	CHECK_OK(prepare(&w, e));
+	check_file(&w, "train-manifest", "\ns3://b/x\n");
 	world_close(&w);
 }
 

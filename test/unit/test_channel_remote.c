@@ -43,6 +43,7 @@ static void world_open(struct world *w, const char *script)
 		.ch = { .name = "train",
 		        .input_mode = "File",
 		        .distribution = "FullyReplicated",
+		        .s3_uri = "s3://b/p/",
 		        .bucket = "b",
 		        .prefix = "p/",
 		        .place = PLACE_REMOTE,
