@@ -2,7 +2,7 @@
 #include "cli/feeds.h"
 
 /* Before that much reading bloomery-job does not call anything a bottleneck. */
-enum { SIZE_BYTES = 32, SAY_AFTER_MS = 1000 };
+enum { SAY_AFTER_MS = 1000 };
 
 static uint64_t count_at(const json_t *j, const char *member)
 {
@@ -19,22 +19,6 @@ static bool word_is(const json_t *j, const char *member, const char *word)
 }
 
 /* ---- numbers as words ---- */
-
-/* "512 bytes", "1.5 GB": powers of ten, as disks and networks are sold. */
-static char *size_text(double bytes, char dst[SIZE_BYTES])
-{
-	static const char *const units[] = { "kB", "MB", "GB", "TB", "PB", "EB" };
-	size_t u = 0;
-
-	if (bytes < 1000) {
-		snprintf(dst, SIZE_BYTES, "%.0f byte%s", bytes, bytes == 1 ? "" : "s");
-		return dst;
-	}
-	for (bytes /= 1000; bytes >= 999.95 && u + 1 < ARRAY_LEN(units); u++)
-		bytes /= 1000;
-	snprintf(dst, SIZE_BYTES, "%.1f %s", bytes, units[u]);
-	return dst;
-}
 
 static const char *plural(uint64_t n)
 {
@@ -66,12 +50,13 @@ static void print_share(const json_t *c, const char *host, int margin, FILE *to)
 	const char *mode = json_string_value(json_object_get(c, "mode"));
 	const json_t *seconds = json_object_get(c, "seconds");
 	uint64_t objects = count_at(c, "objects");
-	char size[SIZE_BYTES], time[CLI_TIME_BYTES];
+	_cleanup_buf_ struct buf size = { 0 };
+	char time[CLI_TIME_BYTES];
 
+	buf_bytes(&size, count_at(c, "bytes"));
 	fprintf(to, "%*s%s%s%s, %s", margin, "", host ? host : "", host ? ": " : "", mode ? mode : "?", way_text(c));
 	if (json_object_get(c, "objects"))
-		fprintf(to, ": %llu object%s, %s", (unsigned long long)objects, plural(objects),
-		        size_text((double)count_at(c, "bytes"), size));
+		fprintf(to, ": %llu object%s, %s", (unsigned long long)objects, plural(objects), size.p);
 	if (json_is_number(seconds))
 		fprintf(to, ", in %s", access_duration(json_number_value(seconds), time));
 	putc('\n', to);
@@ -82,16 +67,17 @@ static void print_share(const json_t *c, const char *host, int margin, FILE *to)
 static void print_given(const json_t *c, const json_t *feed, int margin, FILE *to)
 {
 	uint64_t objects = count_at(feed, "objects"), bytes = count_at(feed, "bytes"), ms = count_at(feed, "active_ms");
-	char size[SIZE_BYTES], rate[SIZE_BYTES], time[CLI_TIME_BYTES];
+	_cleanup_buf_ struct buf size = { 0 }, rate = { 0 };
+	char time[CLI_TIME_BYTES];
 
-	fprintf(to, "%*sgiven: %s, %llu object%s", margin, "", size_text((double)bytes, size),
-	        (unsigned long long)objects, plural(objects));
+	buf_bytes(&size, bytes);
+	buf_bytes(&rate, ms ? (uint64_t)((double)bytes * 1000 / (double)ms) : 0);
+	fprintf(to, "%*sgiven: %s, %llu object%s", margin, "", size.p, (unsigned long long)objects, plural(objects));
 	if (word_is(c, "way", "piped"))
 		fprintf(to, ", %llu epoch%s opened, the newest is %llu", (unsigned long long)count_at(feed, "epochs"),
 		        plural(count_at(feed, "epochs")), (unsigned long long)count_at(feed, "epoch"));
 	if (ms)
-		fprintf(to, "; %s/s in the %s that it was read", size_text((double)bytes * 1000 / (double)ms, rate),
-		        access_duration((double)ms / 1000, time));
+		fprintf(to, "; %s/s in the %s that it was read", rate.p, access_duration((double)ms / 1000, time));
 	putc('\n', to);
 }
 

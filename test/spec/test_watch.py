@@ -162,7 +162,7 @@ def test_what_a_supervisor_told_is_in_metrics_and_describe(server, ended):
 
     done = server.bloomery("describe", ended)
     assert done.returncode == 0 and done.stderr == ""
-    assert "Pipe, written into FIFOs while it is read: 120 objects, 1.2 GB\n" in done.stdout
+    assert "Pipe, written into FIFOs while it is read: 120 objects, 1.1 GiB\n" in done.stdout
     assert "The trainer is the bottleneck: data waited for it 88 % of that time.\n" in done.stdout
     done = json.loads(server.bloomery("describe", ended, "--json").stdout)
     assert done.pop("Bloomery") == {"Feeds": [TOLD]}
@@ -256,7 +256,7 @@ def test_a_file_system_in_user_space_is_counted(make_server):
                     AlgorithmSpecification={"TrainingInputMode": "FastFile"})
     name = d["TrainingJobName"]
     text, channel = described(s, name)
-    assert "FastFile, served on demand by a file system in user space: 2 objects, 3.0 MB\n" in text
+    assert "FastFile, served on demand by a file system in user space: 2 objects, 2.9 MiB\n" in text
     assert channel["feed"]["bytes"] >= 3000000 and channel["feed"]["objects"] == 1, channel
     assert of_channel(metrics(s), "bloomery_channel_bytes_total", name, "train") >= 3000000
     assert any("channel 'train'" in line for line in s.logs(name))
@@ -302,7 +302,7 @@ def test_a_fast_trainer_does_not_wait_for_itself(server):
     text, channel = described(server, name)
     assert str(3 * (160 << 20)) in server.logs(name)
     assert (channel["feed"]["bytes"], channel["feed"]["epochs"], channel["feed"]["epoch"]) == (3 * (160 << 20), 3, 2)
-    assert "503.3 MB, 60 objects, 3 epochs opened, the newest is 2" in text
+    assert "480 MiB, 60 objects, 3 epochs opened, the newest is 2" in text
 
 
 def test_nobody_has_read_it(server):

@@ -54,8 +54,8 @@ TEST(a_pipe_whose_trainer_is_slow)
 	_cleanup_free_ char *text = printed(feeds, "train", false);
 
 	CHECK_STR(text,
-	          "  Pipe, written into FIFOs while it is read: 120 objects, 1.2 GB\n"
-	          "  given: 4.8 GB, 480 objects, 4 epochs opened, the newest is 3; 340.4 MB/s in the 14.1 s that it "
+	          "  Pipe, written into FIFOs while it is read: 120 objects, 1.1 GiB\n"
+	          "  given: 4.5 GiB, 480 objects, 4 epochs opened, the newest is 3; 324.7 MiB/s in the 14.1 s that it "
 	          "was read\n"
 	          "  waited: 12.3 s for the trainer (34 times), 0.0 s for data (1 time)\n"
 	          "  The trainer is the bottleneck: data waited for it 88 % of that time.\n");
@@ -105,7 +105,7 @@ TEST(channels_that_are_in_place)
 	                     "{'channel':'c','mode':'File','way':'mounted'}]}]");
 	static const char *const want[] = {
 		"  File, in place before the container started: 1 object, 999 bytes, in 0.2 s\n",
-		"  FastFile, links to the store's files, nothing copied: 2 objects, 1.0 GB\n",
+		"  FastFile, links to the store's files, nothing copied: 2 objects, 953.7 MiB\n",
 		"  File, a file system that is mounted\n",
 		"",
 	};
