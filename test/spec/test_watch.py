@@ -4,7 +4,9 @@ import base64
 import json
 import os
 import re
+import socket
 import subprocess
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -303,6 +305,64 @@ def test_a_fast_trainer_does_not_wait_for_itself(server):
     assert str(3 * (160 << 20)) in server.logs(name)
     assert (channel["feed"]["bytes"], channel["feed"]["epochs"], channel["feed"]["epoch"]) == (3 * (160 << 20), 3, 2)
     assert "480 MiB, 60 objects, 3 epochs opened, the newest is 2" in text
+
+
+class SlowLine:
+    """Relays TCP to a server; all answers together get so many bytes a second."""
+
+    def __init__(self, port, rate):
+        self.to, self.rate = port, rate
+        self.lock, self.free_at = threading.Lock(), 0
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.url = "http://127.0.0.1:%d" % self.listener.getsockname()[1]
+        threading.Thread(target=self.accept, daemon=True).start()
+
+    def accept(self):
+        try:
+            while True:
+                near = self.listener.accept()[0]
+                far = socket.create_connection(("127.0.0.1", self.to))
+                threading.Thread(target=self.relay, args=(near, far, False), daemon=True).start()
+                threading.Thread(target=self.relay, args=(far, near, True), daemon=True).start()
+        except OSError:
+            pass      # closed
+
+    def relay(self, a, b, slowly):
+        try:
+            while piece := a.recv(16384):
+                if slowly:
+                    with self.lock:
+                        now = time.monotonic()
+                        self.free_at = max(now, self.free_at) + len(piece) / self.rate
+                        wait = self.free_at - now
+                    time.sleep(wait)
+                b.sendall(piece)
+        except OSError:
+            pass
+        for s in (a, b):
+            try:
+                s.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass
+
+
+@pytest.mark.parametrize("mode", ["Pipe", "FastFile"])
+def test_a_slow_store_is_the_bottleneck(server, make_server, mode):
+    uri = big(server, f"watch-far-{mode}/", objects=4, size=4 << 20)
+    line = SlowLine(int(server.url.rsplit(":", 1)[1]), 4 << 20)
+    user, secret = key(server)
+    s = make_server(f"stop_grace_seconds = 3\ns3_endpoint = {line.url}\ns3_access_key = {user}\ns3_secret_key = {secret}\n")
+    script = "cat /opt/ml/input/data/train_0 | wc -c" if mode == "Pipe" else "cat /opt/ml/input/data/train/* | wc -c"
+    d = s.completed(script, channels={"train": uri}, AlgorithmSpecification={"TrainingInputMode": mode})
+    text, channel = described(s, d["TrainingJobName"])
+    assert "The data is the bottleneck: the trainer waited for it " in text, text
+    assert channel["bottleneck"] == "data" and channel["feed"]["bytes"] >= 16 << 20
+    assert channel["feed"]["wait_store_ms"] > channel["feed"]["active_ms"] / 2 > 1000
+    got = metrics(s)
+    assert of_channel(got, "bloomery_channel_wait_seconds_total", d["TrainingJobName"], "train", for_="data") > 1
+    assert of_channel(got, "bloomery_channel_info", d["TrainingJobName"], "train", mode=mode,
+                      way="piped" if mode == "Pipe" else "fused") == 1
+    line.listener.close()
 
 
 def test_nobody_has_read_it(server):
