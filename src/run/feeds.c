@@ -56,11 +56,9 @@ void feed_start_line(const struct channel_spec *ch, const struct feed *f, struct
 	reason_bytes(f->share.bytes, out);
 	if (ch->share_count > 1)
 		buf_f(out, ", which is this host's share (%u of %u)", ch->share_number + 1, ch->share_count);
-	if (f->way == CHANNEL_LINKED || f->way == CHANNEL_PLACED) {
-		buf_f(out, ", %s in ", f->way == CHANNEL_LINKED ? "linked" : "placed");
+	if (f->way == CHANNEL_LINKED) {
+		buf_z(out, ", linked in ");
 		add_seconds((uint64_t)f->prepare_ms, out);
-		if (f->way == CHANNEL_PLACED)
-			add_rate(f->share.bytes, (uint64_t)f->prepare_ms, out);
 	} else {
 		buf_z(out, f->way == CHANNEL_PIPED ? ", piped as it is read" : ", fetched as it is read");
 	}
@@ -209,7 +207,7 @@ void feeds_prepared(struct run *r, size_t channel, const struct channel_stats *s
 	f->prepared = true;
 	f->share = *share;
 	f->prepare_ms = ms;
-	if (f->way != CHANNEL_PLACED || ch->place != PLACE_EMBEDDED) {
+	if (f->way != CHANNEL_PLACED) {
 		feed_start_line(ch, f, &line);
 		run_say(r, "%s", line.p);
 	}

@@ -34,13 +34,13 @@ enum bottleneck feed_bottleneck(const struct feed_stats *s);
 /* A row a channel, in the order of the specification; r->feeds, freed by feeds_close. */
 void feeds_open(struct run *r);
 void feeds_close(struct run *r);
-/* The channel is ready: a line in the log, except for File mode from the embedded store, which is only links. */
+/* The channel is ready: a line in the log, except in File mode, where what takes time has told of itself. */
 void feeds_prepared(struct run *r, size_t channel, const struct channel_stats *share, int64_t ms);
 void feeds_told(struct run *r, size_t channel, const struct feed_stats *stats);
 /* The container has ended and so have the feeders: the lines in the log, and the file for the last time. */
 void feeds_end(struct run *r);
 
-/* The words, without I/O: for a channel that is ready, and for one that was fed. */
+/* The words, without I/O: for a channel that is ready (and not placed), and for one that was fed. */
 void feed_start_line(const struct channel_spec *ch, const struct feed *f, struct buf *out);
 void feed_end_line(const struct channel_spec *ch, const struct feed *f, struct buf *out);
 json_t *feeds_to_json(const struct run *r); /* new reference */

@@ -35,10 +35,7 @@ TEST(feed_lines_at_the_start)
 	check_start(&ch, &f, "channel 'x': FastFile, 999 objects, 5 bytes, linked in 1.2 s");
 	f.way = CHANNEL_FUSED;
 	check_start(&ch, &f, "channel 'x': FastFile, 999 objects, 5 bytes, fetched as it is read");
-	f.way = CHANNEL_PLACED;
-	f.share.bytes = 1234 << 20;
 	ch.input_mode = "File";
-	check_start(&ch, &f, "channel 'x': File, 999 objects, 1.2 GiB, placed in 1.2 s, 1000 MiB a second");
 	f.way = CHANNEL_MOUNTED;
 	ch.directory_path = "/a";
 	ch.file_system_id = "fs-00000001";
