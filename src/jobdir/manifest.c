@@ -4,6 +4,7 @@
  * looks at single bytes; only an element is ever held. An augmented manifest is held line by line. */
 #include "jobdir/manifest.h"
 
+#include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -139,6 +140,21 @@ static bool uri_split(struct str uri, struct str *ret_bucket, struct str *ret_ke
 	return ret_bucket->n > 0;
 }
 
+/* Another S3's rules for buckets may be wider than ours; but what can be no host's name, or is a piece of a path, is no
+ * bucket anywhere. */
+static bool could_be_bucket(struct str name)
+{
+	for (size_t i = 0; i < name.n; i++)
+		if (!isalnum((unsigned char)name.p[i]) && (i == 0 || !strchr(".-_", name.p[i]) || !name.p[i]))
+			return false;
+	return name.n > 0 && name.n <= 255;
+}
+
+static bool is_object(struct str uri, struct str *ret_bucket, struct str *ret_key)
+{
+	return uri_split(uri, ret_bucket, ret_key) && could_be_bucket(*ret_bucket) && ret_key->n;
+}
+
 /* ---- ManifestFile ---- */
 
 static int take_prefix(struct manifest *m, struct err *e)
@@ -178,7 +194,7 @@ static int take_entry(struct manifest *m, struct err *e)
 	m->text.n = 0;
 	buf_str(&m->text, buf_view(&m->prefix));
 	buf_str(&m->text, buf_view(&entry));
-	if (!uri_split(buf_view(&m->text), &part.bucket, &part.key) || !part.key.n)
+	if (!is_object(buf_view(&m->text), &part.bucket, &part.key))
 		return refuse(m, e, "makes \"" PRIstr "\" of the prefix, which is no s3://bucket/key",
 		              ARGstr(shown(buf_view(&m->text))));
 	if (part.key.n > MANIFEST_KEY_MAX)
@@ -347,7 +363,7 @@ static int take_value(struct manifest *m, const char *name, struct str raw, stru
 	if (!is_ref)
 		return 0;
 	uri = (struct str){ m->values.p + start, part->bytes.n };
-	if (!uri_split(uri, &part->bucket, &part->key) || !part->key.n || part->key.n > MANIFEST_KEY_MAX)
+	if (!is_object(uri, &part->bucket, &part->key) || part->key.n > MANIFEST_KEY_MAX)
 		return refuse(m, e, "has \"" PRIstr "\" as attribute \"%s\", which is no s3://bucket/key",
 		              ARGstr(shown(uri)), name);
 	return 0;
