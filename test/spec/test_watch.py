@@ -395,3 +395,15 @@ def test_the_guide_computes_what_a_job_reads(server):
     assert server.wait(r["TrainingJobName"])["TrainingJobStatus"] == "Completed"
     lines = [line for line in server.logs(r["TrainingJobName"]) if re.fullmatch(r"(\d+ )+", line)]
     assert [[int(n) for n in line.split()] for line in lines] == [rule["order"](30, -987654321, e) for e in range(3)]
+
+
+def test_an_epoch_that_is_opened_twice_is_given_twice(server):
+    """What doc/channels.md promises: the second reader of a name gets all of it, while the first still reads."""
+    uri = server.put("watch-twice/", {"a": b"x" * (4 << 20)})
+    script = ("cd /opt/ml/input/data; exec 3< train_0; dd bs=1000 count=1 <&3 2>/dev/null | wc -c; cat train_0 | wc -c; cat <&3 | wc -c; "
+              "ls | grep train_ | tr '\\n' ' '; echo; cat train_0 | wc -c")
+    name = server.completed(script, channels={"train": uri}, AlgorithmSpecification={"TrainingInputMode": "Pipe"})["TrainingJobName"]
+    lines = [line for line in server.logs(name) if not line.startswith("channel ")]
+    assert lines == ["1000", str(4 << 20), str((4 << 20) - 1000), "train_0 train_1 ", str(4 << 20)]
+    text, channel = described(server, name)
+    assert channel["feed"]["bytes"] == 3 * (4 << 20) and channel["feed"]["epochs"] == 3 and channel["feed"]["epoch"] == 0
