@@ -2,8 +2,11 @@
 #include "fuse/pieces.h"
 
 #include <stdlib.h>
+#include <sys/mman.h>
 
 #include "fuse/ahead.h"
+
+enum { HUGE_PAGE = 2 << 20 };
 
 /* ---- queues ---- */
 
@@ -96,9 +99,26 @@ static void forget(struct pieces *c, struct piece *p)
 static void drop(struct pieces *c, struct piece *p)
 {
 	c->bytes -= p->length;
+	if (p->bytes && p->length == AHEAD_PIECE_MAX && c->spares < PIECES_SPARE)
+		c->spare[c->spares++] = take_ptr(p->bytes);
 	free(p->bytes);
 	free(p->why);
 	free(p);
+}
+
+void pieces_supply(struct pieces *c, struct piece *p)
+{
+	if (p->length == AHEAD_PIECE_MAX && c->spares) {
+		p->bytes = c->spare[--c->spares];
+		return;
+	}
+	if (p->length < AHEAD_PIECE_MAX) {
+		p->bytes = xrealloc(NULL, p->length);
+		return;
+	}
+	p->bytes = aligned_alloc(HUGE_PAGE, p->length);
+	must(p->bytes);
+	(void)madvise(p->bytes, p->length, MADV_HUGEPAGE);
 }
 
 void pieces_arrived(struct pieces *c, struct piece *p, const struct err *why)
@@ -151,5 +171,7 @@ void pieces_fini(struct pieces *c)
 		drop(c, p);
 	}
 	must(!c->buckets || c->bytes == 0);
+	while (c->spares)
+		free(c->spare[--c->spares]);
 	free(c->buckets);
 }

@@ -36,11 +36,13 @@ struct piece {
 	} slots[];                 /* one a block */
 };
 
-enum { PIECES_BUCKETS = 1 << 14 };
+enum { PIECES_BUCKETS = 1 << 14, PIECES_SPARE = 16 };
 struct pieces {
 	uint64_t limit, bytes; /* bytes: of all pieces, also those still to come */
 	struct slot **buckets;
-	struct piece_queue idle; /* here, and nobody holds them; the tail goes first */
+	struct piece_queue idle;   /* here, and nobody holds them; the tail goes first */
+	char *spare[PIECES_SPARE]; /* memory of the largest pieces, to be used again: new memory is slow */
+	size_t spares;
 };
 
 void pieces_init(struct pieces *c, uint64_t limit);
@@ -48,6 +50,8 @@ void pieces_fini(struct pieces *c); /* nobody may hold a piece any more */
 struct piece *pieces_find(const struct pieces *c, uint32_t file, uint64_t block);
 /* A piece that is to be fetched, held once, for who fetches it. None of its blocks may be in another. */
 struct piece *pieces_add(struct pieces *c, uint32_t file, uint64_t first, size_t length);
+/* Gives it memory for its bytes. */
+void pieces_supply(struct pieces *c, struct piece *p);
 /* Its bytes are there, or (why) will not be: then it is in nobody's way any more, and goes with the last who holds it.
  */
 void pieces_arrived(struct pieces *c, struct piece *p, const struct err *why);

@@ -32,8 +32,9 @@ struct remote {
 	struct remote_options options;
 	struct s3 *s3;
 	pthread_t thread[THREADS_MAX];
-	unsigned threads;
-	struct { /* hold mu to touch anything in here, and in what it leads to */
+	unsigned threads;   /* that have been started; for who starts and ends them */
+	unsigned early_max; /* threads that may read ahead at once: a quarter is for what is waited for */
+	struct {            /* hold mu to touch anything in here, and in what it leads to */
 		pthread_mutex_t mu;
 		pthread_cond_t work;
 		struct pieces pieces;
@@ -136,18 +137,19 @@ static int fetch(struct remote *r, struct piece *p, struct err *e)
 	return 0;
 }
 
-/* What is wanted goes first; reading ahead leaves a quarter of the threads alone. */
+/* What is wanted goes first. */
 static struct piece *next_piece_locked(struct remote *r)
 {
 	struct piece *p = piece_queue_take(&r->shared.wanted);
 
-	if (!p && r->shared.fetching_early < r->threads - r->threads / 4) {
+	if (!p && r->shared.fetching_early < r->early_max) {
 		p = piece_queue_take(&r->shared.early);
 		if (p)
 			r->shared.fetching_early++;
 	}
 	if (p) {
 		p->queue = NULL;
+		pieces_supply(&r->shared.pieces, p);
 		r->shared.gets++;
 	}
 	return p;
@@ -171,14 +173,13 @@ static void *fetch_thread(void *arg)
 		}
 		early = p->early;
 		pthread_mutex_unlock(&r->shared.mu);
-		p->bytes = xrealloc(NULL, p->length);
 		rc = fetch(r, p, &e);
 		pthread_mutex_lock(&r->shared.mu);
 		if (rc < 0 && r->shared.over)
 			e.kind = ERR_BUSY;
 		r->shared.got_bytes += rc < 0 ? 0 : p->length;
 		ready = arrived_locked(r, p, rc < 0 ? &e : NULL);
-		if (early && r->shared.fetching_early-- == r->threads - r->threads / 4)
+		if (early && r->shared.fetching_early-- == r->early_max)
 			pthread_cond_signal(&r->shared.work);
 		pthread_mutex_unlock(&r->shared.mu);
 		answer_all(r, ready);
@@ -298,6 +299,7 @@ int remote_new(const struct remote_options *o, struct remote **ret, struct err *
 
 	r->options = *o;
 	r->options.s3 = NULL;
+	r->early_max = o->threads - o->threads / 4;
 	pthread_mutex_init(&r->shared.mu, NULL);
 	pthread_cond_init(&r->shared.work, NULL);
 	pieces_init(&r->shared.pieces, o->cache_bytes);

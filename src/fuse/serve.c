@@ -267,7 +267,7 @@ int fastfile_main(int in_fd, int out_fd)
 
 	/* Pieces of the cache come and go on many threads: what is large goes back at once. */
 	mallopt(M_ARENA_MAX, 4);
-	mallopt(M_MMAP_THRESHOLD, 256 << 10);
+	mallopt(M_MMAP_THRESHOLD, 1 << 20);
 	crew_init(&s.crew, LISTENERS);
 	s.fs.crew = &s.crew;
 	rc = serve(&s, in_fd, out_fd, &e);

@@ -7,17 +7,19 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mount.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <sys/wait.h>
 #include <sys/xattr.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/fd.h"
 #include "base/hash.h"
 #include "fuse/fastfile.h"
 #include "channel/feeder.h"
-#include "harness.h"
+#include "fuse_store.h"
 #include "jobdir/list.h"
 
 struct world {
@@ -27,6 +29,7 @@ struct world {
 	pid_t pid;
 	FILE *answers;
 	const char *prefix;
+	char *endpoint; /* NULL: the store of files */
 };
 
 /* False, and the test is skipped, where nothing can be mounted. */
@@ -55,7 +58,7 @@ static void add_listed(struct world *w, const char *key, const char *id, uint64_
 	struct list_entry entry = { .size = size,
 		                    .modified = { 1700000000123 },
 		                    .object_id = str_of(id),
-		                    .etag = STR("e"),
+		                    .etag = STR("first"),
 		                    .key = str_of(key) };
 
 	CHECK_OK(list_write(w->list, &entry, e));
@@ -96,12 +99,13 @@ static void order_write(const struct world *w, int fd, int list_fd, int objects_
 {
 	struct feeder_order o = { .channel = "train",
 		                  .input_mode = "FastFile",
-		                  .place = PLACE_EMBEDDED,
+		                  .place = w->endpoint ? PLACE_REMOTE : PLACE_EMBEDDED,
 		                  .bucket = "bkt",
 		                  .prefix = (char *)w->prefix,
 		                  .order = { .share_count = 1 },
 		                  .list_fd = list_fd,
-		                  .objects_fd = objects_fd,
+		                  .s3 = { w->endpoint, (char *)"us-east-1", (char *)"AKID", (char *)"secret" },
+		                  .objects_fd = w->endpoint ? -1 : objects_fd,
 		                  .data_fd = -1,
 		                  .spool_fd = -1,
 		                  .fuse_fd = fuse_fd };
@@ -481,4 +485,146 @@ TEST(mount_refuses_a_bad_channel)
 	buf_fini(&a.text);
 	status = world_end(&w, SIGTERM, NULL, NULL);
 	CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 1);
+}
+
+/* ---- another S3 ---- */
+
+/* The store runs in a process of its own, and dies with the test; SIGUSR1 replaces all of its objects. */
+static void replace_all(int signo)
+{
+	(void)signo;
+	atomic_store(&store.replaced, 1);
+}
+
+static pid_t start_store(struct world *w)
+{
+	char url[64] = "";
+	int out[2];
+	pid_t pid;
+
+	must(pipe(out) == 0);
+	pid = fork();
+	if (pid == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		signal(SIGUSR1, replace_all);
+		w->endpoint = store_start();
+		(void)!write(out[1], w->endpoint, strlen(w->endpoint) + 1);
+		for (;;)
+			pause();
+	}
+	close(out[1]);
+	CHECK(read(out[0], url, sizeof(url)) > 0);
+	close(out[0]);
+	w->endpoint = strf("%s", url);
+	return pid;
+}
+
+static void end_store(struct world *w, pid_t pid)
+{
+	kill(pid, SIGKILL);
+	waitpid(pid, NULL, 0);
+	free(w->endpoint);
+}
+
+static void check_range(int fd, uint64_t from, size_t n)
+{
+	char *bytes = xcalloc(n, 1);
+	ssize_t got = pread(fd, bytes, n, (off_t)from);
+
+	CHECK_INT(got, n);
+	CHECK(got == (ssize_t)n && store_right(bytes, from, n));
+	free(bytes);
+}
+
+TEST(mount_of_another_s3)
+{
+	const uint64_t size = ((uint64_t)30 << 20) + 4711, huge = 1ULL << 40;
+	struct feed_stats stats = { 0 };
+	struct world w;
+	uint64_t state = 3;
+	char byte;
+	pid_t pid;
+	int fd;
+
+	if (!world_open(&w))
+		return;
+	pid = start_store(&w);
+	add_listed(&w, "p/x", "-", size);
+	add_listed(&w, "p/huge", "-", huge);
+	add_listed(&w, "p/none", "-", 0);
+	world_start(&w);
+	fd = open_in(&w, "x", O_RDONLY);
+	for (int i = 0; i < 50; i++) {
+		state = state * 6364136223846793005 + 1442695040888963407;
+		check_range(fd, (state >> 20) % (size - 300000), (size_t)(state >> 44) % 300000 + 1);
+	}
+	for (uint64_t at = 0; at < size; at += 1 << 20)
+		check_range(fd, at, at + (1 << 20) < size ? 1 << 20 : (size_t)(size - at));
+	close(fd);
+	fd = open_in(&w, "huge", O_RDONLY);
+	check_range(fd, huge / 2, 100);
+	check_range(fd, huge - 100, 100);
+	close(fd);
+	fd = open_in(&w, "none", O_RDONLY);
+	CHECK(fd >= 0 && read(fd, &byte, 1) == 0);
+	close(fd);
+	CHECK_INT(world_end(&w, SIGTERM, &stats, NULL), 0);
+	CHECK_INT(stats.objects, 2);
+	CHECK(stats.bytes >= size && stats.stalls_store > 0);
+	end_store(&w, pid);
+}
+
+TEST(mount_of_an_object_that_is_replaced)
+{
+	_cleanup_buf_ struct buf troubles = { 0 };
+	struct world w;
+	char byte;
+	pid_t pid;
+	int fd;
+
+	if (!world_open(&w))
+		return;
+	pid = start_store(&w);
+	add_listed(&w, "p/x", "-", 64 << 20);
+	world_start(&w);
+	fd = open_in(&w, "x", O_RDONLY);
+	check_range(fd, 5 << 20, 100);
+	kill(pid, SIGUSR1);
+	CHECK(pread(fd, &byte, 1, 50 << 20) < 0 && errno == EIO);
+	check_range(fd, 5 << 20, 100); /* what was read is still what it was */
+	close(fd);
+	CHECK_INT(world_end(&w, SIGTERM, NULL, &troubles), 0);
+	CHECK(troubles.p && strstr(troubles.p, "s3://bkt/p/x cannot be read: the object was replaced"));
+	end_store(&w, pid);
+}
+
+/* SIGTERM is heard while reads wait for a store that is gone. */
+TEST(mount_ends_while_the_store_is_gone)
+{
+	struct mono start;
+	struct world w;
+	pid_t pid, reader;
+	int fd, status = -1;
+
+	if (!world_open(&w))
+		return;
+	pid = start_store(&w);
+	add_listed(&w, "p/x", "-", 64 << 20);
+	world_start(&w);
+	fd = open_in(&w, "x", O_RDONLY);
+	check_range(fd, 0, 100);
+	end_store(&w, pid);
+	reader = fork();
+	if (reader == 0) {
+		char byte;
+
+		_exit(pread(fd, &byte, 1, 50 << 20) < 0 ? 0 : 1);
+	}
+	close(fd);
+	nanosleep(&(struct timespec){ .tv_nsec = 300000000 }, NULL);
+	CHECK_INT(waitpid(reader, &status, WNOHANG), 0);
+	start = mono_now();
+	CHECK_INT(world_end(&w, SIGTERM, NULL, NULL), 0);
+	CHECK(mono_ms_since(start) < 5000);
+	CHECK(waitpid(reader, &status, 0) == reader && status == 0);
 }
