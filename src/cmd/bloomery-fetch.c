@@ -2,8 +2,10 @@
  * feed/feed.h.
  *
  * SPDX-License-Identifier: Apache-2.0 */
+#include <linux/capability.h>
 #include <stdio.h>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/log.h"
@@ -19,6 +21,17 @@ static int usage(void)
 	return 2;
 }
 
+/* bloomeryd may have a capability to search directories; who reads what a stranger's server says needs none. As root,
+ * for bloomery-job, we write into directories of root. */
+static void drop_capabilities(void)
+{
+	struct __user_cap_header_struct head = { .version = _LINUX_CAPABILITY_VERSION_3 };
+	struct __user_cap_data_struct none[2] = { 0 };
+
+	if (geteuid() != 0)
+		must(syscall(SYS_capset, &head, none) == 0);
+}
+
 int main(int argc, char **argv)
 {
 	uint64_t fd = 0;
@@ -27,6 +40,7 @@ int main(int argc, char **argv)
 		return usage();
 	/* bloomeryd executes us by descriptor, which would be our name in ps and top. */
 	prctl(PR_SET_NAME, "bloomery-fetch");
+	drop_capabilities();
 	log_init("bloomery-fetch", LOG_INFO);
 	if (argc == 2 && strcmp(argv[1], "pipe") == 0)
 		return feed_main(STDIN_FILENO, STDOUT_FILENO);

@@ -9,7 +9,7 @@
 #include "job/control.h"
 #include "job/remote.h"
 
-enum { SWEEP_FIRST_MS = 10000, SWEEP_EVERY_MS = 60000, REMOTE_MS = 8000 };
+enum { SWEEP_FIRST_MS = 10000, SWEEP_EVERY_MS = 60000 };
 
 bool jobs_data_is_embedded(const struct jobs *js)
 {
@@ -17,7 +17,7 @@ bool jobs_data_is_embedded(const struct jobs *js)
 }
 
 int jobs_remote_exists(const struct jobs *js, const char *bucket, const char *prefix, const char *s3_data_type,
-                       bool *ret, struct err *e)
+                       int64_t timeout_ms, bool *ret, struct err *e)
 {
 	const struct remote remote = { .conf = js->conf, .program = js->fetch_program };
 	struct remote_question q = { .verb = "exists",
@@ -26,7 +26,7 @@ int jobs_remote_exists(const struct jobs *js, const char *bucket, const char *pr
 		                     .s3_data_type = s3_data_type,
 		                     .list_fd = -1,
 		                     .stop_fd = -1,
-		                     .timeout_ms = REMOTE_MS };
+		                     .timeout_ms = timeout_ms };
 	struct remote_answer a;
 
 	if (remote_ask(&remote, &q, &a, e) < 0)

@@ -41,10 +41,10 @@ DEFINE_CLEANUP(struct jobs, jobs_free)
 /* Whether channels and artifacts live in the embedded store (else in the S3 that bloomery.conf names). */
 bool jobs_data_is_embedded(const struct jobs *js);
 
-/* Whether there is anything in another S3: an object under the prefix, or the manifest that it names. Blocks for some
- * seconds at most. ERR_IO: it cannot be reached or understood. */
+/* Whether there is anything in another S3: an object under the prefix, or the manifest that it names. Blocks for
+ * timeout_ms at most. ERR_IO: it cannot be reached or understood. */
 int jobs_remote_exists(const struct jobs *js, const char *bucket, const char *prefix, const char *s3_data_type,
-                       bool *ret, struct err *e) must_check;
+                       int64_t timeout_ms, bool *ret, struct err *e) must_check;
 /* Whether bloomery.conf says what FileSystemId stands for. */
 bool jobs_know_file_system(const struct jobs *js, struct str id);
 

@@ -8,8 +8,11 @@
 #include "job/jobs.h"
 #include "op/training_job.h"
 
+enum { REMOTE_MS = 8000, REMOTE_LEAST_MS = 500 }; /* for all channels together; the last one gets what is left */
+
 struct source {
 	const struct api_call *call;
+	struct mono since;
 	const json_t *in, *channel, *s3;
 	struct str uri, bucket, key, type;
 };
@@ -88,8 +91,10 @@ static int check_remote(const struct source *s, struct err *e)
 	_cleanup_free_ char *bucket = str_dup(s->bucket), *key = str_dup(s->key), *type = str_dup(s->type);
 	char text[ERR_FRAMES * ERR_FRAME_BYTES];
 	struct err why = { 0 };
+	int64_t left = REMOTE_MS - mono_ms_since(s->since);
 	bool there = false;
-	int rc = jobs_remote_exists(s->call->api->jobs, bucket, key, type, &there, &why);
+	int rc = jobs_remote_exists(s->call->api->jobs, bucket, key, type,
+	                            left > REMOTE_LEAST_MS ? left : REMOTE_LEAST_MS, &there, &why);
 
 	if (rc == 0)
 		return there ? 0 : no_objects(s, e);
@@ -120,10 +125,15 @@ static int check_file_system(const struct api_call *call, const json_t *channel,
 	               ARGstr(id), ARGstr(in_str(channel, "ChannelName")), ARGstr(id));
 }
 
-static int check_channel(const struct api_call *call, const json_t *in, const json_t *channel, struct err *e)
+static int check_channel(const struct api_call *call, const json_t *in, const json_t *channel, struct mono since,
+                         struct err *e)
 {
 	const json_t *source = json_object_get(channel, "DataSource");
-	struct source s = { .call = call, .in = in, .channel = channel, .s3 = json_object_get(source, "S3DataSource") };
+	struct source s = { .call = call,
+		            .since = since,
+		            .in = in,
+		            .channel = channel,
+		            .s3 = json_object_get(source, "S3DataSource") };
 
 	if (!s.s3)
 		return check_file_system(call, channel, json_object_get(source, "FileSystemDataSource"), e);
@@ -136,10 +146,11 @@ static int check_channel(const struct api_call *call, const json_t *in, const js
 int training_job_check_data(const struct api_call *call, const json_t *in, struct err *e)
 {
 	const json_t *channels = json_object_get(in, "InputDataConfig"), *c;
+	struct mono since = mono_now();
 	size_t i;
 
 	json_array_foreach (channels, i, c)
-		if (check_channel(call, in, c, e) < 0)
+		if (check_channel(call, in, c, since, e) < 0)
 			return -1;
 	/* The bucket for results of another S3 is asked for when there are results. */
 	return jobs_data_is_embedded(call->api->jobs) ? check_output(call, in, e) : 0;

@@ -74,7 +74,6 @@ def test_a_large_object_comes_whole(server, elsewhere):
 @pytest.mark.parametrize("prefix,keys,why", [
     ("remote-clash/", ["a", "a-b", "a/b"], ["s3://bucket/remote-clash/a and s3://bucket/remote-clash/a/b"]),
     ("remote-up/", ["../up"], ["remote-up/../up", "'..'"]),
-    ("remote-none/", [], ['No S3 objects found under S3 URL "s3://bucket/remote-none/"']),
 ])
 def test_data_that_cannot_be_placed_fail_the_job(server, elsewhere, prefix, keys, why):
     server.put(prefix, {k: b"x" for k in keys})
@@ -84,6 +83,54 @@ def test_data_that_cannot_be_placed_fail_the_job(server, elsewhere, prefix, keys
     assert elsewhere.leftovers() == []
 
 
+def test_what_is_not_there_is_refused_at_once(server, elsewhere):
+    import botocore.exceptions
+    server.put("remote-there/", {"x": b"1"})
+    for uri, kind in (("s3://bucket/remote-none/", "S3Prefix"), ("s3://no-such-bucket-here/x", "S3Prefix"),
+                      ("s3://bucket/remote-there/", "ManifestFile"), ("s3://bucket/remote-there/y", "ManifestFile")):
+        r = elsewhere.request("true", channels={"train": uri})
+        r["InputDataConfig"][0]["DataSource"]["S3DataSource"]["S3DataType"] = kind
+        with pytest.raises(botocore.exceptions.ClientError) as ex:
+            elsewhere.sm.create_training_job(**r)
+        assert ex.value.response["Error"]["Code"] == "ValidationException"
+        assert f'No S3 objects found under S3 URL "{uri}" given in input data source' in str(ex.value)
+    assert elsewhere.sm.list_training_jobs()["TrainingJobSummaries"] == []
+
+
+def test_a_store_that_is_gone_is_told_at_once(make_server):
+    import botocore.exceptions
+    import time
+    alone = make_server("s3_endpoint = http://127.0.0.1:9\ns3_access_key = a\ns3_secret_key = b\n")
+    begun = time.monotonic()
+    with pytest.raises(botocore.exceptions.ClientError) as ex:
+        alone.create("true", channels={"train": "s3://bucket/x"})
+    assert time.monotonic() - begun < 12
+    assert ex.value.response["Error"]["Code"] == "ValidationException"
+    assert "127.0.0.1" in str(ex.value) and "train" in str(ex.value), ex.value
+
+
+def test_a_wrong_key_is_told_as_the_service_does(server, make_server):
+    import botocore.exceptions
+    denied = make_server(f"s3_endpoint = {server.url}\ns3_access_key = {server.exports['AWS_ACCESS_KEY_ID']}\ns3_secret_key = wrong\n")
+    with pytest.raises(botocore.exceptions.ClientError) as ex:
+        denied.create("true", channels={"train": "s3://bucket/x"})
+    assert ex.value.response["Error"]["Code"] == "ValidationException"
+    assert "s3://bucket/x" in str(ex.value) and "SignatureDoesNotMatch" in str(ex.value), ex.value
+
+
+def test_data_that_does_not_fit_is_not_even_fetched(server, elsewhere):
+    """A gigabyte and a bit, of one object that a manifest names many times."""
+    server.put("remote-room/", {"mega": b"x" * (8 << 20),
+                                "list": b'[{"prefix":"s3://bucket/remote-room/"}' + b',"mega"' * 140 + b"]"})
+    r = elsewhere.request("true", channels={"train": "s3://bucket/remote-room/list"})
+    r["InputDataConfig"][0]["DataSource"]["S3DataSource"]["S3DataType"] = "ManifestFile"
+    elsewhere.sm.create_training_job(**r)
+    d = elsewhere.wait(r["TrainingJobName"])
+    assert d["FailureReason"].startswith("ClientError: Data download failed:Insufficient disk space. The input data is 1.09 GB, "
+                                         "the volume 1.00 GB"), d
+    assert [t["Status"] for t in d["SecondaryStatusTransitions"]] == ["Starting", "Failed"]
+
+
 def test_a_stop_ends_the_download(server, elsewhere):
     server.put("remote-slow/", {f"{i:05d}": b"x" * 1000 for i in range(3000)})
     name = elsewhere.create("sleep 60", channels={"train": "s3://bucket/remote-slow/"})
@@ -91,3 +138,95 @@ def test_a_stop_ends_the_download(server, elsewhere):
     elsewhere.sm.stop_training_job(TrainingJobName=name)
     assert elsewhere.wait(name, timeout=30)["TrainingJobStatus"] == "Stopped"
     assert elsewhere.leftovers() == []
+
+
+class Sluice:
+    """In front of a store: passes on what it is asked, until it is told to hold what has `word` in its first line."""
+
+    def __init__(self, url):
+        import socket
+        import threading
+        self.to, self.word, self.held = url.split("/")[2].split(":"), None, threading.Event()
+        self.socket = socket.create_server(("127.0.0.1", 0))
+        self.url = "http://127.0.0.1:%d" % self.socket.getsockname()[1]
+        threading.Thread(target=self.serve, daemon=True).start()
+
+    def serve(self):
+        import threading
+        while True:
+            try:
+                client, _ = self.socket.accept()
+            except OSError:
+                return
+            threading.Thread(target=self.pass_on, args=(client,), daemon=True).start()
+
+    def pass_on(self, client):
+        import socket
+        import threading
+        store = socket.create_connection((self.to[0], int(self.to[1])))
+        threading.Thread(target=self.copy, args=(store, client), daemon=True).start()
+        while data := client.recv(65536):
+            if self.word and self.word in data.split(b"\r\n")[0]:
+                self.held.set()
+                continue
+            store.sendall(data)
+        store.close()
+
+    @staticmethod
+    def copy(store, client):
+        try:
+            while data := store.recv(65536):
+                client.sendall(data)
+        except OSError:
+            pass
+
+
+@pytest.fixture
+def held(server, make_server):
+    sluice = Sluice(server.url)
+    s = make_server("stop_grace_seconds = 3\n"
+                    f"s3_endpoint = {sluice.url}\ns3_access_key = {server.exports['AWS_ACCESS_KEY_ID']}\n"
+                    f"s3_secret_key = {server.exports['AWS_SECRET_ACCESS_KEY']}\n")
+    s.sluice = sluice
+    yield s
+    sluice.socket.close()
+
+
+def test_a_store_that_does_not_answer_is_not_waited_for_at_creation(server, held):
+    import botocore.exceptions
+    import time
+    server.put("held/", {"x": b"1"})
+    held.sluice.word = b"max-keys=1"
+    begun = time.monotonic()
+    with pytest.raises(botocore.exceptions.ClientError, match="cannot be asked"):
+        held.create("true", channels={f"c{i}": "s3://bucket/held/" for i in range(20)})
+    assert 4 < time.monotonic() - begun < 15
+    assert held.pids("bloomery-fetch") == []
+    begun = time.monotonic()
+    assert held.sm.list_training_jobs()["TrainingJobSummaries"] == [] and time.monotonic() - begun < 1
+
+
+def test_a_job_whose_data_is_being_listed_can_be_stopped_and_holds_nobody_up(server, held):
+    server.put("held/", {"x": b"1"})
+    held.sluice.word = b"list-type=2&prefix=held"      # the list itself; that there is something was asked with max-keys
+    name = held.create("true", channels={"train": "s3://bucket/held/"})
+    assert held.sluice.held.wait(20), "the list was not asked for"
+    second = held.create("echo second")
+    held.sm.stop_training_job(TrainingJobName=name)
+    assert held.wait(name, timeout=10)["TrainingJobStatus"] == "Stopped"
+    assert held.wait(second, timeout=30)["TrainingJobStatus"] == "Completed"
+    held.sluice.word = None
+    third = held.create("cat /opt/ml/input/data/train/x", channels={"train": "s3://bucket/held/"})
+    assert held.wait(third)["TrainingJobStatus"] == "Completed"
+    assert held.leftovers() == []
+
+
+def test_the_server_ends_while_data_is_being_listed_and_lists_it_again(server, held):
+    server.put("held/", {"x": b"1"})
+    held.sluice.word = b"list-type=2&prefix=held"
+    name = held.create("cat /opt/ml/input/data/train/x", channels={"train": "s3://bucket/held/"})
+    assert held.sluice.held.wait(20)
+    held.stop()
+    held.sluice.word = None
+    held.start()
+    assert held.wait(name)["TrainingJobStatus"] == "Completed"

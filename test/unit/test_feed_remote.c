@@ -196,7 +196,6 @@ TEST(feed_remote_store_is_gone_for_a_while)
 TEST(feed_remote_reader_leaves_while_the_store_is_gone)
 {
 	struct house h;
-	_cleanup_free_ char *one = NULL;
 	int fd;
 
 	remote_open(&h);
