@@ -40,10 +40,14 @@ struct house {
 /* Where it can be had, the directory is on an overlay that only this process sees. */
 static inline void house_data(struct house *h)
 {
+	static const char *const dirs[] = { "lower", "upper", "work", "merged" };
 	_cleanup_free_ char *o = NULL, *merged = strf("%s/merged", test_tmpdir());
 
-	for (const char *const *leaf = (const char *const[]){ "lower", "upper", "work", "merged", NULL }; *leaf; leaf++)
-		CHECK_OK(mkdir_all(AT_FDCWD, strf("%s/%s", test_tmpdir(), *leaf), 0755, e));
+	for (size_t i = 0; i < 4; i++) {
+		_cleanup_free_ char *path = strf("%s/%s", test_tmpdir(), dirs[i]);
+
+		CHECK_OK(mkdir_all(AT_FDCWD, path, 0755, e));
+	}
 	o = strf("lowerdir=%s/lower,upperdir=%s/upper,workdir=%s/work", test_tmpdir(), test_tmpdir(), test_tmpdir());
 	h->overlay = geteuid() == 0 && unshare(CLONE_NEWNS) == 0 &&
 	             mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0 &&

@@ -200,7 +200,9 @@ TEST(feed_lines_with_parts)
 {
 	for (int record_io = 0; record_io < 2; record_io++) {
 		struct house h;
-		struct list_part parts[3] = { { 0 }, { .literal = true, .bytes = STR("1") }, { .literal = true } };
+		struct list_part parts[3] = { { 0 },
+			                      { .literal = true, .bytes = STR("1") },
+			                      { .literal = true, .bytes = STR("") } };
 
 		house_open(&h);
 		h.order.record_io = record_io;
