@@ -1,21 +1,35 @@
 /* bytes.c - opening and reading files.  SPDX-License-Identifier: Apache-2.0 */
 #include <fcntl.h>
 
-#include "fuse/fs.h"
+#include "fuse/passthrough.h"
 
 void fs_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
 	const struct fs *fs = fuse_req_userdata(req);
+	uint32_t node = node_of(fs, ino);
 
-	(void)ino;
 	fi->keep_cache = 1;
 	fi->noflush = 1;
-	if ((fi->flags & O_ACCMODE) != O_RDONLY)
+	if ((fi->flags & O_ACCMODE) != O_RDONLY) {
 		fuse_reply_err(req, EROFS);
-	else if (fs->no_open)
-		fuse_reply_err(req, ENOSYS); /* from now on the kernel does not ask, and keeps its pages */
-	else
+	} else if (node != TREE_NONE && passthrough_open(fs->passthrough, req, node, fs->files, fi)) {
+		account_begin(fs->account, node); /* all that will be seen of it */
+		account_end(fs->account, 0, false);
 		fuse_reply_open(req, fi);
+	} else if (fs->no_open && !passthrough_used(fs->passthrough)) {
+		fuse_reply_err(req, ENOSYS); /* from now on the kernel does not ask, and keeps its pages */
+	} else {
+		fuse_reply_open(req, fi);
+	}
+}
+
+void fs_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+	const struct fs *fs = fuse_req_userdata(req);
+
+	if (fi->fh)
+		passthrough_release(fs->passthrough, req, node_of(fs, ino));
+	fuse_reply_err(req, 0);
 }
 
 static void trouble(const struct fs *fs, const struct err *why)

@@ -53,12 +53,15 @@ static int only_read(int objects_fd, struct err *e)
 	return 0;
 }
 
-static int drop_capabilities(void)
+static int drop_capabilities(bool keep_admin)
 {
 	struct __user_cap_header_struct head = { .version = _LINUX_CAPABILITY_VERSION_3 };
-	struct __user_cap_data_struct none[2] = { 0 };
+	struct __user_cap_data_struct had[2] = { 0 }, rest[2] = { 0 };
 
-	return (int)syscall(SYS_capset, &head, none);
+	if (keep_admin && syscall(SYS_capget, &head, had) < 0)
+		return -1;
+	rest[0].permitted = rest[0].effective = had[0].permitted & 1U << CAP_SYS_ADMIN;
+	return (int)syscall(SYS_capset, &head, rest);
 }
 
 static int become(uid_t uid, gid_t gid, struct err *e)
@@ -71,7 +74,7 @@ static int become(uid_t uid, gid_t gid, struct err *e)
 	return 0;
 }
 
-int confine_reader(int objects_fd, uint32_t *ret_files, struct err *e)
+int confine_reader(int objects_fd, bool keep_admin, uint32_t *ret_files, struct err *e)
 {
 	pid_t parent = getppid();
 	uint32_t files = raise_files();
@@ -81,9 +84,11 @@ int confine_reader(int objects_fd, uint32_t *ret_files, struct err *e)
 	if (objects_fd >= 0 && fstat(objects_fd, &st) < 0)
 		return err_sys(e, "looking at the store");
 	prctl(PR_GET_PDEATHSIG, &dies);
+	if (keep_admin && prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) < 0)
+		return err_sys(e, "keeping a capability");
 	if (become(st.st_uid, st.st_gid, e) < 0)
 		return -1;
-	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 || drop_capabilities() < 0)
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 || drop_capabilities(keep_admin) < 0)
 		return err_sys(e, "dropping privileges");
 	if (only_read(objects_fd, e) < 0)
 		return -1;

@@ -4,7 +4,8 @@
 #pragma once
 #include "base/str.h"
 
-/* Called once, before there are threads. Afterwards the process has no capabilities and cannot get any, is the user
+/* Called once, before there are threads. Afterwards the process has no capabilities (keep_admin: CAP_SYS_ADMIN, if it
+ * had it, for fuse/passthrough.h) and cannot get any, is the user
  * that owns the directory behind objects_fd (-1: nobody), and where the kernel has Landlock it can only read files,
  * with objects_fd only those below it. It still dies with its parent. *ret_files: how many descriptors it may have. */
-int confine_reader(int objects_fd, uint32_t *ret_files, struct err *e) must_check;
+int confine_reader(int objects_fd, bool keep_admin, uint32_t *ret_files, struct err *e) must_check;

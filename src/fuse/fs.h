@@ -16,10 +16,11 @@ struct fs {
 	struct tree *tree;
 	struct account *account;
 	struct crew *crew;
-	struct files *files;      /* of the embedded store; else NULL */
-	struct remote *remote;    /* of another S3; else NULL */
-	int out_fd;               /* for sentences */
-	bool no_open, no_opendir; /* the kernel need not ask */
+	struct files *files;             /* of the embedded store; else NULL */
+	struct remote *remote;           /* of another S3; else NULL */
+	struct passthrough *passthrough; /* NULL: not to be had */
+	int out_fd;                      /* for sentences */
+	bool no_open, no_opendir;        /* the kernel need not ask */
 };
 
 /* The numbers of inodes are those of the tree's nodes, from FUSE_ROOT_ID on. TREE_NONE for what is none. */
@@ -37,6 +38,7 @@ void fs_statfs(fuse_req_t req, fuse_ino_t ino);
 
 /* bytes.c: what is answered out of a store. */
 void fs_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);
+void fs_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);
 void fs_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse_file_info *fi);
 /* What struct remote_options wants: `asked` is the request, `arg` the struct fs. */
 void fs_answer(void *arg, void *asked, const struct iovec *bytes, int count, bool waited, const struct err *why);

@@ -13,7 +13,7 @@
 #include "base/clock.h"
 #include "fuse/confine.h"
 #include "fuse/fastfile.h"
-#include "fuse/fs.h"
+#include "fuse/passthrough.h"
 
 enum {
 	THREADS = 16, /* that answer; each may wait for a disk */
@@ -44,11 +44,19 @@ struct server {
 static void fs_init(void *data, struct fuse_conn_info *conn)
 {
 	struct fs *fs = data;
-	const unsigned wanted = FUSE_CAP_ASYNC_READ | FUSE_CAP_PARALLEL_DIROPS | FUSE_CAP_SPLICE_WRITE |
-	                        FUSE_CAP_SPLICE_MOVE | FUSE_CAP_READDIRPLUS | FUSE_CAP_NO_OPEN_SUPPORT |
-	                        FUSE_CAP_NO_OPENDIR_SUPPORT | FUSE_CAP_ASYNC_DIO;
+	static const unsigned wanted[] = { FUSE_CAP_ASYNC_READ,        FUSE_CAP_PARALLEL_DIROPS, FUSE_CAP_SPLICE_WRITE,
+		                           FUSE_CAP_READDIRPLUS,       FUSE_CAP_NO_OPEN_SUPPORT, FUSE_CAP_ASYNC_DIO,
+		                           FUSE_CAP_NO_OPENDIR_SUPPORT };
+	/* What libfuse asks for by itself, and what is of no use to a view that never changes. */
+	static const unsigned unwanted[] = { FUSE_CAP_READDIRPLUS_AUTO, FUSE_CAP_AUTO_INVAL_DATA, FUSE_CAP_SPLICE_READ,
+		                             FUSE_CAP_POSIX_LOCKS,      FUSE_CAP_FLOCK_LOCKS,     FUSE_CAP_IOCTL_DIR };
 
-	conn->want = conn->capable & wanted;
+	for (size_t i = 0; i < ARRAY_LEN(unwanted); i++)
+		want_capability(conn, unwanted[i], false);
+	for (size_t i = 0; i < ARRAY_LEN(wanted); i++)
+		want_capability(conn, wanted[i], true);
+	if (fs->files)
+		fs->passthrough = passthrough_new(conn);
 	conn->max_write = fs->remote ? REMOTE_REQUEST_BYTES : REQUEST_BYTES; /* also how many pages a read may have */
 	conn->max_background = BACKGROUND;
 	conn->congestion_threshold = BACKGROUND * 3 / 4;
@@ -87,6 +95,7 @@ static int start_session(struct server *s, struct err *e)
 		.forget_multi = fs_forget_multi,
 		.getattr = fs_getattr,
 		.open = fs_open,
+		.release = fs_release,
 		.read = fs_read,
 		.opendir = fs_opendir,
 		.readdir = fs_readdir,
@@ -218,11 +227,13 @@ static int prepare(struct server *s, int in_fd, int out_fd, struct err *e)
 {
 	const struct feeder_order *o = &s->order;
 	uint32_t files;
+	bool embedded;
 
 	s->fs.out_fd = out_fd;
 	if (feeder_order_read(in_fd, &s->order, e) < 0 || check_order(o, e) < 0)
 		return err_in(e, "the work order");
-	if (confine_reader(o->place == PLACE_EMBEDDED ? o->objects_fd : -1, &files, e) < 0 ||
+	embedded = o->place == PLACE_EMBEDDED;
+	if (confine_reader(embedded ? o->objects_fd : -1, embedded && passthrough_built(), &files, e) < 0 ||
 	    tree_new(o, &s->fs.tree, e) < 0)
 		return -1;
 	s->fs.account = account_new(tree_nodes(s->fs.tree));
@@ -278,6 +289,7 @@ int fastfile_main(int in_fd, int out_fd)
 	remote_free(s.fs.remote); /* answers what is being waited for */
 	if (s.session)
 		fuse_session_destroy(s.session); /* closes /dev/fuse: the file system is gone */
+	passthrough_free(s.fs.passthrough);
 	files_free(s.fs.files);
 	account_free(s.fs.account);
 	tree_free(s.fs.tree);
