@@ -101,10 +101,6 @@ enum step phase_container(struct run *r, struct err *e)
 	int result = -1;
 
 	r->args = program_of(r);
-	if (feeders_failure(r)) {
-		*e = *feeders_failure(r);
-		goto out;
-	}
 	if (find_runtime(r, e) < 0)
 		goto out;
 	if (bundle_preflight(ROOTFS, (const char *const *)r->args, (const char *const *)env, r->image.working_dir, e) <
@@ -112,9 +108,11 @@ enum step phase_container(struct run *r, struct err *e)
 		goto out;
 	if (write_bundle(r, r->args, env, e) < 0)
 		goto out;
-	result = start(r, e);
+	result = feeders_look(r) ? -1 : start(r, e);
 out:
 	strv_free(env);
+	if (result < 0 && feeders_look(r)) /* what is mounted from it cannot be used any more, which is no news then */
+		*e = *feeders_failure(r);
 	return result < 0 ? STEP_FAIL : STEP_NEXT;
 }
 

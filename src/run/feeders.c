@@ -239,6 +239,22 @@ static void on_process(void *arg, int code, int status)
 	}
 }
 
+const struct err *feeders_look(struct run *r)
+{
+	for (size_t i = 0; r->feeders && i < r->feeders->count; i++) {
+		struct feeder *f = &r->feeders->feeder[i];
+		siginfo_t info = { 0 };
+		struct err e = { 0 };
+
+		if (f->pid <= 0 || waitid(P_PID, (id_t)f->pid, &info, WEXITED | WNOHANG | WNOWAIT) < 0 || !info.si_pid)
+			continue;
+		(void)read_lines(f);
+		if (look_at_end(f, info.si_code, info.si_status, &e) < 0)
+			feeder_failed(f, &e);
+	}
+	return feeders_failure(r);
+}
+
 bool feeders_ended(const struct run *r)
 {
 	for (size_t i = 0; r->feeders && i < r->feeders->count; i++)

@@ -15,8 +15,10 @@ struct feeders; /* r->feeders; NULL when no channel is fed, and before */
 /* What a channel is fed through, to be freed with feeders_free; in r->feeders. */
 void feeders_free(struct run *r); /* SIGKILL, waits, unmounts */
 
-/* The first failure of any, or NULL. While the container is being started nobody is told, so its phases ask. */
+/* The first failure of any, or NULL. While the container is being started nobody is told, so its phases ask: with
+ * feeders_look(), which does not wait for the loop to come round to it. */
 const struct err *feeders_failure(const struct run *r);
+const struct err *feeders_look(struct run *r);
 /* The container is being killed or has ended: SIGTERM to all, and SIGKILL two seconds later. training_feeders_ended()
  * is called from the loop when the last has gone. Twice is fine. */
 void feeders_end(struct run *r);

@@ -24,7 +24,7 @@
 #include "run/phase.h"
 #include "run/reason.h"
 
-enum { MOUNT_MS = 60000, SAID_MAX = 2048, SAID_IN_REASON = 400 };
+enum { MOUNT_MS = 60000, SAID_MAX = 2048, SAID_IN_REASON = 400, KILL_MS = 500, KILL_ROUNDS = 8 };
 
 /* ---- a command that mounts ---- */
 
@@ -230,19 +230,40 @@ static void unmount(const char *folder, const char *channel)
 		log_warn("unmounting %s: %s", at, strerror(errno));
 }
 
-/* What a command has left running to serve its file system is now our child; it has no more to do. */
-static void kill_servers(void)
+/* Our children but one get SIGKILL, and some time to end; false: there are none. */
+static bool kill_children(pid_t but)
 {
 	_cleanup_free_ char *path = strf("/proc/self/task/%d/children", (int)gettid());
 	_cleanup_buf_ struct buf list = { 0 };
+	bool any = false;
 	struct str rest;
 	uint64_t pid;
 
 	if (file_read(path, 1 << 16, &list, NULL) < 0)
-		return;
-	for (rest = buf_view(&list); rest.n;)
-		if (str_to_u64(str_trim(str_cut(&rest, ' ')), &pid) && pid > 1)
-			kill((pid_t)pid, SIGKILL);
+		return false;
+	for (rest = buf_view(&list); rest.n;) {
+		_cleanup_close_ int fd = -EBADF;
+		struct pollfd p = { .events = POLLIN };
+
+		if (!str_to_u64(str_trim(str_cut(&rest, ' ')), &pid) || pid <= 1 || (pid_t)pid == but)
+			continue;
+		p.fd = fd = pidfd_open((pid_t)pid, 0);
+		if (fd < 0)
+			continue;
+		any = true;
+		if (pidfd_send_signal(fd, SIGKILL, NULL, 0) == 0)
+			poll(&p, 1, KILL_MS);
+		waitpid((pid_t)pid, NULL, WNOHANG);
+	}
+	return any;
+}
+
+/* What a command has left running to serve its file system has become our child, and has no more to do; and so will its
+ * own children. Of those that others here have started only the maker of the volume can be left by now. */
+static void kill_servers(const struct run *r)
+{
+	for (int round = 0; round < KILL_ROUNDS && kill_children(volume_maker(r)); round++)
+		;
 }
 
 void unmount_file_systems(struct run *r)
@@ -261,7 +282,7 @@ void unmount_file_systems(struct run *r)
 		by_command |= fs && fs->mount;
 	}
 	if (by_command)
-		kill_servers();
+		kill_servers(r);
 }
 
 /* ---- for the container ---- */

@@ -137,7 +137,8 @@ extern const struct phase run_phases[];
 enum step phase_volume(struct run *r, struct err *e); /* begins to make it; the phases up to mount do not need it */
 enum step phase_mount(struct run *r, struct err *e);  /* waits until it is made, and mounts it */
 void stop_mount(struct run *r);
-void undo_volume(struct run *r); /* undoes both */
+void undo_volume(struct run *r);         /* undoes both */
+pid_t volume_maker(const struct run *r); /* the process that makes it; 0: none */
 int volume_space(struct run *r, uint64_t *ret_size, uint64_t *ret_free, uint64_t *ret_free_inodes, struct err *e);
 /* layout.c */
 enum step phase_layout(struct run *r, struct err *e);

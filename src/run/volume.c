@@ -262,6 +262,11 @@ void stop_mount(struct run *r)
 		kill(r->volume->pid, SIGKILL);
 }
 
+pid_t volume_maker(const struct run *r)
+{
+	return r->volume ? r->volume->pid : 0;
+}
+
 int volume_space(struct run *r, uint64_t *ret_size, uint64_t *ret_free, uint64_t *ret_free_inodes, struct err *e)
 {
 	struct statvfs st;

@@ -22,7 +22,12 @@ def s(rootfs):
     """A server whose FastFile channels are all served by FUSE."""
     base = tempfile.mkdtemp(prefix="bloomery-feeders-")
     os.chmod(base, 0o755)
-    s = Server(pathlib.Path(base) / "data", conf="fastfile_links_max = 0\nstop_grace_seconds = 2\n").start()
+    disk = pathlib.Path(base) / "disk"
+    disk.mkdir()
+    (disk / "kept").write_text("kept")
+    s = Server(pathlib.Path(base) / "data", conf="fastfile_links_max = 0\nstop_grace_seconds = 2\n"
+               f"file_system.fs-00000001 = {disk}\nfile_system.fs-00000002 = mount mount --bind {disk} %d\n").start()
+    s.disk = disk
     assert s.bloomery("image", "import", "busy", rootfs).returncode == 0
     s.s3.create_bucket(Bucket="bucket")
     s.big = os.urandom(64 << 20)
@@ -191,6 +196,19 @@ def test_the_supervisor_dies_with_a_process_that_waits_for_fuse(s):
     d = s.wait(name, timeout=30)
     assert d["TrainingJobStatus"] == "Failed" and d["FailureReason"].startswith("InternalServerError:"), d
     check_nothing_stays(s, name, feeders)
+
+
+@pytest.mark.parametrize("id", ["fs-00000001", "fs-00000002"])
+def test_the_supervisor_dies_with_a_file_system_mounted(s, id):
+    """Nothing of it is removed with what the job leaves."""
+    name = s.create("echo new > " + DATA + "/x/new; echo up; sleep 60", InputDataConfig=[{"ChannelName": "x", "DataSource": {
+        "FileSystemDataSource": {"FileSystemId": id, "FileSystemAccessMode": "rw", "FileSystemType": "EFS",
+                                 "DirectoryPath": "/"}}}])
+    wait_for_line(s, name, "up")
+    kill(s.pids("bloomery-job", s.job_id(name)))
+    assert s.wait(name, timeout=30)["TrainingJobStatus"] == "Failed"
+    check_nothing_stays(s, name)
+    assert sorted(p.name for p in s.disk.iterdir()) == ["kept", "new"] and (s.disk / "kept").read_text() == "kept"
 
 
 def test_a_stop_ends_a_process_that_waits_for_fuse(s):

@@ -161,7 +161,7 @@ def test_a_stop_with_open_pipes(server):
 
 # ---- file systems ----
 
-FS, BY_COMMAND, BROKEN, NOWHERE = "fs-0123456789abcdef0", "fs-00000001", "fs-00000002", "fs-00000003"
+FS, BY_COMMAND, BROKEN, NOWHERE, SERVED = "fs-0123456789abcdef0", "fs-00000001", "fs-00000002", "fs-00000003", "fs-00000004"
 
 
 @pytest.fixture(scope="module")
@@ -177,13 +177,21 @@ def disk(rootfs):
     (root / "absolute").symlink_to(base / "secret")
     (root / "relative").symlink_to("../secret")
     (root / "inside").symlink_to("/sets")
+    mounter = base / "mounter"      # as those do that serve a file system from a process that they leave behind
+    mounter.write_text(f"""#!/bin/sh
+mount -t tmpfs -o $1 none $2
+(setsid sh -c 'echo $$ > {base}/server; exec sleep 3600'; true) &
+while ! test -s {base}/server; do :; done
+""")
+    mounter.chmod(0o755)
     s = Server(base / "data", conf=f"""stop_grace_seconds = 3
+file_system.{SERVED} = mount {mounter} %o %d
 file_system.{FS} = {root}
 file_system.{BY_COMMAND} = mount mount --bind -o %o {root} %d
 file_system.{BROKEN} = mount ls /not/there %d
 file_system.{NOWHERE} = {base}/nowhere
 """).start()
-    s.root = root
+    s.root, s.base = root, base
     assert s.bloomery("image", "import", "busy", rootfs).returncode == 0
     s.s3.create_bucket(Bucket="bucket")
     yield s
@@ -260,6 +268,14 @@ def test_file_system_command_fails(disk):
     assert d["TrainingJobStatus"] == "Failed"
     assert "nowhere, which bloomery.conf has for the file system" in d["FailureReason"]
     assert disk.leftovers() == []
+
+
+def test_who_serves_a_file_system_ends_with_the_job(disk):
+    d, said = run(disk, "echo w > " + DATA + "/x/f; cat " + DATA + "/x/f", [file_system("x", "/", SERVED, access="rw")])
+    assert d["TrainingJobStatus"] == "Completed" and said == ["w"], (d, said)
+    pid = int((disk.base / "server").read_text())
+    assert disk.leftovers() == []
+    assert not os.path.exists(f"/proc/{pid}"), open(f"/proc/{pid}/status").read()
 
 
 def test_file_systems_are_roots(rootfs, tmp_path):

@@ -121,6 +121,17 @@ static enum step run_container(struct run *r, struct err *e)
 	return STEP_NEXT;
 }
 
+/* Takes so long to start the container that a feeder dies meanwhile, without a turn of the loop. */
+static enum step run_slow_container(struct run *r, struct err *e)
+{
+	poll(NULL, 0, 300);
+	if (feeders_look(r)) {
+		*e = *feeders_failure(r);
+		return STEP_FAIL;
+	}
+	return run_container(r, e);
+}
+
 static void undo_it(struct run *r)
 {
 	if (r->pid > 0)
@@ -335,6 +346,22 @@ TEST(a_stop_does_not_wait_for_who_is_not_ready)
 	CHECK_OK(run_drive(&run, slow, e));
 	CHECK(!run.failed && !run.outcome.started && run.stop == STOP_ASKED);
 	CHECK(mono_ms_since(start) < 10000);
+	fini();
+}
+
+TEST(a_death_is_seen_while_the_container_is_being_started)
+{
+	static const struct phase slow[] = { { "feeders", phase_feeders, stop_feeders, undo_feeders },
+		                             { "container", run_slow_container, NULL, undo_it },
+		                             { NULL } };
+
+	make_place((const char *const[]){ "a", "dies", NULL });
+	CHECK(fchdir(run.work_fd) == 0);
+	CHECK_OK(journal_open(run.job_dir, &run.journal, e));
+	feeds_open(&run);
+	CHECK_OK(run_drive(&run, slow, e));
+	CHECK(run.failed && !run.outcome.started);
+	CHECK(str_find(buf_view(&run.reason), STR("channel 'dies': bloomery-fetch, which fed it, was killed by")) > 0);
 	fini();
 }
 
