@@ -1,5 +1,6 @@
 /* mount.c - fastfile_mount(): the part of bloomery-fuse's life that needs root.  SPDX-License-Identifier: Apache-2.0 */
 #include <fcntl.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mount.h>
@@ -11,47 +12,56 @@
 /* A few requests of the largest size; what a reader needs beyond that, bloomery-fuse reads ahead itself. */
 enum { READ_AHEAD_KB = 1024 };
 
-/* The last mount on `at` is the one just made. False when it is not found. */
-static bool device_of(const char *at, unsigned *ret_major, unsigned *ret_minor)
+/* The number of the mount that a path leads to. The file system is not asked, as nobody would answer yet. */
+static bool mount_id(const char *at, uint64_t *ret)
+{
+	_cleanup_close_ int fd = open(at, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	_cleanup_free_ char *path = strf("/proc/self/fdinfo/%d", fd);
+	_cleanup_buf_ struct buf info = { 0 };
+	struct str rest;
+
+	if (fd < 0 || file_read(path, 4096, &info, NULL) < 0)
+		return false;
+	for (rest = buf_view(&info); rest.n;) {
+		struct str line = str_cut(&rest, '\n');
+
+		if (str_skip(&line, STR("mnt_id:")))
+			return str_to_u64(str_trim(line), ret);
+	}
+	return false;
+}
+
+static bool device_of(const char *at, uint64_t *ret_major, uint64_t *ret_minor)
 {
 	_cleanup_buf_ struct buf table = { 0 };
-	_cleanup_free_ char *want = realpath(at, NULL);
+	uint64_t want, id;
 	struct str rest;
-	bool found = false;
 
-	if (!want || file_read("/proc/self/mountinfo", 64 << 20, &table, NULL) < 0)
+	if (!mount_id(at, &want) || file_read("/proc/self/mountinfo", 64 << 20, &table, NULL) < 0)
 		return false;
-	/* "36 35 98:0 / /mnt rw ... - type source options"; blanks in paths are octal there, and not in ours */
-	for (rest = buf_view(&table); rest.n;) {
+	for (rest = buf_view(&table); rest.n;) { /* "36 35 98:0 / /mnt rw ..." */
 		struct str line = str_cut(&rest, '\n'), device, major;
-		uint64_t a, b;
 
-		str_cut(&line, ' ');
+		if (!str_to_u64(str_cut(&line, ' '), &id) || id != want)
+			continue;
 		str_cut(&line, ' ');
 		device = str_cut(&line, ' ');
-		str_cut(&line, ' ');
-		if (!str_is(str_cut(&line, ' '), want))
-			continue;
 		major = str_cut(&device, ':');
-		if (!str_to_u64(major, &a) || !str_to_u64(device, &b) || a > UINT32_MAX || b > UINT32_MAX)
-			continue;
-		*ret_major = (unsigned)a;
-		*ret_minor = (unsigned)b;
-		found = true;
+		return str_to_u64(major, ret_major) && str_to_u64(device, ret_minor);
 	}
-	return found;
+	return false;
 }
 
 /* The kernel's default is made for disks. Without it reading is slower, nothing else. */
 static void set_read_ahead(const char *at)
 {
-	unsigned major, minor;
+	uint64_t major, minor;
 	_cleanup_free_ char *path = NULL;
 	FILE *f;
 
 	if (!device_of(at, &major, &minor))
 		return;
-	path = strf("/sys/class/bdi/%u:%u/read_ahead_kb", major, minor);
+	path = strf("/sys/class/bdi/%" PRIu64 ":%" PRIu64 "/read_ahead_kb", major, minor);
 	f = fopen(path, "we");
 	if (!f)
 		return;

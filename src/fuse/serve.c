@@ -58,6 +58,7 @@ static void fs_init(void *data, struct fuse_conn_info *conn)
 	if (fs->files)
 		fs->passthrough = passthrough_new(conn);
 	conn->max_write = fs->remote ? REMOTE_REQUEST_BYTES : REQUEST_BYTES; /* also how many pages a read may have */
+	conn->max_readahead = UINT32_MAX; /* whatever fastfile_mount() has set: the kernel takes the smaller */
 	conn->max_background = BACKGROUND;
 	conn->congestion_threshold = BACKGROUND * 3 / 4;
 	fs->no_open = conn->capable & FUSE_CAP_NO_OPEN_SUPPORT;

@@ -10,6 +10,7 @@
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <sys/sysmacros.h>
 #include <sys/wait.h>
 #include <sys/xattr.h>
 #include <unistd.h>
@@ -218,7 +219,8 @@ TEST(mount_reads_every_file)
 TEST(mount_attributes)
 {
 	struct world w;
-	_cleanup_free_ char *file = NULL, *dir = NULL;
+	_cleanup_free_ char *file = NULL, *dir = NULL, *ahead = NULL;
+	_cleanup_buf_ struct buf kb = { 0 };
 	struct statvfs v;
 	struct stat st;
 	char value[16];
@@ -242,6 +244,9 @@ TEST(mount_attributes)
 	CHECK_INT(st.st_mode, S_IFDIR | 0555);
 	CHECK_INT(st.st_nlink, 3);
 	CHECK_INT(st.st_mtim.tv_sec, 1700000000);
+	ahead = strf("/sys/class/bdi/%u:%u/read_ahead_kb", major(st.st_dev), minor(st.st_dev));
+	CHECK_OK(file_read(ahead, 64, &kb, e));
+	CHECK_STR(kb.p, "1024\n");
 	CHECK(statvfs(w.at, &v) == 0 && v.f_namemax == 255 && v.f_files == 5);
 	CHECK(getxattr(file, "user.x", value, sizeof(value)) < 0 && errno == EOPNOTSUPP);
 	CHECK_INT(world_end(&w, SIGTERM, NULL, NULL), 0);
