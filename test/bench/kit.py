@@ -199,7 +199,7 @@ def phase(d, status):
 
 
 def stopwatch(rootfs, *args):
-    """The image's stopwatch, run on the host: the number it prints."""
+    """The image's stopwatch, run on the host: the last number it prints."""
     out = subprocess.run([rootfs / "bin/stopwatch", *map(str, args)], capture_output=True, text=True)
     if out.returncode:
         raise RuntimeError(f"{' '.join(map(str, args))}: {out.stderr}")
