@@ -506,28 +506,37 @@ static void on_not_ready(void *arg)
 
 /* ---- the phase ---- */
 
+static bool is_fed(const struct run *r, size_t channel)
+{
+	enum channel_way way = channel_way(&r->spec.channels[channel], &r->spec);
+
+	return way == CHANNEL_PIPED || way == CHANNEL_FUSED;
+}
+
 enum step phase_feeders(struct run *r, struct err *e)
 {
-	struct feeders *all = xcalloc(1, sizeof(*all));
+	struct feeders *all;
 	struct err why = { 0 };
+	size_t fed = 0;
 
-	r->feeders = all;
+	for (size_t i = 0; i < r->spec.channel_count; i++)
+		fed += is_fed(r, i);
+	if (fed == 0)
+		return STEP_NEXT;
+	all = r->feeders = xcalloc(1, sizeof(*all));
 	all->run = r;
 	for (size_t i = 0; i < r->spec.channel_count; i++) {
-		enum channel_way way = channel_way(&r->spec.channels[i], &r->spec);
 		struct feeder *f = &all->feeder[all->count];
 
-		if (way != CHANNEL_PIPED && way != CHANNEL_FUSED)
+		if (!is_fed(r, i))
 			continue;
 		*f = (struct feeder){ .all = all, .channel = i, .ch = &r->spec.channels[i], .out = -EBADF };
 		all->count++;
-		if (start_feeder(f, way, &why) < 0) {
+		if (start_feeder(f, channel_way(f->ch, &r->spec), &why) < 0) {
 			word_failure(f, &why, e);
 			return STEP_FAIL;
 		}
 	}
-	if (all->count == 0)
-		return STEP_NEXT;
 	all->starting = true;
 	all->deadline = loop_timer(r->loop, READY_MS, 0, on_not_ready, all);
 	return STEP_WAIT;
