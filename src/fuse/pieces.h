@@ -36,7 +36,7 @@ struct piece {
 	} slots[];                 /* one a block */
 };
 
-enum { PIECES_BUCKETS = 1 << 14, PIECES_SPARE = 16 };
+enum { PIECES_BUCKETS = 1 << 14, PIECES_SPARE = 8 };
 struct pieces {
 	uint64_t limit, bytes; /* bytes: of all pieces, also those still to come */
 	struct slot **buckets;
