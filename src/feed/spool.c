@@ -60,13 +60,29 @@ static bool grow(struct spool *s, size_t more)
 	return true;
 }
 
+/* The volume has the size that was asked for. */
+static int no_room(const struct spool *s, const struct err *why, struct err *e)
+{
+	if (why->os == ENOSPC || why->os == EDQUOT)
+		return err_set(
+		        e, ERR_CLIENT,
+		        "Insufficient disk space on the training host: it unpacks to more than %llu bytes, which "
+		        "have to be kept until the length of its record is known. Ask for a larger VolumeSizeInGB",
+		        (unsigned long long)spool_size(s));
+	if (e)
+		*e = *why;
+	return err_in(e, "writing what it unpacks to, which is more than %llu bytes",
+	              (unsigned long long)spool_size(s));
+}
+
 static int add_to_file(struct spool *s, struct str bytes, struct err *e)
 {
+	struct err why = { 0 };
+
 	if (s->fd < 0 && (s->fd = openat(s->dirfd, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600)) < 0)
 		return err_sys(e, "making a temporary file for what it unpacks to");
-	if (fd_write_all(s->fd, bytes.p, bytes.n, e) < 0)
-		return err_in(e, "writing what it unpacks to, which is more than %llu bytes",
-		              (unsigned long long)spool_size(s));
+	if (fd_write_all(s->fd, bytes.p, bytes.n, &why) < 0)
+		return no_room(s, &why, e);
 	s->file_n += bytes.n;
 	return 0;
 }

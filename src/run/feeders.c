@@ -51,16 +51,26 @@ struct feeders {
 
 /* ---- failing ---- */
 
+/* A feeder may have begun with its channel's name, as is said before it here. */
+static struct str without_name(const struct feeder *f, struct str s)
+{
+	struct str rest = s;
+
+	if (str_skip(&rest, STR("channel ")) && str_skip(&rest, str_of(f->ch->name)) &&
+	    (str_skip(&rest, STR(": ")) || str_skip(&rest, STR(", "))))
+		return rest;
+	return s;
+}
+
 /* The service's words where it is the data's fault (contract 2.3); the channel's name in any case. */
 static void word_failure(const struct feeder *f, const struct err *why, struct err *ret)
 {
 	char text[4096];
 	struct str s = str_of(err_text(why, text, sizeof(text)));
-	_cleanup_free_ char *named = strf("channel %s: ", f->ch->name);
 
 	*ret = (struct err){ 0 };
 	str_skip(&s, STR("Data download failed:"));
-	str_skip(&s, str_of(named));
+	s = without_name(f, s);
 	if (why->kind == ERR_IO || why->kind == ERR_BUG || why->kind == ERR_BUSY)
 		err_set(ret, why->kind, "channel '%s': " PRIstr, f->ch->name, ARGstr(s));
 	else
@@ -109,6 +119,7 @@ static void be_ready(struct feeder *f)
 
 static void take_trouble(struct feeder *f, const char *text)
 {
+	text = without_name(f, str_of(text)).p;
 	f->troubles++;
 	if (!f->trouble)
 		f->trouble = xstrdup(text);

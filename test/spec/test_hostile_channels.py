@@ -2,6 +2,7 @@
 # sentence or goes on, the machine's own files stay what they are, and nothing is left behind.
 # SPDX-License-Identifier: Apache-2.0
 import glob
+import gzip
 import json
 import os
 import signal
@@ -175,7 +176,6 @@ def test_one_object_a_hundred_thousand_times(house, store):
 
 
 def test_objects_that_are_no_gzip(house, store):
-    import gzip
     whole = gzip.compress(b"x" * 100_000)
     bad = {"plain": b"hello", "cut": whole[:-9], "crc": whole[:-8] + b"\0\0\0\0" + whole[-4:], "more": whole + b"garbage", "one": b"\x1f"}
     for what, data in bad.items():
@@ -300,3 +300,12 @@ def test_a_feeder_is_killed(house, mode, where, program, sig):
     assert d["TrainingJobStatus"] == "Failed"
     assert "train" in d["FailureReason"], d["FailureReason"]
     assert server.leftovers() == []
+
+
+def test_a_record_that_does_not_fit(house, store):
+    """Six GiB of zeros in six MiB: its length has to be known before its first byte, and the volume has one GiB."""
+    house.links.s3.put_object(Bucket="bucket", Key="h/bomb/z", Body=gzip.compress(bytes(1 << 20), 9) * 6000)
+    bomb = channel("train", "s3://bucket/h/bomb/", "Pipe", gz=True, wrapped=True)
+    why = run(house, store, "feed_reader records train 0; sleep 60", [bomb])["FailureReason"]
+    assert why.startswith("ClientError: Data download failed:channel 'train': epoch 0: s3://bucket/h/bomb/z: Insufficient disk space"), why
+    assert "VolumeSizeInGB" in why
