@@ -35,18 +35,15 @@ bool out_gone(const struct out *o)
 	return poll(&p, 1, 0) > 0 && (p.revents & POLLERR);
 }
 
-/* Nothing is left in the FIFO: a reader that wants more is waiting. */
-static bool is_empty(struct out *o)
+/* Data has come, of which `mine` bytes are in the FIFO already. If that took long and there was nothing else left, the
+ * reader has been waiting for the store. */
+static void came(struct out *o, int64_t now, size_t mine)
 {
 	int left = 0;
 
-	return !o->was_full && ioctl(o->fd, FIONREAD, &left) == 0 && left == 0;
-}
-
-/* Data has come at `now`, and there was nothing left before. If that took long, it was waiting for the store. */
-static void came(struct out *o, int64_t now)
-{
-	if (now - o->since < OUT_STALL_NS)
+	if (now - o->since < OUT_STALL_NS || o->was_full)
+		return;
+	if (ioctl(o->fd, FIONREAD, &left) < 0 || (size_t)left > mine)
 		return;
 	atomic_fetch_add_explicit(&o->counts->stalls_store, 1, memory_order_relaxed);
 	atomic_fetch_add_explicit(&o->counts->wait_store_ns, (uint64_t)(now - o->since), memory_order_relaxed);
@@ -90,8 +87,7 @@ static int not_taken(struct out *o, struct err *e)
 
 static int write_all(struct out *o, struct str bytes, struct err *e)
 {
-	if (is_empty(o))
-		came(o, mono_now().ns);
+	came(o, mono_now().ns, 0);
 	while (bytes.n) {
 		ssize_t n = write(o->fd, bytes.p, bytes.n);
 		int rc;
@@ -165,7 +161,6 @@ int out_splice(struct out *o, int fd, uint64_t offset, uint64_t length, struct e
 
 	while (rc == 0 && at < end) {
 		size_t want = end - at < ROOM ? (size_t)(end - at) : ROOM;
-		bool empty = is_empty(o);
 		ssize_t n = splice(fd, &at, o->fd, NULL, want, SPLICE_F_NONBLOCK | SPLICE_F_MOVE | SPLICE_F_MORE);
 
 		if (n == 0)
@@ -177,8 +172,7 @@ int out_splice(struct out *o, int fd, uint64_t offset, uint64_t length, struct e
 			continue;
 		}
 		now = mono_now().ns;
-		if (empty) /* reading the file is part of splice() */
-			came(o, now);
+		came(o, now, (size_t)n); /* reading the file is part of splice() */
 		taken(o, (size_t)n, now);
 	}
 	return rc;
