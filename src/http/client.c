@@ -7,10 +7,13 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "http/direct.h"
+
 enum { DEFAULT_CONNECT_S = 10, DEFAULT_IDLE_S = 60, DEFAULT_MAX_REPLY = 64 << 10 };
 
 struct http_client {
-	CURL *curl;
+	CURL *curl;            /* NULL until it is needed */
+	struct direct *direct; /* likewise */
 	char *no_proxy;
 };
 
@@ -36,9 +39,6 @@ struct http_client *http_client_new(void)
 	struct http_client *c = xcalloc(1, sizeof(*c));
 	const char *env = getenv("no_proxy");
 
-	pthread_once(&curl_once, curl_start);
-	c->curl = curl_easy_init();
-	must(c->curl);
 	c->no_proxy = strf("%s%s127.0.0.1,localhost,::1", env ? env : "", env && *env ? "," : "");
 	return c;
 }
@@ -48,6 +48,7 @@ void http_client_free(struct http_client *c)
 	if (!c)
 		return;
 	curl_easy_cleanup(c->curl);
+	direct_free(c->direct);
 	free(c->no_proxy);
 	free(c);
 }
@@ -88,26 +89,28 @@ static size_t on_header(char *p, size_t size, size_t n, void *arg)
 	return size * n;
 }
 
+static int take_body(struct transfer *t, long status, struct str piece)
+{
+	size_t most = t->call->max_reply ? t->call->max_reply : DEFAULT_MAX_REPLY;
+
+	if (t->call->sink && t->call->sink_status && status / 100 == 2 && status != t->call->sink_status)
+		return err_set(&t->err, ERR_INVALID, "the server answered %ld where only %d would do", status,
+		               t->call->sink_status);
+	if (t->call->sink && status / 100 == 2)
+		return t->call->sink(t->call->sink_arg, piece, &t->err);
+	if (piece.n > most - t->reply.body.n)
+		return err_set(&t->err, ERR_LIMIT, "the answer is larger than %zu bytes", most);
+	buf_str(&t->reply.body, piece);
+	return 0;
+}
+
 static size_t on_body(char *p, size_t size, size_t n, void *arg)
 {
 	struct transfer *t = arg;
-	size_t bytes = size * n, most = t->call->max_reply ? t->call->max_reply : DEFAULT_MAX_REPLY;
 	long status = 0;
 
 	curl_easy_getinfo(t->client->curl, CURLINFO_RESPONSE_CODE, &status);
-	if (t->call->sink && t->call->sink_status && status / 100 == 2 && status != t->call->sink_status) {
-		err_set(&t->err, ERR_INVALID, "the server answered %ld where only %d would do", status,
-		        t->call->sink_status);
-		return 0;
-	}
-	if (t->call->sink && status / 100 == 2)
-		return t->call->sink(t->call->sink_arg, (struct str){ p, bytes }, &t->err) < 0 ? 0 : bytes;
-	if (bytes > most - t->reply.body.n) {
-		err_set(&t->err, ERR_LIMIT, "the answer is larger than %zu bytes", most);
-		return 0;
-	}
-	buf_add(&t->reply.body, p, bytes);
-	return bytes;
+	return take_body(t, status, (struct str){ p, size * n }) < 0 ? 0 : size * n;
 }
 
 static size_t on_read(char *p, size_t size, size_t n, void *arg)
@@ -240,35 +243,80 @@ static void set_options(struct transfer *t, CURL *curl, struct curl_slist *heade
 	}
 }
 
-int http_client_call(struct http_client *c, const struct http_call *call, struct http_reply *ret, struct err *e)
+static int by_curl(struct transfer *t, struct err *e)
 {
-	struct transfer t = { .call = call, .client = c };
-	struct curl_slist *headers = header_list(call);
+	struct http_client *c = t->client;
+	struct curl_slist *headers = header_list(t->call);
 	char errors[CURL_ERROR_SIZE] = "";
 	CURLcode rc = CURLE_OK;
 	long status = 0;
 	int r;
 
+	if (!c->curl) {
+		pthread_once(&curl_once, curl_start);
+		c->curl = curl_easy_init();
+		must(c->curl);
+	}
 	curl_easy_reset(c->curl); /* keeps the connections */
-	set_options(&t, c->curl, headers, errors);
-	r = set_body(&t, c->curl, e);
+	set_options(t, c->curl, headers, errors);
+	r = set_body(t, c->curl, e);
 	if (r == 0) {
 		rc = curl_easy_perform(c->curl);
 		curl_easy_getinfo(c->curl, CURLINFO_RESPONSE_CODE, &status);
 	}
 	curl_slist_free_all(headers);
-	if (r == 0 && rc != CURLE_OK) {
-		if (t.err.kind == ERR_NONE)
-			err_set(&t.err, ERR_IO, "%s", errors[0] ? errors : curl_easy_strerror(rc));
-		if (e)
-			*e = t.err;
-		r = err_in(e, "%s %s", call->method, call->url);
+	t->reply.status = (int)status;
+	if (r < 0 || rc == CURLE_OK)
+		return r;
+	if (t->err.kind == ERR_NONE)
+		err_set(&t->err, ERR_IO, "%s", errors[0] ? errors : curl_easy_strerror(rc));
+	if (e)
+		*e = t->err;
+	return err_in(e, "%s %s", t->call->method, t->call->url);
+}
+
+static int on_piece(void *arg, const struct http_reply *so_far, struct str piece, struct err *e)
+{
+	struct transfer *t = arg;
+
+	if (take_body(t, so_far->status, piece) == 0)
+		return 0;
+	if (e)
+		*e = t->err;
+	return -1;
+}
+
+/* 1: libcurl is to do it. */
+static int by_ourselves(struct transfer *t, struct err *e)
+{
+	struct http_reply header = { 0 };
+	int rc;
+
+	if (!direct_fits(t->call))
+		return 1;
+	if (!t->client->direct)
+		t->client->direct = direct_new();
+	rc = direct_call(t->client->direct, t->call, on_piece, t, &header, e);
+	if (rc == 0) {
+		t->reply.status = header.status;
+		t->reply.headers = header.headers;
+		return 0;
 	}
-	if (r < 0) {
+	http_reply_fini(&header);
+	return rc < 0 ? err_in(e, "%s %s", t->call->method, t->call->url) : 1;
+}
+
+int http_client_call(struct http_client *c, const struct http_call *call, struct http_reply *ret, struct err *e)
+{
+	struct transfer t = { .call = call, .client = c };
+	int rc = by_ourselves(&t, e);
+
+	if (rc > 0)
+		rc = by_curl(&t, e);
+	if (rc < 0) {
 		http_reply_fini(&t.reply);
 		return -1;
 	}
-	t.reply.status = (int)status;
 	*ret = t.reply;
 	return 0;
 }

@@ -1,4 +1,5 @@
-/* client.h - HTTP requests, a thin skin over libcurl. Nothing here knows about signing: callers add the headers.
+/* client.h - HTTP requests, a thin skin over libcurl; plain GETs go without it (direct.h). Nothing here knows about
+ * signing: callers add the headers.
  *
  * Runs in any process; blocks. A client may be used by one thread at a time and keeps its connections between calls.
  * Redirects are not followed, paths are sent as they are (a signature covers them), signals are left alone, and proxies

@@ -26,10 +26,15 @@ struct piece {
 	uint64_t from, length;
 };
 
+enum { DOORS = 32 };
+
 struct getting {
 	const struct fetch_get *g;
 	size_t pieces; /* in all */
-	struct {       /* hold mu to touch anything in here */
+	/* One to each directory (by its hash): the kernel makes one file of a directory at a time anyhow, and lets who
+	 * waits spin; here they sleep. */
+	pthread_mutex_t doors[DOORS];
+	struct { /* hold mu to touch anything in here */
 		pthread_mutex_t mu;
 		struct list_reader *list;
 		struct file *large; /* being dealt out */
@@ -178,9 +183,32 @@ static struct file *file_new(const struct list_entry *entry)
 	return f;
 }
 
-/* Makes the file, and the directories before it when it must. A key that ends in '/' has no file. */
-static int make_file(const struct fetch_get *g, struct file *f, struct err *e)
+static uint32_t hash(struct str s)
 {
+	uint32_t h = 2166136261u;
+
+	for (size_t i = 0; i < s.n; i++)
+		h = (h ^ (unsigned char)s.p[i]) * 16777619u;
+	return h;
+}
+
+static int create(const struct fetch_get *g, const char *path, pthread_mutex_t *door, struct err *e)
+{
+	int fd, os;
+
+	pthread_mutex_lock(door);
+	fd = open_beneath(g->dirfd, path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0644, e);
+	os = errno;
+	pthread_mutex_unlock(door);
+	errno = os;
+	return fd;
+}
+
+/* Makes the file, and the directories before it when it must. A key that ends in '/' has no file. */
+static int make_file(struct getting *w, struct file *f, struct err *e)
+{
+	const struct fetch_get *g = w->g;
+	pthread_mutex_t *door;
 	_cleanup_free_ char *path = NULL;
 	_cleanup_close_ int dir = -EBADF;
 	struct str rel, parent;
@@ -195,15 +223,16 @@ static int make_file(const struct fetch_get *g, struct file *f, struct err *e)
 			return blame_path(g->order, f->object.key, e);
 		return 0;
 	}
-	f->fd = open_beneath(g->dirfd, path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0644, e);
 	parent = rel;
 	str_cut_last(&parent, '/');
+	door = &w->doors[hash(parent) % DOORS];
+	f->fd = create(g, path, door, e);
 	if (f->fd < 0 && errno == ENOENT && parent.n) {
 		_cleanup_free_ char *before = str_dup(parent);
 
 		if (mkdir_all(g->dirfd, before, 0755, e) < 0)
 			return blame_path(g->order, f->object.key, e);
-		f->fd = open_beneath(g->dirfd, path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0644, e);
+		f->fd = create(g, path, door, e);
 	}
 	return f->fd < 0 ? blame_path(g->order, f->object.key, e) : 0;
 }
@@ -228,7 +257,7 @@ static int take_locked(struct getting *w, struct piece *ret, struct err *e)
 			*ret = (struct piece){ .file = f, .length = entry.size };
 			return 0;
 		}
-		if (make_file(w->g, f, e) < 0) {
+		if (make_file(w, f, e) < 0) {
 			file_free(f);
 			return -1;
 		}
@@ -248,7 +277,7 @@ static int get_one(struct getting *w, const struct piece *p, struct err *e)
 	const struct fetch_get *g = w->g;
 	struct file *f = p->file;
 
-	if (p->length == f->object.size && make_file(g, f, e) < 0)
+	if (p->length == f->object.size && make_file(w, f, e) < 0)
 		return -1;
 	if (f->fd >= 0 && s3_get_piece(g->s3, (struct s3_uri){ str_of(g->order->bucket), f->object.key }, &f->object,
 	                               p->from, p->length, f->fd, e) < 0)
@@ -317,8 +346,12 @@ int fetch_get(const struct fetch_get *g, struct err *e)
 	if (look(&w, e) < 0 || open_list(g->order, &w.shared.list, e) < 0)
 		return -1;
 	pthread_mutex_init(&w.shared.mu, NULL);
+	for (size_t i = 0; i < DOORS; i++)
+		pthread_mutex_init(&w.doors[i], NULL);
 	rc = s3_parallel(s3_threads(g->s3), w.pieces, do_piece, &w, e);
 	drop_large(&w);
+	for (size_t i = 0; i < DOORS; i++)
+		pthread_mutex_destroy(&w.doors[i]);
 	pthread_mutex_destroy(&w.shared.mu);
 	list_close(w.shared.list);
 	return rc;

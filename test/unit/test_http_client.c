@@ -240,6 +240,119 @@ TEST(silence_ends_and_continue_is_skipped)
 	fake_stop(&k);
 }
 
+/* ---- GETs with a sink, which go without libcurl where they can ---- */
+
+struct sunk {
+	struct http_client *client;
+	struct buf got;
+	struct http_reply reply;
+	struct err e;
+};
+
+static int sink(void *arg, struct str piece, struct err *e)
+{
+	struct sunk *s = arg;
+
+	(void)e;
+	buf_str(&s->got, piece);
+	return 0;
+}
+
+static bool at_once(void *arg)
+{
+	(void)arg;
+	return true;
+}
+
+static int fetch_sunk(const struct fake *k, struct sunk *s, struct http_call c)
+{
+	_cleanup_free_ char *url = strf("http://127.0.0.1:%u/x", k->port);
+
+	c.method = "GET";
+	c.url = url;
+	c.body_fd = -EBADF;
+	c.sink = sink;
+	c.sink_arg = s;
+	c.idle_timeout_s = 1;
+	http_reply_fini(&s->reply);
+	buf_reset(&s->got);
+	s->e = (struct err){ 0 };
+	return http_client_call(s->client, &c, &s->reply, &s->e);
+}
+
+static void sunk_end(struct sunk *s)
+{
+	http_client_free(s->client);
+	http_reply_fini(&s->reply);
+	buf_fini(&s->got);
+}
+
+TEST(sinks_get_the_body_whatever_its_form)
+{
+	static const struct {
+		const char *say, *want; /* NULL: an error */
+	} rows[] = {
+		{ "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n12345", "12345" },
+		{ "HTTP/1.1 200 OK\r\nconnection: Close\r\ncontent-length: 5\r\n\r\n12345 and more", "12345" },
+		{ "HTTP/1.1 206 Partial Content\r\nContent-Length: 0\r\n\r\n", "" },
+		{ "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n12345\r\n1\r\n6\r\n0\r\n\r\n", "123456" },
+		{ "HTTP/1.0 200 OK\r\n\r\nuntil the end", "until the end" },
+		{ "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi", "hi" },
+		{ "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n12345", NULL },
+		{ "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 3\r\n\r\n12345", NULL },
+		{ "HTTP/1.1 200 OK\r\nContent-Length: -5\r\n\r\n12345", NULL },
+		{ "HTTP/1.1 200 OK\r\nContent-Le", NULL },
+		{ "SSH-2.0-x\r\n\r\n", NULL },
+		{ "", NULL },
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		struct sunk s = { .client = http_client_new() };
+		struct fake k;
+		int rc;
+
+		fake_start(&k, rows[i].say);
+		rc = fetch_sunk(&k, &s, (struct http_call){ 0 });
+		if ((rc == 0) != (rows[i].want != NULL))
+			test_failed(__FILE__, __LINE__, "'%s' was %s", rows[i].say, rc ? "refused" : "taken");
+		if (rows[i].want)
+			CHECK_STR(s.got.p ? s.got.p : "", rows[i].want);
+		sunk_end(&s);
+		fake_stop(&k);
+	}
+}
+
+TEST(sinks_and_connections_that_are_kept)
+{
+	struct sunk s = { .client = http_client_new() };
+	struct str value;
+	struct fake k;
+
+	/* The server ends every connection, and says so to nobody. */
+	fake_start(&k, "HTTP/1.1 200 OK\r\nX-Custom: a\r\nContent-Length: 2\r\n\r\nhi");
+	for (int i = 0; i < 20; i++) {
+		CHECK_INT(fetch_sunk(&k, &s, (struct http_call){ 0 }), 0);
+		CHECK_STR(s.got.p, "hi");
+		CHECK_INT(s.reply.status, 200);
+		CHECK(http_reply_header(&s.reply, "x-custom", &value) && str_is(value, "a"));
+	}
+	/* Of another status than what would do. */
+	CHECK_INT(fetch_sunk(&k, &s, (struct http_call){ .sink_status = 206 }), -1);
+	CHECK_INT(s.e.kind, ERR_INVALID);
+	CHECK_INT(s.got.n, 0);
+	fake_stop(&k);
+	CHECK_INT(fetch_sunk(&k, &s, (struct http_call){ 0 }), -1);
+	CHECK_INT(s.e.kind, ERR_IO);
+	/* Silence, and a cancellation in it. */
+	fake_start(&k, NULL);
+	CHECK_INT(fetch_sunk(&k, &s, (struct http_call){ 0 }), -1);
+	CHECK_STR(s.e.frame[0], "nothing came for 1 seconds");
+	CHECK_INT(fetch_sunk(&k, &s, (struct http_call){ .cancelled = at_once }), -1);
+	CHECK_STR(s.e.frame[0], "cancelled");
+	fake_stop(&k);
+	sunk_end(&s);
+}
+
 TEST(nobody_there)
 {
 	_cleanup_(http_client_freep) struct http_client *c = http_client_new();
