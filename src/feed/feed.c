@@ -146,7 +146,7 @@ static int prepare(struct program *p, int in_fd, struct err *e)
 		return -1;
 	if (o->data_fd < 0 || o->spool_fd < 0)
 		return err_set(e, ERR_INVALID, "%s is missing in the work order", o->data_fd < 0 ? "data" : "spool");
-	if (!*o->channel || strchr(o->channel, '/') || *o->channel == '.' || strlen(o->channel) > 64)
+	if (!*o->channel || strchr(o->channel, '/') || strlen(o->channel) > 64)
 		return err_set(e, ERR_INVALID, "channel is wrong in the work order");
 	p->feed.order = o;
 	if (drop_privileges(e) < 0 || feed_index_read(o->list_fd, &p->feed.index, e) < 0 ||

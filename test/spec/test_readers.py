@@ -220,3 +220,12 @@ def test_records_of_half_a_gibibyte(house, store, big):
                pipe("zip", "s3://bucket/r/bigzip/", seed=None, wrapped=True, gz=True)], timeout=200)
     assert [(l["parts"], l["bytes"], l["sha256"]) for l in lines_of(got["big"])] == big
     assert [(l["parts"], l["bytes"], l["sha256"]) for l in lines_of(got["zip"])] == big[:1]
+
+
+def test_odd_names_of_channels(house, store):
+    names = [".a", "...", "-rf", "--", "_", "a" * 64, "train", "Train", "train_00", "train-manifest", "1"]
+    got = job(house, store, OUT + "feed_reader mix 9 2 " + " ".join(names) + " >mix", [pipe(n, "s3://bucket/r/small/") for n in names])
+    lines = lines_of(got["mix"])
+    assert sorted((l["channel"], l["epoch"]) for l in lines) == sorted((n, e) for n in names for e in (0, 1))
+    for line in lines:
+        assert (line["bytes"], line["sha256"]) == epoch(line["epoch"], SMALL, "r/small/"), line
