@@ -10,7 +10,7 @@
 #include "base/clock.h"
 #include "base/fd.h"
 
-enum { ROOM = 1 << 20, ROOM_LESS = 256 << 10, PENDING = 64 << 10, SMALL = 16 << 10, COPY = 256 << 10 };
+enum { ROOM = 1 << 20, ROOM_LESS = 256 << 10, PENDING = 64 << 10, SMALL = 16 << 10, COPY = 256 << 10, TELL_MS = 1000 };
 
 void out_init(struct out *o, int fd, struct feed_counts *counts)
 {
@@ -33,6 +33,18 @@ bool out_gone(const struct out *o)
 	struct pollfd p = { .fd = o->fd };
 
 	return poll(&p, 1, 0) > 0 && (p.revents & POLLERR);
+}
+
+void out_waiting(struct out *o)
+{
+	int64_t now = mono_now().ns;
+	int left = 0;
+
+	if (ioctl(o->fd, FIONREAD, &left) < 0 || left > 0)
+		return;
+	atomic_fetch_add_explicit(&o->counts->wait_store_ns, (uint64_t)(now - o->since), memory_order_relaxed);
+	o->since = now;
+	o->was_full = false;
 }
 
 /* Data has come, of which `mine` bytes are in the FIFO already. If that took long and there was nothing else left, the
@@ -60,16 +72,21 @@ static void taken(struct out *o, size_t n, int64_t now)
 static int wait_for_reader(struct out *o, struct err *e)
 {
 	struct pollfd p = { .fd = o->fd, .events = POLLOUT };
-	int64_t from = mono_now().ns;
+	int64_t begin = mono_now().ns, from = begin;
+	int rc;
 
-	while (poll(&p, 1, -1) < 0)
-		if (errno != EINTR)
+	do {
+		rc = poll(&p, 1, TELL_MS);
+		if (rc < 0 && errno != EINTR)
 			return err_sys(e, "waiting for the reader");
-	o->since = mono_now().ns;
+		o->since = mono_now().ns;
+		atomic_fetch_add_explicit(&o->counts->wait_reader_ns, (uint64_t)(o->since - from),
+		                          memory_order_relaxed);
+		from = o->since;
+	} while (rc <= 0);
 	o->was_full = true;
-	if (o->since - from >= OUT_STALL_NS)
+	if (o->since - begin >= OUT_STALL_NS)
 		atomic_fetch_add_explicit(&o->counts->stalls_reader, 1, memory_order_relaxed);
-	atomic_fetch_add_explicit(&o->counts->wait_reader_ns, (uint64_t)(o->since - from), memory_order_relaxed);
 	return 0;
 }
 

@@ -43,5 +43,7 @@ int out_add(struct out *o, struct str bytes, struct err *e) must_check;
 int out_splice(struct out *o, int fd, uint64_t offset, uint64_t length, struct err *e) must_check;
 /* To be called before anything that may take long, and at the end. */
 int out_flush(struct out *o, struct err *e) must_check;
+/* To be called now and then while the store is waited for, so that long waits are counted as they go on. */
+void out_waiting(struct out *o);
 /* Whether the reader has gone; asks, and does not wait. */
 bool out_gone(const struct out *o);

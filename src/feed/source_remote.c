@@ -260,7 +260,7 @@ static int ask_ahead(struct window *w, struct err *e)
 /* ---- taking ---- */
 
 /* 0, or OUT_GONE: the reader is looked after now and then, because the store may be gone for minutes. */
-static int wait_for_block(struct remote *r, const struct block *b, const struct out *o)
+static int wait_for_block(struct remote *r, const struct block *b, struct out *o)
 {
 	bool here = false, gone = false;
 
@@ -270,8 +270,10 @@ static int wait_for_block(struct remote *r, const struct block *b, const struct 
 
 		clock_gettime(CLOCK_MONOTONIC, &until);
 		until.tv_sec++;
-		if (pthread_cond_timedwait(&r->shared.here, &r->shared.mu, &until) == ETIMEDOUT)
-			gone = out_gone(o);
+		if (pthread_cond_timedwait(&r->shared.here, &r->shared.mu, &until) != ETIMEDOUT)
+			continue;
+		out_waiting(o);
+		gone = out_gone(o);
 	}
 	pthread_mutex_unlock(&r->shared.mu);
 	return here ? 0 : OUT_GONE;
