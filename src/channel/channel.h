@@ -51,6 +51,11 @@ const struct channel_ops *channel_ops_for(enum channel_way way);
 /* lists/<n> of the job, open for reading. */
 int channel_open_list(const struct channel_spec *ch, int job_dirfd, struct err *e) must_check;
 
+/* How many bytes this host's share of the channel is going to take on the volume. Linked data takes none, data of
+ * another S3 is downloaded. env->way is looked at. */
+int channel_room(const struct channel_spec *ch, const struct channel_env *env, uint64_t *ret_bytes,
+                 struct err *e) must_check;
+
 /* The path below the channel's directory for a key (contract 2.3), see s3_rel_path. *ret_rel views key. ERR_CLIENT for
  * "//", "." and ".." pieces, NUL, or a piece over 255 bytes. *ret_dir: the key ends in '/', only a directory is to be
  * made. */

@@ -14,7 +14,7 @@ enum { SAY_EVERY_MS = 10000 };
 struct placing {
 	const struct channel_spec *ch;
 	const struct channel_env *env;
-	struct mono start, said;
+	struct mono said;
 	uint64_t said_bytes;
 };
 
@@ -46,21 +46,6 @@ static void say_progress(void *arg, const struct fetch_progress *p)
 	w->env->say(w->env->arg, text.p);
 	w->said = mono_now();
 	w->said_bytes = p->bytes;
-}
-
-static void say_end(const struct placing *w, const struct fetched *got)
-{
-	int64_t ms = mono_ms_since(w->start);
-	_cleanup_buf_ struct buf text = { 0 };
-
-	if (!w->env->say)
-		return;
-	buf_f(&text, "channel '%s': all ", w->ch->name);
-	buf_bytes(&text, got->bytes);
-	buf_f(&text, ", %llu object%s, in %.1f s, ", (unsigned long long)got->objects, got->objects == 1 ? "" : "s",
-	      (double)ms / 1000);
-	add_rate(&text, got->bytes, ms);
-	w->env->say(w->env->arg, text.p);
 }
 
 /* ---- the list ---- */
@@ -107,28 +92,12 @@ static FILE *stream_of(int fd, const char *mode)
 	return f;
 }
 
-/* As it was frozen when the job was launched, or else as it is now. */
-static int whole_list(const struct placing *w, struct err *e)
-{
-	_cleanup_close_ int fd = -EBADF;
-	struct fetcher f = { .program = w->env->fetch_program,
-		             .verb = "list",
-		             .s3 = w->env->s3,
-		             .bucket = w->ch->bucket,
-		             .prefix = w->ch->prefix };
-
-	if (w->ch->list)
-		return channel_open_list(w->ch, w->env->job_dirfd, e);
-	fd = f.list_fd = temporary(w, e);
-	return fd < 0 || fetcher_run(&f, NULL, e) < 0 ? -1 : take_fd(fd);
-}
-
 /* The part of the list that is this host's, as a file of its own. */
 static int list_mine(const struct placing *w, int manifest_fd, struct err *e)
 {
 	_cleanup_(list_closep) struct list_reader *list = NULL;
 	_cleanup_close_ int fd = temporary(w, e);
-	int from = fd < 0 ? -1 : whole_list(w, e), rc = -1;
+	int from = fd < 0 ? -1 : channel_open_list(w->ch, w->env->job_dirfd, e), rc = -1;
 	FILE *manifest, *mine;
 
 	if (from < 0 || list_open_fd(from, &list, e) < 0)
@@ -146,11 +115,34 @@ static int list_mine(const struct placing *w, int manifest_fd, struct err *e)
 	return rc < 0 ? -1 : take_fd(fd);
 }
 
+int channel_room(const struct channel_spec *ch, const struct channel_env *env, uint64_t *ret_bytes, struct err *e)
+{
+	_cleanup_(share_freep) struct share *share = NULL;
+	_cleanup_(list_closep) struct list_reader *list = NULL;
+	struct list_entry entry;
+	uint64_t bytes = 0;
+	int fd, rc;
+
+	if (env->way != CHANNEL_PLACED || ch->place != PLACE_REMOTE || ch->share_count == 1) {
+		*ret_bytes = env->way == CHANNEL_PLACED && ch->place == PLACE_REMOTE ? ch->bytes : 0;
+		return 0;
+	}
+	fd = channel_open_list(ch, env->job_dirfd, e);
+	if (fd < 0 || list_open_fd(fd, &list, e) < 0)
+		return -1;
+	share = share_new(ch);
+	for (uint64_t i = 0; (rc = list_next(list, &entry, e)) > 0; i++)
+		bytes += share_has(share, i) ? entry.size : 0;
+	if (rc == 0)
+		*ret_bytes = bytes;
+	return rc;
+}
+
 int channel_prepare_remote(const struct channel_spec *ch, const struct channel_env *env,
                            struct channel_stats *ret_stats, struct err *e)
 {
 	_cleanup_close_ int dir = -EBADF, manifest = -EBADF, list = -EBADF;
-	struct placing w = { .ch = ch, .env = env, .start = mono_now(), .said = mono_now() };
+	struct placing w = { .ch = ch, .env = env, .said = mono_now() };
 	struct fetched got = { 0 };
 	struct fetcher f = { .program = env->fetch_program,
 		             .verb = "get",
@@ -169,7 +161,6 @@ int channel_prepare_remote(const struct channel_spec *ch, const struct channel_e
 	f.list_fd = list;
 	if (fetcher_run(&f, &got, e) < 0)
 		return -1;
-	say_end(&w, &got);
 	*ret_stats = (struct channel_stats){ .objects = got.objects, .bytes = got.bytes, .copied = got.objects };
 	fetched_fini(&got);
 	return 0;

@@ -58,9 +58,6 @@ static int place_channel(struct run *r, struct worker_link *link, size_t i, stru
 
 	env->way = channel_way(ch, &r->spec);
 	ops = channel_ops_for(env->way);
-	/* Linked data takes no room; data of another store is copied, all of it. */
-	if (env->way == CHANNEL_PLACED && ch->place == PLACE_REMOTE && *copied + ch->bytes > r->volume_bytes)
-		return no_room(r, ch, *copied + ch->bytes, e);
 	if (ops->prepare(ch, env, &stats, e) < 0)
 		return -1;
 	if (env->way == CHANNEL_MOUNTED && mount_file_system(r, ch, e) < 0)
@@ -104,6 +101,23 @@ static int open_farm(struct run *r, struct err *e)
 	return open_beneath(r->home_fd, "farm", O_RDONLY | O_DIRECTORY, 0, e);
 }
 
+/* All that is going to be downloaded, before any of it is: a job whose data do not fit hears so at once. */
+static int check_room(const struct run *r, struct channel_env *env, struct err *e)
+{
+	uint64_t sum = 0, bytes = 0;
+
+	for (size_t i = 0; i < r->spec.channel_count; i++) {
+		const struct channel_spec *ch = &r->spec.channels[i];
+
+		env->way = channel_way(ch, &r->spec);
+		if (channel_room(ch, env, &bytes, e) < 0)
+			return download_failed(ch, e);
+		if (bytes > r->volume_bytes || (sum += bytes) > r->volume_bytes)
+			return no_room(r, ch, sum > bytes ? sum : bytes, e);
+	}
+	return 0;
+}
+
 static int place_all(struct worker_link *link, void *arg, struct err *e)
 {
 	struct run *r = arg;
@@ -124,7 +138,7 @@ static int place_all(struct worker_link *link, void *arg, struct err *e)
 		                   .arg = link };
 	uint64_t copied = 0;
 
-	if (data < 0 || farm < 0)
+	if (data < 0 || farm < 0 || check_room(r, &env, e) < 0)
 		return -1;
 	for (size_t i = 0; i < r->spec.channel_count; i++)
 		if (place_channel(r, link, i, &env, &copied, e) < 0)

@@ -1,7 +1,11 @@
 # Channels from and artifacts to another S3 (s3_endpoint in bloomery.conf): here, the store of a second Bloomery.
 # SPDX-License-Identifier: Apache-2.0
 import hashlib
+import os
+import pathlib
+import signal
 import subprocess
+import time
 
 import pytest
 
@@ -230,3 +234,76 @@ def test_the_server_ends_while_data_is_being_listed_and_lists_it_again(server, h
     held.sluice.word = None
     held.start()
     assert held.wait(name)["TrainingJobStatus"] == "Completed"
+
+
+def put_file(s, key, size):
+    """One object of `size` random bytes, and their hash."""
+    data = os.urandom(1 << 20) * (size >> 20)
+    s.s3.put_object(Bucket="bucket", Key=key, Body=data)
+    return hashlib.sha256(data).hexdigest()
+
+
+def fetcher_of(s):
+    """The process that downloads for a job of this server, once it is there."""
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        for p in pathlib.Path("/proc").glob("[0-9]*"):
+            try:
+                argv = (p / "cmdline").read_bytes().split(b"\0")
+                if argv[0].endswith(b"/bloomery-fetch") and argv[1] == b"get" and any(
+                        os.readlink(f).startswith(str(s.data) + "/jobs/") for f in (p / "fd").iterdir()):
+                    return int(p.name)
+            except (OSError, IndexError):
+                pass
+        time.sleep(0.01)
+    raise AssertionError("nothing is downloading")
+
+
+def test_a_store_that_is_restarted_in_the_middle(make_server, tmp_path):
+    """It is gone for 10 s and comes back at the same address: the download goes on from where it was."""
+    store = make_server()
+    store.s3.create_bucket(Bucket="bucket")
+    want = put_file(store, "cut/big", 768 << 20)
+    small = {f"{i:03d}": b"%d" % i for i in range(200)}
+    store.put("cut/small/", small)
+    s = make_server("stop_grace_seconds = 3\n"
+                    f"s3_endpoint = {store.url}\ns3_access_key = {store.exports['AWS_ACCESS_KEY_ID']}\n"
+                    f"s3_secret_key = {store.exports['AWS_SECRET_ACCESS_KEY']}\n")
+    name = s.create("cd /opt/ml/input/data/train; sha256sum < big; cat small/* | sha256sum; find . -type f | wc -l",
+                    channels={"train": "s3://bucket/cut/"}, ResourceConfig={"VolumeSizeInGB": 2})
+    fetcher = fetcher_of(s)
+    os.kill(fetcher, signal.SIGSTOP)           # so that it is in the middle for sure
+    store.stop()
+    os.kill(fetcher, signal.SIGCONT)
+    time.sleep(13)
+    assert s.sm.describe_training_job(TrainingJobName=name)["SecondaryStatus"] == "Downloading"
+    store.start()
+    d = s.wait(name, timeout=90)
+    assert d["TrainingJobStatus"] == "Completed", d.get("FailureReason")
+    lines = s.logs(name)
+    assert [x for x in lines if not x.startswith("channel ")] == [
+        want + "  -", hashlib.sha256(b"".join(small[k] for k in sorted(small))).hexdigest() + "  -", "201"]
+    waiting = [x for x in lines if "trying again" in x]
+    assert waiting and waiting[0].startswith("channel 'train': ") and " of 768 MiB, " in waiting[0] and " of 201 objects, " in waiting[0]
+    assert s.leftovers() == []
+
+
+def test_data_larger_than_the_volume_are_refused_before_the_download(server, elsewhere):
+    put_file(server, "remote-room/a/x", 700 << 20)
+    put_file(server, "remote-room/b/x", 700 << 20)
+    name = elsewhere.create("true", channels={"one": "s3://bucket/remote-room/a/", "two": "s3://bucket/remote-room/b/"})
+    d = elsewhere.wait(name)
+    assert d["TrainingJobStatus"] == "Failed"
+    assert d["FailureReason"].startswith("ClientError: Data download failed:Insufficient disk space."), d["FailureReason"]
+    assert "raise ResourceConfig.VolumeSizeInGB" in d["FailureReason"]
+    assert elsewhere.leftovers() == []
+
+
+def test_a_download_that_is_killed_fails_the_job(server, elsewhere):
+    put_file(server, "remote-kill/big", 700 << 20)
+    name = elsewhere.create("true", channels={"train": "s3://bucket/remote-kill/"})
+    os.kill(fetcher_of(elsewhere), signal.SIGKILL)
+    d = elsewhere.wait(name)
+    assert d["TrainingJobStatus"] == "Failed"
+    assert "train" in d["FailureReason"] and "bloomery-fetch was ended by signal 9" in d["FailureReason"], d["FailureReason"]
+    assert elsewhere.leftovers() == []
