@@ -153,6 +153,15 @@ static int link_object(int fd, const struct task *t)
 	return linkat(AT_FDCWD, proc, t->dir->fd, t->leaf, AT_SYMLINK_FOLLOW);
 }
 
+/* A manifest may name an object twice. In a directory it is there once. */
+static bool is_there_already(const struct task *t, const struct stat *object)
+{
+	struct stat st;
+
+	return fstatat(t->dir->fd, t->leaf, &st, AT_SYMLINK_NOFOLLOW) == 0 && st.st_dev == object->st_dev &&
+	       st.st_ino == object->st_ino;
+}
+
 /* Nothing is open longer than its own placing, and what is linked is what was looked at. */
 static int place(struct placer *p, const struct task *t, struct err *e)
 {
@@ -177,6 +186,8 @@ static int place(struct placer *p, const struct task *t, struct err *e)
 			atomic_fetch_add(&p->linked, 1);
 			return 0;
 		}
+		if (errno == EEXIST && is_there_already(t, &st))
+			return 0;
 		if (errno == EXDEV)
 			atomic_store(&p->no_links, true);
 		else if (errno != EMLINK && errno != EPERM && errno != EOPNOTSUPP && errno != EROFS)

@@ -117,7 +117,7 @@ static bool in_the_way(const struct order *o, struct str rel, struct str key)
 	       (str_eq(rel, other) || below(rel, other) || below(other, rel));
 }
 
-/* Somebody else's path is in the way of this key's: finds whose. */
+/* Something is at this key's path: finds whose it is. 0: its own, from an entry before. */
 static int blame_clash(const struct order *o, struct str key, struct err *e)
 {
 	_cleanup_(list_closep) struct list_reader *list = NULL;
@@ -138,10 +138,7 @@ static int blame_clash(const struct order *o, struct str key, struct err *e)
 			               o->bucket, ARGstr(order < 0 ? key : entry.key), o->bucket,
 			               ARGstr(order < 0 ? entry.key : key));
 	}
-	return rc < 0 ? -1
-	              : err_set(e, ERR_CLIENT,
-	                        "Data download failed:For s3://%s/" PRIstr ", there is something at its path already",
-	                        o->bucket, ARGstr(key));
+	return rc; /* nobody's but its own: a manifest names it twice */
 }
 
 static bool is_clash(int os)

@@ -353,6 +353,23 @@ TEST(channel_file_no_objects_is_an_empty_directory)
 	world_close(&w);
 }
 
+/* As a manifest may name it. */
+TEST(channel_file_an_object_twice_is_there_once)
+{
+	struct world w;
+
+	world_open(&w, "d/");
+	add(&w, "d/a", "a");
+	w.next_id--; /* the same object */
+	add(&w, "d/a", "a");
+	add(&w, "d/b", "b");
+	CHECK_OK(prepare(&w, e));
+	check_file(&w, "train/a", "a");
+	check_file(&w, "train/b", "b");
+	check_file(&w, "train-manifest", "d/\ns3://b/d/a\ns3://b/d/a\ns3://b/d/b\n");
+	world_close(&w);
+}
+
 TEST(channel_file_again_and_undone)
 {
 	struct world w;

@@ -653,7 +653,9 @@ static void check_list(int fd, const char *want)
 
 TEST(fetch_lists_manifests)
 {
-	_cleanup_close_ int list = temp_file("list");
+	_cleanup_close_ int list = temp_file("list"), dir = make_dir("target");
+	_cleanup_free_ char *got = strf(",\"list\":%d,\"prefix\":\"in/\"", list);
+	_cleanup_buf_ struct buf text = { 0 };
 	_cleanup_free_ char *plain = strf(",\"list\":%d,\"prefix\":\"m\",\"s3_data_type\":\"ManifestFile\"", list);
 	_cleanup_free_ char *lines = strf(",\"list\":%d,\"prefix\":\"l\",\"s3_data_type\":\"AugmentedManifestFile\","
 	                                  "\"attribute_names\":[\"x-ref\",\"label\"]",
@@ -671,6 +673,11 @@ TEST(fetch_lists_manifests)
 	CHECK_FETCH("list", -1, plain, 0,
 	            "{\"done\":{\"objects\":3,\"bytes\":3,\"bucket\":\"bucket\",\"prefix\":\"in/\"}}");
 	check_list(list, "@- in/d/b.txt 1 " ETAG_A ";\n@- in/a.txt 1 " ETAG_A ";\n@- in/d/b.txt 1 " ETAG_A ";\n");
+	/* A directory has it once. */
+	CHECK(lseek(list, 0, SEEK_SET) == 0);
+	CHECK_FETCH("get", dir, got, 0, "{\"done\":{\"objects\":3,\"bytes\":2}}");
+	CHECK_OK(file_read_at(dir, "d/b.txt", 10, &text, e));
+	CHECK_STR(text.p, "A");
 	CHECK(ftruncate(list, 0) == 0 && lseek(list, 0, SEEK_SET) == 0);
 	CHECK_FETCH("list", -1, lines, 0, "{\"done\":{\"objects\":2,\"bytes\":6}}");
 	check_list(list, "@- in/a.txt 1 " ETAG_A ";=7;\n@- in/d/b.txt 1 " ETAG_A ";=cat;\n");
