@@ -60,6 +60,25 @@ static int take_piece(void *arg, struct str piece, struct err *e)
 	return 0;
 }
 
+/* What has come is of the version and from the place that were asked for. There are servers that know nothing of
+ * If-Match. */
+static int check_answer(const struct range *r, const struct http_reply *reply, uint64_t first, struct err *e)
+{
+	_cleanup_free_ char *place = strf("bytes %llu-", (unsigned long long)first);
+	struct str said;
+
+	if (r->etag.n && !str_is(r->etag, "-") && http_reply_header(reply, "ETag", &said) &&
+	    !str_eq(s3_unquote(said), r->etag)) {
+		err_set(e, ERR_CONFLICT, "s3://" PRIstr "/" PRIstr " has another ETag now", ARGstr(r->at.bucket),
+		        ARGstr(r->at.key));
+		return err_in(e, "the object was replaced while it was read");
+	}
+	if (reply->status == 206 && http_reply_header(reply, "Content-Range", &said) &&
+	    !str_starts(said, str_of(place)))
+		return err_set(e, ERR_IO, "the server sent '" PRIstr "' where '%s' was asked for", ARGstr(said), place);
+	return 0;
+}
+
 /* Asks once for what is missing of the range. */
 static int get_rest(struct range *r, bool *ret_again, struct err *e)
 {
@@ -67,10 +86,12 @@ static int get_rest(struct range *r, bool *ret_again, struct err *e)
 	struct s3_call c = S3_CALL(.method = "GET", .bucket = r->at.bucket, .key = r->at.key, .sink = take_piece,
 	                           .sink_arg = r, .idle_s = SILENT_S);
 	struct http_reply reply = { 0 };
+	uint64_t first = r->from + r->got;
 	size_t n = 0;
+	int rc;
 
 	snprintf(match, sizeof(match), "If-Match: \"" PRIstr "\"", ARGstr(r->etag));
-	snprintf(range, sizeof(range), "Range: bytes=%llu-%llu", (unsigned long long)(r->from + r->got),
+	snprintf(range, sizeof(range), "Range: bytes=%llu-%llu", (unsigned long long)first,
 	         (unsigned long long)(r->from + r->length - 1));
 	if (r->etag.n && !str_is(r->etag, "-"))
 		c.header[n++] = match;
@@ -84,7 +105,12 @@ static int get_rest(struct range *r, bool *ret_again, struct err *e)
 			err_in(e, "the object was replaced while it was read");
 		return -1;
 	}
+	rc = check_answer(r, &reply, first, e);
 	http_reply_fini(&reply);
+	if (rc < 0) {
+		*ret_again = false;
+		return -1;
+	}
 	if (r->got < r->length) {
 		*ret_again = true;
 		return err_set(e, ERR_IO, "s3://" PRIstr "/" PRIstr " ended after %llu of %llu bytes",

@@ -376,6 +376,47 @@ TEST(s3_range_from_a_server_without_ranges)
 	http_server_stop(server);
 }
 
+/* A server that knows nothing of If-Match, and has one range for everybody. */
+static void answer_range(struct http_request *r, const struct err *body_error, struct http_response *out)
+{
+	(void)r;
+	(void)body_error;
+	out->status = 206;
+	http_add_header(out, "ETag", "\"new\"");
+	http_add_header(out, "Content-Range", "bytes 3-6/10");
+	buf_z(&out->body, "3456");
+}
+
+static void route_range(void *arg, struct http_request *r, struct http_route *ret)
+{
+	(void)arg;
+	(void)r;
+	ret->respond = answer_range;
+}
+
+TEST(s3_range_of_another_version_or_place)
+{
+	struct http_server *server;
+	struct err err = { 0 };
+	char got[8] = "";
+	struct s3 *s;
+
+	CHECK_OK(http_server_start("127.0.0.1", 0, NULL, route_range, NULL, &server, e));
+	_cleanup_free_ char *url = strf("http://127.0.0.1:%u", http_server_port(server));
+	struct s3_options o = { .endpoint = url, .access_key = "a", .secret_key = "b" };
+
+	CHECK_OK(s3_new(&o, &s, e));
+	CHECK_OK(s3_get_range(s, at("k"), STR("new"), 3, 4, got, e));
+	CHECK_STR(got, "3456");
+	CHECK_OK(s3_get_range(s, at("k"), STR("-"), 3, 4, got, e));
+	CHECK(s3_get_range(s, at("k"), STR("old"), 3, 4, got, &err) < 0);
+	CHECK_INT(err.kind, ERR_CONFLICT);
+	CHECK(s3_get_range(s, at("k"), STR("new"), 2, 4, got, &err) < 0);
+	CHECK_INT(err.kind, ERR_IO);
+	s3_free(s);
+	http_server_stop(server);
+}
+
 static void *serve_again(void *unused)
 {
 	struct timespec gone = { .tv_sec = 2 };
