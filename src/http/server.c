@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include "base/hash.h"
 #include "http/watch.h"
@@ -25,7 +26,7 @@ const struct http_limits http_default_limits = {
 };
 
 /* A body nobody wants is read on up to this, because closing on a client that still sends takes the answer from it. */
-enum { DRAIN_MAX = 64 << 20 };
+enum { DRAIN_MAX = 64 << 20, SMALL_BODY = 64 << 10 };
 
 struct http_server {
 	struct MHD_Daemon *daemon;
@@ -252,10 +253,33 @@ static ssize_t no_data(void *arg, uint64_t at, char *to, size_t room)
 	return MHD_CONTENT_READER_END_WITH_ERROR;
 }
 
+/* A small file's bytes go out with the header in one piece, which is one send here, and one wakeup at the client; from
+ * there on sendfile is cheaper. What cannot be read whole is left to sendfile, to fail as it does. */
+static struct MHD_Response *make_small_body(struct http_response *out)
+{
+	char *bytes = malloc(out->length);
+	struct MHD_Response *m;
+
+	if (!bytes || pread(out->fd, bytes, out->length, (off_t)out->offset) != (ssize_t)out->length) {
+		free(bytes);
+		return NULL;
+	}
+	m = MHD_create_response_from_buffer(out->length, bytes, MHD_RESPMEM_MUST_FREE);
+	if (!m)
+		free(bytes);
+	return m;
+}
+
 static struct MHD_Response *make_body(struct http_response *out)
 {
 	size_t n = out->body.n;
 
+	if (out->fd >= 0 && out->length && out->length <= SMALL_BODY && !out->head) {
+		struct MHD_Response *m = make_small_body(out);
+
+		if (m)
+			return m;
+	}
 	if (out->fd >= 0 && out->length)
 		return MHD_create_response_from_fd_at_offset64(out->length, take_fd(out->fd), out->offset);
 	if (out->head && !n)

@@ -276,13 +276,14 @@ static const struct {
 	const char *verb;
 	int (*run)(struct fetch *f, const struct order *o, int fd, json_t **ret, struct err *e);
 	bool needs_fd;
-	unsigned needs; /* in the order */
+	unsigned needs;   /* in the order */
+	unsigned threads; /* when the order does not say; 0: the client's own. Many, as most of them wait */
 } verbs[] = {
-	{ "get", run_get, true, ORDER_NEEDS_LIST },
-	{ "put", run_put, true, ORDER_NEEDS_KEY },
-	{ "list", run_list, false, ORDER_NEEDS_LIST },
-	{ "count", run_count, false, 0 },
-	{ "exists", run_exists, false, 0 },
+	{ "get", run_get, true, ORDER_NEEDS_LIST, 16 },
+	{ "put", run_put, true, ORDER_NEEDS_KEY, 0 },
+	{ "list", run_list, false, ORDER_NEEDS_LIST, 16 },
+	{ "count", run_count, false, 0, 0 },
+	{ "exists", run_exists, false, 0, 0 },
 };
 
 static int fetch_run(struct fetch *f, const char *verb, int target_fd, int in_fd, struct order *o, json_t **ret,
@@ -303,7 +304,7 @@ static int fetch_run(struct fetch *f, const char *verb, int target_fd, int in_fd
 	                                 .access_key = o->access_key,
 	                                 .secret_key = o->secret_key,
 	                                 .session_token = o->session_token,
-	                                 .threads = o->threads,
+	                                 .threads = o->threads ? o->threads : verbs[i].threads,
 	                                 .patience_s = o->patience_s ? o->patience_s : PATIENCE_S,
 	                                 .cancelled = on_cancelled,
 	                                 .progress = on_progress,

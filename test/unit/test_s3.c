@@ -90,8 +90,8 @@ static struct {
 	struct api api;
 	atomic_int faults; /* how many requests still fail */
 	atomic_int requests;
-	enum fault fault;
-	void (*real)(struct http_request *r, const struct err *body_error, struct http_response *out);
+	_Atomic enum fault fault;
+	void (*_Atomic real)(struct http_request *r, const struct err *body_error, struct http_response *out);
 } world;
 
 static void answer_503(struct http_request *r, const struct err *body_error, struct http_response *out)
