@@ -233,8 +233,10 @@ int conf_read(struct conf *c, const char *path, struct err *e)
 
 /* ---- reading as root ---- */
 
-static const char *why_not_roots(const struct stat *st)
+static const char *why_not_roots(int fd, const struct stat *st)
 {
+	if (fd_is_data(fd))
+		return "is an object of the store";
 	if (st->st_uid != 0)
 		return "is not root's";
 	if (st->st_mode & (S_IWGRP | S_IWOTH))
@@ -261,7 +263,7 @@ int conf_read_root(struct conf *c, const char *path, struct err *e)
 		return err_in(e, "reading %s", path);
 	if (conf_text(c, buf_view(&text), path, e) < 0)
 		return -1;
-	why = why_not_roots(&st);
+	why = why_not_roots(fd, &st);
 	if (why && c->file_system_count)
 		return err_set(e, ERR_DENIED,
 		               "%s names file systems for root to mount, but it %s: make it root's own (chown root, "

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 enum { REMOVE_DEPTH_MAX = 64 }; /* a descriptor each */
@@ -275,6 +276,18 @@ int remove_tree(int dirfd, const char *path, struct err *e)
 	struct removal r = { .top = -EBADF };
 
 	return remove_below(&r, dirfd, path, 0, e);
+}
+
+static const char data_mark[] = "trusted.bloomery.data";
+
+int fd_mark_data(int fd)
+{
+	return fsetxattr(fd, data_mark, "", 0, 0);
+}
+
+bool fd_is_data(int fd)
+{
+	return fgetxattr(fd, data_mark, NULL, 0) >= 0;
 }
 
 int fd_set_nonblock(int fd, bool on)

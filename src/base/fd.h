@@ -44,6 +44,10 @@ int mkdir_all(int dirfd, const char *path, mode_t mode, struct err *e) must_chec
 int remove_tree(int dirfd, const char *path, struct err *e) must_check;
 
 int fd_set_nonblock(int fd, bool on);
+/* Marks a regular file as data: root sets this on what it makes its own although the bytes are somebody else's, so that
+ * such a file can never pass for one that root has written. Only root can set it or take it away. -1: errno. */
+int fd_mark_data(int fd);
+bool fd_is_data(int fd);
 
 /* The directory this program's binary lies in; caller frees. Siblings (bloomery-job, ...) are found there. */
 char *program_dir(void);

@@ -126,7 +126,8 @@ static int check_object(const struct placer *p, const struct stat *st, struct er
 }
 
 /* The container finds root:root 0644 (contract 2.3). An object is made so once, when it is first placed; the mode is
- * set after the owner, who could have changed it in between. */
+ * set after the owner, who could have changed it in between. It stays where bloomeryd may rename it, so it is marked as
+ * data first; where there are no marks it remains whose it is. */
 static int own_object(const struct placer *p, int fd, const struct stat *st, struct err *e)
 {
 	if (geteuid() != 0 || (!st->st_uid && !st->st_gid && (st->st_mode & 07777) == 0644))
@@ -134,6 +135,10 @@ static int own_object(const struct placer *p, int fd, const struct stat *st, str
 	if (st->st_uid != p->owner) {
 		errno = EPERM;
 		return err_sys(e, "making root its owner");
+	}
+	if (fd_mark_data(fd) < 0) {
+		errno = errno == EOPNOTSUPP ? EPERM : errno;
+		return err_sys(e, "marking it as data");
 	}
 	if (fchown(fd, 0, 0) < 0)
 		return err_sys(e, "making root its owner");

@@ -168,7 +168,7 @@ static int open_job_dir(struct freezer *f, const struct task *t, int *ret_fd, in
 	fd = open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
 	if (fd < 0)
 		return err_sys(e, "opening %s", dir);
-	/* staged/ is ours, so that we may take from it what bloomery-job puts there as root. */
+	/* staged/ is ours, so that we may take from it what bloomery-job puts there. */
 	if (mkdir_all(fd, "lists", 0700, e) < 0 || mkdir_all(fd, "staged", 0755, e) < 0)
 		return err_in(e, "%s", dir);
 	lists = openat(fd, "lists", O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);

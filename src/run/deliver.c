@@ -16,8 +16,9 @@
 
 enum { COPY_BYTES = 256 << 10, TREE_DEPTH = 128, KEY_MAX_BYTES = 1024 };
 
-/* staged/ belongs to the job directory's owner, who renames files out of it; what is in it is ours and world-readable.
- * It is made where that owner has no hand in it: what is found under the name is never given away. */
+/* staged/ belongs to the job directory's owner, who renames files out of it, and so does what is put there: a file of
+ * root's with a container's bytes is not left where somebody else can give it another name. The directory is made where
+ * that owner has no hand in it: what is found under the name is never given away. */
 static int open_staged(const struct run *r, struct err *e)
 {
 	_cleanup_close_ int fd = -EBADF;
@@ -104,6 +105,10 @@ static json_t *report_of(const char *leaf, const char *key, uint64_t size, const
 
 static int stage(struct delivery *d, const char *leaf, struct err *e)
 {
+	struct stat to;
+
+	if (fstat(d->staged, &to) < 0 || fchownat(d->outbox, leaf, to.st_uid, to.st_gid, AT_SYMLINK_NOFOLLOW) < 0)
+		return err_sys(e, "giving %s to bloomeryd", leaf);
 	return renameat(d->outbox, leaf, d->staged, leaf) < 0 ? err_sys(e, "moving %s to staged", leaf) : 0;
 }
 

@@ -197,7 +197,7 @@ enum step phase_volume(struct run *r, struct err *e)
 		run_say(r, "%s", r->spec.limits.clipped);
 	if (volume_size(r, &r->volume_bytes, e) < 0)
 		return STEP_FAIL;
-	if (mkdirat(r->work_fd, "volume", 0755) < 0) {
+	if (mkdirat(r->work_fd, "volume", 0700) < 0) {
 		err_sys(e, "making work/volume");
 		return STEP_FAIL;
 	}

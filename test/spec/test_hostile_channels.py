@@ -6,8 +6,10 @@ import gzip
 import json
 import os
 import signal
+import subprocess
 import time
 
+import conftest
 import pytest
 
 from feed_reader import House, channel, epochs_of, lines_of, listed, model_files, said, sha, some_bytes, tree_of
@@ -309,3 +311,30 @@ def test_a_record_that_does_not_fit(house, store):
     why = run(house, store, "feed_reader records train 0; sleep 60", [bomb])["FailureReason"]
     assert why.startswith("ClientError: Data download failed:channel 'train': epoch 0: s3://bucket/h/bomb/z: Insufficient disk space"), why
     assert "VolumeSizeInGB" in why
+
+
+def test_an_object_is_no_bloomery_conf(make_server):
+    """Containers find their input to be root's, and bloomeryd's user may rename objects: none may become what root acts on."""
+    s = make_server()
+    text = b"file_system.fs-0123456789abcdef0 = mount /bin/touch /tmp/nobody-asked-for-it %d\n"
+    s.s3.put_object(Bucket="bucket", Key="conf/x", Body=text)
+    r = s.request("cp /opt/ml/input/data/train/x /opt/ml/model/y", channels={"train": "s3://bucket/conf/"})
+    r["OutputDataConfig"]["CompressionType"] = "NONE"
+    s.call("CreateTrainingJob", r)     # boto3 of Debian does not know the member
+    d = s.wait(r["TrainingJobName"])
+    assert d["TrainingJobStatus"] == "Completed", d
+    user, conf = str(s.data.stat().st_uid), s.data / "bloomery.conf"
+    s.data.parent.chmod(0o755)
+    found = [p for p in (s.data / "objects").rglob("*") if p.is_file() and p.read_bytes() == text]
+    assert len(found) == 2, "one is the input, one the artifact"
+    assert 0 in {p.stat().st_uid for p in found}, "the input is root's"
+    until = time.monotonic() + 20
+    while any(p.stat().st_nlink > 1 for p in found) and time.monotonic() < until:
+        time.sleep(0.05)
+    s.stop()
+    for p in found:
+        subprocess.run(["setpriv", "--reuid", user, "--clear-groups", "mv", "-f", p, conf], check=True)
+        assert conf.stat().st_nlink == 1
+        up = subprocess.run([conftest.BLOOMERY, "up", "--data", s.data, "--listen", "127.0.0.1:0"], capture_output=True, text=True, timeout=30)
+        assert up.returncode != 0
+        assert "is an object of the store" in up.stderr or "make it root's" in up.stderr, up.stderr

@@ -115,6 +115,7 @@ TEST(conf_of_root_only)
 {
 	_cleanup_free_ char *path = write_conf("file_system.fs-00000001 = /a\n");
 	_cleanup_free_ char *other = strf("%s/other", test_tmpdir());
+	_cleanup_close_ int fd = -EBADF;
 	struct err why = { 0 };
 
 	if (geteuid() != 0) {
@@ -132,6 +133,12 @@ TEST(conf_of_root_only)
 	CHECK(chmod(other, 0644) == 0 && chown(other, 1234, 1234) == 0);
 	CHECK(read_as_root(other, &why) < 0 && str_find(str_of(why.frame[0]), STR("is not root's")) >= 0);
 	CHECK_INT(why.kind, ERR_DENIED);
+	/* An object that root has taken, and that somebody has moved here. */
+	CHECK(chown(other, 0, 0) == 0);
+	CHECK_INT(read_as_root(other, &why), 1);
+	CHECK((fd = open(other, O_RDONLY | O_CLOEXEC)) >= 0 && fd_mark_data(fd) == 0 && fd_is_data(fd));
+	CHECK(read_as_root(other, &why) < 0 && str_find(str_of(why.frame[0]), STR("is an object of the store")) >= 0);
+	CHECK(unlink(other) == 0);
 	/* Without file systems there is nothing for root in it, whosever it is. */
 	CHECK_OK(file_put(AT_FDCWD, other, STR("region = x\n"), 0644, e));
 	CHECK(read_as_root(other, &why) == 0 && read_as_root(path, &why) == 0);
