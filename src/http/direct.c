@@ -133,7 +133,7 @@ static int open_socket(const struct addrinfo *a, const struct http_call *call)
 static int dial(struct direct *d, const char *host, const struct http_call *call, struct err *e)
 {
 	_cleanup_free_ char *name = NULL, *port = NULL;
-	struct addrinfo hints = { .ai_socktype = SOCK_STREAM, .ai_flags = AI_ADDRCONFIG }, *all = NULL;
+	struct addrinfo hints = { .ai_socktype = SOCK_STREAM }, *all = NULL;
 	int rc, why = 0;
 
 	split_host(str_of(host), &name, &port);
