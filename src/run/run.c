@@ -52,6 +52,9 @@ void run_say(struct run *r, const char *fmt, ...)
 	va_start(ap, fmt);
 	buf_vf(&b, fmt, ap);
 	va_end(ap);
+	for (size_t i = 0; i < b.n; i++) /* a key or what a program said may hold them, and this is one line */
+		if ((unsigned char)b.p[i] < ' ' || b.p[i] == 0x7f)
+			b.p[i] = ' ';
 	log_info("%s", b.p);
 	if (r->log && joblog_add(r->log, wall_now(), LOG_FROM_PLATFORM, true, buf_view(&b), &e) < 0)
 		log_err(LOG_WARN, &e, "writing to the job's log");
