@@ -80,7 +80,7 @@ bool share_has(const struct share *s, uint64_t i)
 	return i % s->order.share_count == s->order.share_number;
 }
 
-int channel_bad_key(const struct channel_spec *ch, struct str key, const struct err *cause, struct err *e)
+int channel_bad_key(const char *bucket, struct str key, const struct err *cause, struct err *e)
 {
 	_cleanup_free_ char *named = strf("the key " PRIstr " ", ARGstr(key));
 	struct str why = str_of(cause->frame[0]);
@@ -92,8 +92,16 @@ int channel_bad_key(const struct channel_spec *ch, struct str key, const struct 
 	}
 	str_skip(&why, str_of(named));
 	return err_set(e, ERR_CLIENT,
-	               "Data download failed:Failed to download data. S3 key: s3://%s/" PRIstr " " PRIstr, ch->bucket,
+	               "Data download failed:Failed to download data. S3 key: s3://%s/" PRIstr " " PRIstr, bucket,
 	               ARGstr(key), ARGstr(why));
+}
+
+bool channel_collide(struct str a, bool a_dir, struct str b, bool b_dir)
+{
+	if (str_eq(a, b))
+		return !a_dir || !b_dir;
+	return (a.n < b.n && !a_dir && str_starts(b, a) && b.p[a.n] == '/') ||
+	       (b.n < a.n && !b_dir && str_starts(a, b) && a.p[b.n] == '/');
 }
 
 /* ---- directory and manifest ---- */

@@ -60,3 +60,7 @@ int channel_room(const struct channel_spec *ch, const struct channel_env *env, u
  * "//", "." and ".." pieces, NUL, or a piece over 255 bytes. *ret_dir: the key ends in '/', only a directory is to be
  * made. */
 int channel_rel_path(struct str prefix, struct str key, struct str *ret_rel, bool *ret_dir, struct err *e) must_check;
+/* Words its refusal as the service does (contract 2.3). Returns -1. */
+int channel_bad_key(const char *bucket, struct str key, const struct err *cause, struct err *e);
+/* Whether two keys cannot both be there: their paths are one, or one goes through the file of the other. */
+bool channel_collide(struct str a, bool a_dir, struct str b, bool b_dir);

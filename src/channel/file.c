@@ -94,7 +94,7 @@ static int add_object(struct filling *f, const struct list_entry *object, struct
 	bool is_dir;
 
 	if (channel_rel_path(str_of(f->ch->prefix), object->key, &dir, &is_dir, &why) < 0)
-		return channel_bad_key(f->ch, object->key, &why, e);
+		return channel_bad_key(f->ch->bucket, object->key, &why, e);
 	f->stats.objects++;
 	f->stats.bytes += object->size;
 	if (is_dir)
@@ -145,15 +145,6 @@ static int walk(struct filling *f, struct err *e)
 
 /* ---- two keys, one name ---- */
 
-/* Whether objects at paths a and b cannot both be there. */
-static bool collide(struct str a, bool a_dir, struct str b, bool b_dir)
-{
-	if (str_eq(a, b))
-		return !a_dir || !b_dir;
-	return (a.n < b.n && !a_dir && str_starts(b, a) && b.p[a.n] == '/') ||
-	       (b.n < a.n && !b_dir && str_starts(a, b) && a.p[b.n] == '/');
-}
-
 /* Something was in the way of f->clash: looks through the list for what, to name both. */
 static int name_both(const struct filling *f, struct err *e)
 {
@@ -170,7 +161,7 @@ static int name_both(const struct filling *f, struct err *e)
 		if (!share_has(f->share, i) || str_eq(object.key, key))
 			continue;
 		if (channel_rel_path(prefix, object.key, &other, &other_dir, NULL) < 0 ||
-		    !collide(path, is_dir, other, other_dir))
+		    !channel_collide(path, is_dir, other, other_dir))
 			continue;
 		return err_set(e, ERR_CLIENT,
 		               "Data download failed:Failed to download data. S3 keys s3://%s/" PRIstr

@@ -27,9 +27,6 @@ int channel_make(const struct channel_spec *ch, const struct channel_env *env, i
 /* Removes all of it. Cannot fail. */
 void channel_remove(const struct channel_spec *ch, const struct channel_env *env);
 
-/* Words the refusal of channel_rel_path as the service does (contract 2.3). Returns -1. */
-int channel_bad_key(const struct channel_spec *ch, struct str key, const struct err *cause, struct err *e);
-
 /* remote.c: File mode for PLACE_REMOTE. */
 int channel_prepare_remote(const struct channel_spec *ch, const struct channel_env *env,
                            struct channel_stats *ret_stats, struct err *e) must_check;

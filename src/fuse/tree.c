@@ -161,15 +161,6 @@ static int add_node(struct tree *t, uint32_t parent, struct str name, bool is_di
 
 /* ---- keys that cannot both be ---- */
 
-/* Whether objects at paths a and b cannot both be there. */
-static bool collide(struct str a, bool a_dir, struct str b, bool b_dir)
-{
-	if (str_eq(a, b))
-		return !a_dir || !b_dir;
-	return (a.n < b.n && !a_dir && str_starts(b, a) && b.p[a.n] == '/') ||
-	       (b.n < a.n && !b_dir && str_starts(a, b) && a.p[b.n] == '/');
-}
-
 /* Something was in the way of key: looks through the list for what, to name both. */
 static int name_both(const struct planting *p, struct str in_the_way, struct err *e)
 {
@@ -193,7 +184,7 @@ static int name_both(const struct planting *p, struct str in_the_way, struct err
 		mine = part.object.key;
 		first = str_cmp(mine, key) < 0;
 		if (str_eq(mine, key) || channel_rel_path(prefix, mine, &other, &other_dir, NULL) < 0 ||
-		    !collide(path, is_dir, other, other_dir))
+		    !channel_collide(path, is_dir, other, other_dir))
 			continue;
 		return err_set(e, ERR_CLIENT,
 		               "Data download failed:Failed to download data. S3 keys s3://%s/" PRIstr
@@ -205,22 +196,6 @@ static int name_both(const struct planting *p, struct str in_the_way, struct err
 	return err_set(e, ERR_IO,
 	               "Data download failed:Unable to download object s3://%s/" PRIstr ": its name is taken",
 	               o->bucket, ARGstr(key));
-}
-
-static int bad_key(const struct feeder_order *o, struct str key, const struct err *cause, struct err *e)
-{
-	_cleanup_free_ char *named = strf("the key " PRIstr " ", ARGstr(key));
-	struct str why = str_of(cause->frame[0]);
-
-	if (cause->kind != ERR_CLIENT) {
-		if (e)
-			*e = *cause;
-		return -1;
-	}
-	str_skip(&why, str_of(named));
-	return err_set(e, ERR_CLIENT,
-	               "Data download failed:Failed to download data. S3 key: s3://%s/" PRIstr " " PRIstr, o->bucket,
-	               ARGstr(key), ARGstr(why));
 }
 
 /* ---- planting ---- */
@@ -284,7 +259,7 @@ static int plant(struct planting *p, const struct list_entry *object, uint64_t r
 	if (remote != (p->o->place == PLACE_REMOTE) || object->size > INT64_MAX)
 		return err_set(e, ERR_SYNTAX, "the channel's list has an object that is not of its store");
 	if (channel_rel_path(str_of(p->o->prefix), object->key, &path, &is_dir, &why) < 0)
-		return bad_key(p->o, object->key, &why, e);
+		return channel_bad_key(p->o->bucket, object->key, &why, e);
 	rc = is_dir ? plant_dir(p, path, &dir, e) : plant_file(p, path, object, record, e);
 	if (rc > 0)
 		return name_both(p, object->key, e);
