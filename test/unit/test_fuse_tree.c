@@ -1,5 +1,6 @@
 /* The names of a FastFile channel, without a file system.  SPDX-License-Identifier: Apache-2.0 */
 #include <fcntl.h>
+#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -232,7 +233,8 @@ TEST(tree_of_many)
 {
 	_cleanup_free_ char *path = strf("%s/list", test_tmpdir());
 	_cleanup_(tree_freep) struct tree *t = NULL;
-	enum { COUNT = 300000 };
+	enum { COUNT = 1000000, BYTES_EACH = 100 };
+	struct mallinfo2 before, after; /* all 0 with the address sanitizer */
 	FILE *f = fopen(path, "we");
 	_cleanup_close_ int fd = -EBADF;
 	struct feeder_order o;
@@ -250,8 +252,11 @@ TEST(tree_of_many)
 	fclose(f);
 	fd = open(path, O_RDONLY | O_CLOEXEC);
 	o = order_of(fd);
+	before = mallinfo2();
 	CHECK_OK(tree_new(&o, &t, e));
-	CHECK_INT(tree_nodes(t), COUNT + 300 + 1);
+	after = mallinfo2();
+	CHECK(after.uordblks + after.hblkhd < before.uordblks + before.hblkhd + (size_t)COUNT * BYTES_EACH);
+	CHECK_INT(tree_nodes(t), COUNT + COUNT / 1000 + 1);
 	for (int i = 0; i < COUNT; i += 7) {
 		struct tree_stat st;
 		char key[64];
