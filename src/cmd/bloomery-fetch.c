@@ -21,15 +21,14 @@ static int usage(void)
 	return 2;
 }
 
-/* bloomeryd may have a capability to search directories; who reads what a stranger's server says needs none. As root,
- * for bloomery-job, we write into directories of root. */
+/* Who reads what a stranger's server says needs none of them: bloomeryd may have one to search directories, and of
+ * bloomery-job's all that is used is that the directories are root's. */
 static void drop_capabilities(void)
 {
 	struct __user_cap_header_struct head = { .version = _LINUX_CAPABILITY_VERSION_3 };
 	struct __user_cap_data_struct none[2] = { 0 };
 
-	if (geteuid() != 0)
-		must(syscall(SYS_capset, &head, none) == 0);
+	must(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 && syscall(SYS_capset, &head, none) == 0);
 }
 
 int main(int argc, char **argv)
@@ -40,9 +39,9 @@ int main(int argc, char **argv)
 		return usage();
 	/* bloomeryd executes us by descriptor, which would be our name in ps and top. */
 	prctl(PR_SET_NAME, "bloomery-fetch");
-	drop_capabilities();
 	log_init("bloomery-fetch", LOG_INFO);
 	if (argc == 2 && strcmp(argv[1], "pipe") == 0)
-		return feed_main(STDIN_FILENO, STDOUT_FILENO);
+		return feed_main(STDIN_FILENO, STDOUT_FILENO); /* keeps the one that it needs */
+	drop_capabilities();
 	return fetch_main(argv[1], argc == 3 ? (int)fd : -1, STDIN_FILENO, STDOUT_FILENO);
 }

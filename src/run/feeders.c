@@ -550,6 +550,11 @@ enum step phase_feeders(struct run *r, struct err *e)
 	}
 	all->starting = true;
 	all->deadline = loop_timer(r->loop, READY_MS, 0, on_not_ready, all);
+	if (!all->deadline) {
+		all->starting = false;
+		err_sys(e, "setting the time for the channels to be ready");
+		return STEP_FAIL;
+	}
 	return STEP_WAIT;
 }
 

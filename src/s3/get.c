@@ -82,7 +82,8 @@ static int check_answer(const struct range *r, const struct http_reply *reply, u
 /* Asks once for what is missing of the range. */
 static int get_rest(struct range *r, bool *ret_again, struct err *e)
 {
-	char range[80], match[320];
+	_cleanup_free_ char *match = strf("If-Match: \"" PRIstr "\"", ARGstr(r->etag));
+	char range[80];
 	struct s3_call c = S3_CALL(.method = "GET", .bucket = r->at.bucket, .key = r->at.key, .sink = take_piece,
 	                           .sink_arg = r, .idle_s = SILENT_S);
 	struct http_reply reply = { 0 };
@@ -90,7 +91,6 @@ static int get_rest(struct range *r, bool *ret_again, struct err *e)
 	size_t n = 0;
 	int rc;
 
-	snprintf(match, sizeof(match), "If-Match: \"" PRIstr "\"", ARGstr(r->etag));
 	snprintf(range, sizeof(range), "Range: bytes=%llu-%llu", (unsigned long long)first,
 	         (unsigned long long)(r->from + r->length - 1));
 	if (r->etag.n && !str_is(r->etag, "-"))
