@@ -192,8 +192,8 @@ int inflater_next(struct inflater *z, struct str *ret, struct err *e)
 		z->state.next_out = z->out;
 		z->state.avail_out = PIECE;
 		rc = isal_inflate(&z->state);
-		z->in.p += z->in.n - z->state.avail_in;
-		z->in.n = z->state.avail_in;
+		/* At the end of a member it gives back what it had read too much, which may be more than it got now. */
+		z->in = (struct str){ (const char *)z->state.next_in, z->state.avail_in };
 		n = PIECE - z->state.avail_out;
 		if (rc < 0 || rc == ISAL_NEED_DICT)
 			return damaged(z, what_is_wrong(rc), e);

@@ -72,13 +72,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct buf want = { 0 }, got = { 0 };
 	size_t step;
-	int rc;
+	int rc, ours;
 
 	if (size < 1)
 		return 0;
 	step = data[0] ? data[0] : 1 << 20;
 	rc = by_zlib(data + 1, size - 1, &want);
-	must(by_us(data + 1, size - 1, step, &got) == rc);
+	ours = by_us(data + 1, size - 1, step, &got);
+	/* Around the limit one may see the damage and the other the limit: pieces are of different sizes. */
+	must(ours == rc || (ours != 0 && rc != 0 && (ours == -2 || rc == -2)));
 	must(rc != 0 || str_eq(buf_view(&want), buf_view(&got)));
 	buf_fini(&want);
 	buf_fini(&got);
