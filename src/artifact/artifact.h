@@ -17,6 +17,7 @@
 struct artifact_options {
 	unsigned threads;             /* 0: one a core */
 	int level;                    /* 1 fast to 3 small; 0: default */
+	bool part;                    /* without the end of the archive, for artifact_join */
 	bool (*cancelled)(void *arg); /* may be NULL; asked now and then, in the caller's thread as progress is */
 	void (*progress)(void *arg, uint64_t bytes_in); /* may be NULL; contents packed so far */
 	void *arg;
@@ -36,3 +37,8 @@ int artifact_is_empty(int dirfd, bool *ret_empty, struct err *e) must_check;
  * cancelled. ERR_CLIENT: a path over 4095 bytes. ERR_IO, with os: what could not be read or written. */
 int artifact_pack(int dirfd, int out_fd, const struct artifact_options *o, struct artifact_result *ret,
                   struct err *e) must_check;
+/* Parts behind each other, in that order, and the end of the archive: the union of what was packed, in as many gzip
+ * members, which any tar and gunzip reads as one. Written to out_fd from its offset on, and synced; bytes_out and md5
+ * of *ret are set. Of o only cancelled counts. Errors as in artifact_pack. */
+int artifact_join(const int *part_fds, size_t count, int out_fd, const struct artifact_options *o,
+                  struct artifact_result *ret, struct err *e) must_check;

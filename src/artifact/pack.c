@@ -345,7 +345,7 @@ static int pack(struct packing *p, int dirfd, struct err *e)
 	while (p->depth)
 		if (step(p, e) < 0)
 			return -1;
-	return gzip_zeros(p->z, 2 * TAR_BLOCK, e);
+	return p->o->part ? 0 : gzip_zeros(p->z, 2 * TAR_BLOCK, e);
 }
 
 static void packing_fini(struct packing *p)

@@ -2719,7 +2719,7 @@ static const struct operation ops_sagemaker[] = {
 		{ .path = "InputDataConfig[].DataSource.S3DataSource.ModelAccessConfig", .when = REFUSE_PRESENT, .reason = "there is no model hub here whose licences could be accepted; copy the data into a bucket, name it in S3Uri and leave ModelAccessConfig out" },
 		{ .path = "InputDataConfig[].DataSource.S3DataSource.HubAccessConfig", .when = REFUSE_PRESENT, .reason = "there is no model hub here; copy the data into a bucket and name it in S3Uri" },
 		{ .path = "InputDataConfig[].DataSource.DatasetSource", .when = REFUSE_PRESENT, .reason = "there is no dataset hub here; put the data into a bucket and use S3DataSource" },
-		{ .path = "ResourceConfig.InstanceCount", .when = REFUSE_ABOVE, .above = 1, .reason = "training on several hosts is not built yet; use 1" },
+		{ .path = "ResourceConfig.InstanceCount", .when = REFUSE_ABOVE, .above = 250, .reason = "a job can have at most 250 hosts on this machine" },
 		{ .path = "ResourceConfig.KeepAlivePeriodInSeconds", .when = REFUSE_ABOVE, .above = 0, .reason = "warm pools are not built yet; use 0 or leave it out" },
 		{ .path = "ResourceConfig.InstancePreferences", .when = REFUSE_NOT_EMPTY, .reason = "a choice among instance types is not built yet; use InstanceType and InstanceCount" },
 		{ .path = "ResourceConfig.SelectedInstanceType", .when = REFUSE_PRESENT, .reason = "it is an answer of the service, not a request; use InstanceType" },

@@ -197,6 +197,9 @@ static int conf_line(struct conf *c, struct str line, const char *path, int n, s
 		return add_file_system(c, id, value, path, n, e);
 	if (!slot)
 		return err_set(e, ERR_INVALID, "%s:%d: there is no setting '" PRIstr "'", path, n, ARGstr(key));
+	if (slot == &c->output_hosts && !str_is(value, "first") && !str_is(value, "all"))
+		return err_set(e, ERR_INVALID, "%s:%d: output_hosts is first or all, not '" PRIstr "'", path, n,
+		               ARGstr(value));
 	if (slot == &c->fastfile_links_max && !str_to_u64(value, &number))
 		return err_set(e, ERR_INVALID, "%s:%d: fastfile_links_max is a number, not '" PRIstr "'", path, n,
 		               ARGstr(value));

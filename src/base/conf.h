@@ -23,6 +23,7 @@
 	X(capacity_memory, "",                "bytes that jobs may take together; empty: memory less a reserve")       \
 	X(shm_fraction,    "0.5",             "/dev/shm of a container as a share of its memory")                      \
 	X(stop_grace_seconds, "120",          "from SIGTERM to SIGKILL when a job is stopped (the service: 120)")       \
+	X(output_hosts,    "first",           "of several hosts, whose /opt/ml/output/data is in output.tar.gz: first or all") \
 	X(registry_insecure, "",              "host:port of registries spoken to without TLS, separated by blanks")   \
 	X(fastfile_links_max, "5000",         "FastFile: objects of the embedded store that are linked; more are served by FUSE, and 0 serves all so")
 /* clang-format on */

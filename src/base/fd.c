@@ -146,17 +146,38 @@ int open_beneath(int dirfd, const char *path, int flags, mode_t mode, struct err
 	return fd < 0 ? err_sys(e, "opening %s", path) : (int)fd;
 }
 
-int open_plain(int dirfd, const char *leaf, int flags, mode_t mode, struct err *e)
+static int open_regular(int dirfd, const char *leaf, int flags, mode_t mode, struct stat *ret, struct err *e)
 {
 	_cleanup_close_ int fd = openat(dirfd, leaf, flags | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC, mode);
-	struct stat st;
 
 	if (fd < 0 && errno == ENOENT)
 		return err_set(e, ERR_NOT_FOUND, "%s does not exist", leaf);
-	if (fd < 0 || fstat(fd, &st) < 0)
+	if (fd < 0 || fstat(fd, ret) < 0)
 		return err_sys(e, "opening %s", leaf);
-	if (!S_ISREG(st.st_mode) || st.st_nlink > 1)
+	if (!S_ISREG(ret->st_mode))
 		return err_set(e, ERR_DENIED, "%s is not a plain file of one name", leaf);
+	return take_fd(fd);
+}
+
+int open_plain(int dirfd, const char *leaf, int flags, mode_t mode, struct err *e)
+{
+	struct stat st;
+	_cleanup_close_ int fd = open_regular(dirfd, leaf, flags, mode, &st, e);
+
+	if (fd >= 0 && st.st_nlink > 1)
+		return err_set(e, ERR_DENIED, "%s is not a plain file of one name", leaf);
+	return take_fd(fd);
+}
+
+int open_plain_shared(int dirfd, const char *leaf, struct err *e)
+{
+	struct stat st, dir;
+	_cleanup_close_ int fd = open_regular(dirfd, leaf, O_RDONLY, 0, &st, e);
+
+	if (fd >= 0 && fstat(dirfd, &dir) < 0)
+		return err_sys(e, "opening %s", leaf);
+	if (fd >= 0 && st.st_nlink > 1 && st.st_uid != dir.st_uid)
+		return err_set(e, ERR_DENIED, "%s has several names and is not its directory's owner's", leaf);
 	return take_fd(fd);
 }
 

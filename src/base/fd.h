@@ -33,6 +33,9 @@ int open_beneath(int dirfd, const char *path, int flags, mode_t mode, struct err
  * with no other name (which could be one of a file that the other user may not touch). ERR_NOT_FOUND when there is
  * none, ERR_DENIED when it is anything else. */
 int open_plain(int dirfd, const char *leaf, int flags, mode_t mode, struct err *e) must_check;
+/* The same for reading, and it may have several names where it belongs to the owner of dirfd: who could have linked it
+ * there could as well have copied it. */
+int open_plain_shared(int dirfd, const char *leaf, struct err *e) must_check;
 /* file_read_at() of such a file. */
 int file_read_plain(int dirfd, const char *leaf, size_t max_bytes, struct buf *out, struct err *e) must_check;
 

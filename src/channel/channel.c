@@ -191,6 +191,6 @@ int channel_open_list(const struct channel_spec *ch, int job_dirfd, struct err *
 		return err_set(e, ERR_BUG, "'" PRIstr "' is not the name of a list", ARGstr(leaf));
 	if (dir < 0)
 		return err_sys(e, "opening lists");
-	fd = open_plain(dir, ch->list, O_RDONLY, 0, e);
+	fd = open_plain_shared(dir, ch->list, e);
 	return fd < 0 ? err_in(e, "the list of channel '%s'", ch->name) : fd;
 }

@@ -26,6 +26,9 @@ enum job_at {
 	JOB_LOST,     /* so are those there will ever be; `reason` says why */
 };
 
+/* What a supervisor is to be told; a later word takes the place of an earlier one that was not heard yet. */
+enum job_word { WORD_NONE, WORD_GO, WORD_PEER /* stop, as another host has failed */, WORD_STOP };
+
 struct job {
 	struct host *host;
 	struct job *next;
@@ -44,7 +47,7 @@ struct job {
 	char *reason;           /* of LOST, and while CLEANING what it will be */
 
 	struct {
-		bool wanted;
+		enum job_word wanted;
 		int fd; /* -EBADF: not connected */
 		struct loop_source *source, *again;
 	} stop;
@@ -88,7 +91,7 @@ void job_launch(struct job *j);
 void host_scan(struct host *h);
 
 /* ---- stop.c ---- */
-void job_stop(struct job *j);
+void job_tell(struct job *j, enum job_word word);
 void job_stop_again(struct job *j); /* something has happened in the directory: the socket may be there now */
 void job_stop_end(struct job *j);
 

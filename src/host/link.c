@@ -134,8 +134,15 @@ static void on_watch(struct job *j, const json_t *msg)
 
 static void on_stop(struct job *j, const json_t *msg)
 {
+	const char *why = json_string_value(json_object_get(msg, "why"));
+
+	job_tell(j, why && !strcmp(why, "peer") ? WORD_PEER : WORD_STOP);
+}
+
+static void on_go(struct job *j, const json_t *msg)
+{
 	(void)msg;
-	job_stop(j);
+	job_tell(j, WORD_GO);
 }
 
 static void on_forget(struct job *j, const json_t *msg)
@@ -156,8 +163,8 @@ static const struct {
 	void (*run)(struct job *j, const json_t *msg);
 	bool needs_directory; /* else it is done when there is none */
 } commands[] = {
-	{ "launch", on_launch, true },  { "watch", on_watch, true },    { "stop", on_stop, false },
-	{ "forget", on_forget, false }, { "delete", on_delete, false },
+	{ "launch", on_launch, true }, { "watch", on_watch, true },    { "stop", on_stop, false },
+	{ "go", on_go, false },        { "forget", on_forget, false }, { "delete", on_delete, false },
 };
 
 static void obey(struct host *h, const json_t *msg)

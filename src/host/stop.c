@@ -1,4 +1,4 @@
-/* Telling a supervisor to stop: one packet to its socket, sent again until it has answered.
+/* Telling a supervisor to stop, or to go: one packet to its socket, sent again until it has answered.
  *
  * The socket may not be there yet, when the supervisor has just been started; then the next event in the directory, or
  * the timer (a socket that is bound and does not listen yet makes no event), tries again.
@@ -27,7 +27,7 @@ void job_stop_end(struct job *j)
 {
 	disconnect(j);
 	loop_source_free(take_ptr(j->stop.again));
-	j->stop.wanted = false;
+	j->stop.wanted = WORD_NONE;
 }
 
 static void on_answer(void *arg, uint32_t events)
@@ -54,7 +54,10 @@ static int connect_and_send(struct job *j, struct err *e)
 	snprintf(a.sun_path, sizeof(a.sun_path), "%s/sock", j->path);
 	if (j->stop.fd < 0 || connect(j->stop.fd, (struct sockaddr *)&a, sizeof(a)) < 0)
 		return err_sys(e, "connecting to the supervisor of job %s", j->id);
-	msg = json_pack("{ss}", "t", "stop");
+	msg = j->stop.wanted == WORD_GO
+	              ? json_pack("{ss}", "t", "go")
+	              : json_pack("{ss ss*}", "t", "stop", "why", j->stop.wanted == WORD_PEER ? "peer" : NULL);
+	must(msg);
 	rc = hostlink_send(j->stop.fd, msg, e);
 	json_decref(msg);
 	if (rc < 0)
@@ -71,7 +74,7 @@ void job_stop_again(struct job *j)
 		return;
 	if (connect_and_send(j, &e) < 0) {
 		if (e.os != ENOENT && e.os != ECONNREFUSED && e.os != EAGAIN)
-			log_err(LOG_WARN, &e, "stopping job %s", j->id);
+			log_err(LOG_WARN, &e, "talking to the supervisor of job %s", j->id);
 		disconnect(j);
 	}
 }
@@ -81,11 +84,14 @@ static void on_again(void *arg)
 	job_stop_again(arg);
 }
 
-void job_stop(struct job *j)
+void job_tell(struct job *j, enum job_word word)
 {
-	if (j->stop.wanted || j->at != JOB_RUNS)
+	if (j->stop.wanted >= word || j->at != JOB_RUNS)
 		return;
-	j->stop.wanted = true;
-	j->stop.again = loop_timer(j->host->loop, AGAIN_MS, AGAIN_MS, on_again, j);
+	if (j->stop.wanted)
+		disconnect(j);
+	else
+		j->stop.again = loop_timer(j->host->loop, AGAIN_MS, AGAIN_MS, on_again, j);
+	j->stop.wanted = word;
 	job_stop_again(j);
 }

@@ -11,8 +11,14 @@ enum { PIDS_LEAST = 4096, PIDS_MOST = 32768, PIDS_PER_CPU = 1024 };
 
 void capacity_needs_fini(struct capacity_needs *n)
 {
+	struct capacity_needs *next = n->next;
+
 	free(n->instance_type);
 	n->instance_type = NULL;
+	n->next = NULL;
+	if (next)
+		capacity_needs_fini(next);
+	free(next);
 }
 
 void job_limits_fini(struct job_limits *l)
@@ -22,45 +28,70 @@ void job_limits_fini(struct job_limits *l)
 	l->instance_type = l->clipped = NULL;
 }
 
-char *capacity_needs_text(const struct capacity_needs *n)
+static json_t *to_json(const struct capacity_needs *n)
 {
 	json_t *j = json_pack("{s:s, s:f, s:I, s:i, s:b, s:I, s:I}", "instance_type", n->instance_type, "cpus", n->cpus,
 	                      "memory_bytes", (json_int_t)n->memory_bytes, "gpus", (int)n->gpus, "whole_machine",
 	                      n->whole_machine, "volume_bytes", (json_int_t)n->volume_bytes, "max_pending_s",
 	                      (json_int_t)n->max_pending_s);
-	char *text;
 
 	must(j);
-	text = json_dumps(j, JSON_COMPACT);
+	if (n->hosts > 1)
+		json_object_set_new(j, "hosts", json_integer(n->hosts));
+	if (n->next)
+		json_object_set_new(j, "next", to_json(n->next));
+	return j;
+}
+
+char *capacity_needs_text(const struct capacity_needs *n)
+{
+	json_t *j = to_json(n);
+	char *text = json_dumps(j, JSON_COMPACT);
+
 	must(text);
 	json_decref(j);
 	return text;
 }
 
-int capacity_needs_parse(const char *text, struct capacity_needs *ret, struct err *e)
+static int from_json(json_t *j, struct capacity_needs *ret, struct err *e)
 {
 	json_int_t memory, volume, pending;
-	json_error_t why;
-	json_t *j = json_loads(text, 0, &why);
+	json_t *next = json_object_get(j, "next");
+	json_error_t why = { 0 };
 	const char *type;
 	double cpus;
-	int gpus, whole;
+	int gpus, whole, hosts = 0;
 
-	if (!j || json_unpack_ex(j, &why, 0, "{s:s, s:F, s:I, s:i, s:b, s:I, s:I}", "instance_type", &type, "cpus",
+	if (!j || json_unpack_ex(j, &why, 0, "{s:s, s:F, s:I, s:i, s:b, s:I, s:I, s?i}", "instance_type", &type, "cpus",
 	                         &cpus, "memory_bytes", &memory, "gpus", &gpus, "whole_machine", &whole, "volume_bytes",
-	                         &volume, "max_pending_s", &pending) < 0) {
-		json_decref(j);
+	                         &volume, "max_pending_s", &pending, "hosts", &hosts) < 0)
 		return err_set(e, ERR_INVALID, "the needs of a job are not readable: %s", why.text);
-	}
 	*ret = (struct capacity_needs){ .instance_type = xstrdup(type),
 		                        .cpus = cpus,
 		                        .memory_bytes = (uint64_t)memory,
 		                        .gpus = (unsigned)gpus,
 		                        .whole_machine = whole,
 		                        .volume_bytes = (uint64_t)volume,
-		                        .max_pending_s = pending };
+		                        .max_pending_s = pending,
+		                        .hosts = hosts > 0 ? (unsigned)hosts : 0 };
+	if (!next)
+		return 0;
+	ret->next = xcalloc(1, sizeof(*ret->next));
+	if (from_json(next, ret->next, e) == 0)
+		return 0;
+	capacity_needs_fini(ret);
+	return -1;
+}
+
+int capacity_needs_parse(const char *text, struct capacity_needs *ret, struct err *e)
+{
+	json_error_t why;
+	json_t *j = json_loads(text, 0, &why);
+	int rc = j ? from_json(j, ret, e)
+	           : err_set(e, ERR_INVALID, "the needs of a job are not readable: %s", why.text);
+
 	json_decref(j);
-	return 0;
+	return rc;
 }
 
 static double machine_cpus(void)
@@ -177,6 +208,87 @@ void capacity_limits(const struct capacity *c, const struct capacity_needs *n, s
 	l.shm_bytes = (uint64_t)((double)l.memory_bytes * c->shm_fraction);
 	l.pids = pids_for(l.cpus);
 	*ret = l;
+}
+
+static unsigned hosts_of(const struct capacity_needs *n)
+{
+	return n->hosts ? n->hosts : 1;
+}
+
+unsigned capacity_hosts(const struct capacity_needs *n)
+{
+	unsigned sum = 0;
+
+	for (; n; n = n->next)
+		sum += hosts_of(n);
+	return sum;
+}
+
+/* What all hosts together would take. */
+static struct capacity_share sum_of(const struct capacity *c, const struct capacity_needs *n)
+{
+	struct capacity_share sum = { 0 }, one;
+	struct job_limits l;
+
+	for (; n; n = n->next) {
+		capacity_limits(c, n, &l, &one);
+		job_limits_fini(&l);
+		sum.cpus += one.cpus * hosts_of(n);
+		sum.memory_bytes += one.memory_bytes * hosts_of(n);
+	}
+	return sum;
+}
+
+static char *gang_clipped(const struct capacity *c, const struct capacity_needs *all, const struct capacity_share *sum,
+                          const struct job_limits *l)
+{
+	_cleanup_buf_ struct buf b = { 0 };
+
+	if (l->clipped)
+		buf_f(&b, "%s ", l->clipped);
+	buf_f(&b, "The %u hosts of this job want ", capacity_hosts(all));
+	add_number(&b, sum->cpus);
+	buf_z(&b, " cpus and ");
+	add_number(&b, (double)sum->memory_bytes / GIB);
+	buf_z(&b, " GiB of memory together; this server has ");
+	add_number(&b, c->cpus);
+	buf_z(&b, " cpus, which they share, and ");
+	add_number(&b, (double)c->memory_bytes / GIB);
+	buf_z(&b, " GiB, of which this host gets ");
+	add_number(&b, (double)l->memory_bytes / GIB);
+	buf_z(&b, ".");
+	return buf_take(&b);
+}
+
+void capacity_host_limits(const struct capacity *c, const struct capacity_needs *n, unsigned number,
+                          struct job_limits *ret, struct capacity_share *ret_share)
+{
+	const struct capacity_needs *kind = n;
+	struct capacity_share sum;
+	char *sentence;
+
+	for (unsigned first = 1; kind->next && number >= first + hosts_of(kind); kind = kind->next)
+		first += hosts_of(kind);
+	capacity_limits(c, kind, ret, ret_share);
+	ret->volume_bytes = n->volume_bytes;
+	if (!n->next && hosts_of(n) == 1)
+		return;
+	sum = sum_of(c, n);
+	if (sum.cpus <= c->cpus + 1e-6 && sum.memory_bytes <= c->memory_bytes)
+		return;
+	if (sum.cpus > c->cpus)
+		ret_share->cpus *= c->cpus / sum.cpus;
+	if (sum.memory_bytes > c->memory_bytes) {
+		double part = (double)c->memory_bytes / (double)sum.memory_bytes;
+
+		ret_share->memory_bytes = (uint64_t)((double)ret_share->memory_bytes * part);
+		if (!kind->whole_machine)
+			ret->memory_bytes = ret_share->memory_bytes;
+		ret->shm_bytes = (uint64_t)((double)ret->memory_bytes * c->shm_fraction);
+	}
+	sentence = gang_clipped(c, n, &sum, ret);
+	free(ret->clipped);
+	ret->clipped = sentence;
 }
 
 bool capacity_fits(const struct capacity *c, const struct capacity_share *used, const struct capacity_share *share)

@@ -28,12 +28,18 @@ struct capacity_needs {
 	unsigned gpus;
 	bool whole_machine; /* `local`: cpus and memory_bytes mean nothing */
 	uint64_t volume_bytes;
-	int64_t max_pending_s; /* MaxPendingTimeInSeconds; 0: none */
+	int64_t max_pending_s;       /* MaxPendingTimeInSeconds; 0: none */
+	unsigned hosts;              /* of this kind; 0: one */
+	struct capacity_needs *next; /* of the next instance group with hosts; owned; NULL: none. There only the type,
+	                              * its sizes and hosts count. */
 };
 void capacity_needs_fini(struct capacity_needs *n);
 char *capacity_needs_text(const struct capacity_needs *n); /* JSON, as the store keeps it; the caller frees */
 /* ERR_INVALID: not what capacity_needs_text writes. */
 int capacity_needs_parse(const char *text, struct capacity_needs *ret, struct err *e) must_check;
+
+enum { CAPACITY_HOSTS_MAX = 250 };                       /* of a job */
+unsigned capacity_hosts(const struct capacity_needs *n); /* of all groups */
 
 /* The share that is counted against the capacity while the job runs. */
 struct capacity_share {
@@ -46,6 +52,10 @@ int capacity_read(const struct conf *c, struct capacity *ret, struct err *e) mus
 /* The caller frees ret's strings (job_limits_fini). Never fails: what is too big is clipped. */
 void capacity_limits(const struct capacity *c, const struct capacity_needs *n, struct job_limits *ret,
                      struct capacity_share *ret_share);
+/* Of host `number`, from 1, of a job of several. What they need together is clipped as a lone host's needs are: the
+ * cpus are then shared, as nobody else gets them, and the memory is divided. */
+void capacity_host_limits(const struct capacity *c, const struct capacity_needs *n, unsigned number,
+                          struct job_limits *ret, struct capacity_share *ret_share);
 void job_limits_fini(struct job_limits *l);
 /* Whether share still fits when used is taken. An idle machine fits every share that capacity_limits returns. */
 bool capacity_fits(const struct capacity *c, const struct capacity_share *used, const struct capacity_share *share);

@@ -11,21 +11,40 @@
 
 struct freezer;
 
+/* A training host of a job: what bloomery-host and the supervisors know as a job, by its id. */
+struct job_host {
+	struct job *job;
+	unsigned number;       /* algo-<number>, from 1 */
+	char id[JOB_ID_BYTES]; /* of host 1: the job's */
+	uint64_t last_fact;
+	struct job_limits limits;
+	struct capacity_share share;
+	bool reserved; /* share is in the books */
+	bool behind;   /* facts were missed or could not be stored: asked for again */
+
+	/* of several hosts only; in the store as well */
+	enum host_phase phase;
+	struct wall failed; /* when it did; 0: it has not */
+	char *failure, *result, *parts;
+	bool told; /* what its phase calls for, since the launcher was last up: to go, or to stop */
+};
+
 struct job {
 	int64_t n;
 	char id[JOB_ID_BYTES];
 	char *name, *arn;
 	enum job_state state; /* written by job.c alone */
-	uint64_t last_fact;
+	uint64_t last_fact;   /* how many were taken of all hosts */
 	struct wall created, started, modified;
 	struct capacity_needs needs;
-	struct job_limits limits;
-	struct capacity_share share;
-	bool freezing; /* the freezer works for it */
-	bool lazy;     /* once frozen: its container reads objects of the store as it runs, so their files stay */
-	bool placed;   /* capacity is reserved in the store too: a supervisor may exist */
-	bool behind;   /* facts were missed or could not be stored: asked for again */
-	char *failure; /* a fact before the end has already decided that it fails */
+	struct job_host *hosts;
+	size_t host_count;
+	struct capacity_share share; /* of all hosts */
+	bool freezing;               /* the freezer works for it */
+	bool lazy;      /* once frozen: its container reads objects of the store as it runs, so their files stay */
+	bool placed;    /* capacity is reserved in the store too: a supervisor may exist */
+	bool gathering; /* the parts of its artifacts are being put together */
+	char *failure;  /* a fact before the end has already decided that it fails */
 	struct job_list *in;
 	struct job *prev, *next;
 };
@@ -48,8 +67,9 @@ struct jobs {
 	struct capacity capacity;
 	struct capacity_share used;
 	struct job_list waiting, running;
-	void *by_id; /* tsearch tree of struct job */
+	void *by_id; /* tsearch tree of struct job_host */
 	struct freezer *freezer;
+	struct freezer *gatherer; /* another of the kind, for what may take long at the end */
 	struct loop_source *soon_timer, *pending_timer, *retry_timer, *cleanup_timer, *sweep_timer;
 	int64_t cleanup_ms;
 	bool started;
@@ -57,10 +77,19 @@ struct jobs {
 
 /* ---- job.c ---- */
 
+/* What has become of a host of several. NULL and 0 leave what was. */
+struct host_change {
+	struct job_host *host;
+	enum host_phase phase;
+	struct wall failed;
+	const char *failure, *result, *exit, *parts;
+};
+
 /* What comes with an event. */
 struct job_change {
-	struct wall at; /* of the event; taken as no earlier than what was before */
-	uint64_t fact;  /* the fact's number; 0: no fact is the cause */
+	struct wall at;                 /* of the event; taken as no earlier than what was before */
+	uint64_t fact;                  /* the fact's number; 0: no fact is the cause */
+	const struct host_change *host; /* of several hosts, the one that it comes from; else NULL */
 	const char *message, *failure_reason, *exit, *image_digest;
 	bool place; /* capacity is reserved with this */
 	bool durable;
@@ -75,7 +104,22 @@ int job_note(struct jobs *js, struct job *j, const struct job_change *c, struct 
 /* The row becomes a job of js (waiting or running). */
 int job_load(struct jobs *js, const struct stored_job *row, struct job **ret, struct err *e) must_check;
 void job_drop(struct jobs *js, struct job *j);         /* out of memory and of the books; not out of the store */
-struct job *job_by_id(struct jobs *js, struct str id); /* NULL: none that lives */
+struct job *job_by_id(struct jobs *js, struct str id); /* of any of its hosts; NULL: none that lives */
+struct job_host *host_by_id(struct jobs *js, struct str id);
+/* At most max characters of a FailureReason, or a sentence instead of what is not UTF-8; the caller frees. */
+char *reason_cut(const char *reason, size_t max);
+void host_reserve(struct jobs *js, struct job_host *h);
+void host_release(struct jobs *js, struct job_host *h);
+
+/* ---- hosts.c: jobs of several hosts ---- */
+bool host_is_over(const struct job_host *h);
+int hosts_take(struct jobs *js, struct job_host *h, const struct fact *f, struct err *e) must_check;
+int hosts_take_loss(struct jobs *js, struct job_host *h, struct str reason, struct err *e) must_check;
+/* Has done what the phases of the hosts call for: tells them to go or to stop, ends the job. Often; j may be gone
+ * after. */
+void hosts_go_on(struct jobs *js, struct job *j);
+/* The gatherer is done; why is NULL when the artifacts are there. */
+void hosts_gathered(struct jobs *js, const char *id, const struct err *why);
 
 /* ---- scheduler.c ---- */
 
@@ -85,6 +129,9 @@ void scheduler_soon(struct jobs *js); /* from the loop, when the caller is done 
 void scheduler_tick(void *jobs);
 /* The freezer is done with a job; why is NULL when its directory is ready. */
 void scheduler_frozen(struct jobs *js, const char *id, bool lazy, const struct err *why);
+/* The same when the job was stopped, perhaps deleted, meanwhile: the directories of its hosts, one by one, are all ours
+ * as nothing was launched, and go. */
+void scheduler_unfrozen(struct jobs *js, const char *id);
 /* Ends a job that has no supervisor: the state is STOPPING. */
 int scheduler_end_stopped(struct jobs *js, struct job *j, const char *message, struct err *e) must_check;
 void scheduler_pending_over(void *jobs); /* timer: MaxPendingTimeInSeconds */
@@ -92,6 +139,10 @@ void scheduler_pending_over(void *jobs); /* timer: MaxPendingTimeInSeconds */
 /* ---- facts.c ---- */
 extern const struct launcher_events facts_events; /* arg: struct jobs */
 void facts_retry(void *jobs);                     /* timer: jobs that are behind ask again, waiting ones try again */
+
+/* An artifact in staged/ of the host becomes an object. *ret_failure: the job fails of it, and why. */
+int facts_adopt(struct jobs *js, const struct job_host *h, const struct fact *f, char **ret_failure,
+                struct err *e) must_check;
 
 /* ---- cleanup.c ---- */
 void cleanup_soon(struct jobs *js); /* something ended or was deleted, or the host came back */
@@ -105,4 +156,6 @@ void freezer_free(struct freezer *f); /* waits for the thread; NULL is fine */
 void freezer_add(struct freezer *f, const struct job *j);
 /* The job was stopped meanwhile: should it be the one at hand, it ends soon. scheduler_frozen() still hears of it. */
 void freezer_cancel(struct freezer *f, const char *id);
+/* The parts of the job's artifacts become artifacts; hosts_gathered() hears of it. */
+void freezer_gather(struct freezer *f, const struct job *j);
 void freezer_sweep(struct freezer *f, struct wall before);

@@ -10,21 +10,29 @@
 
 enum { RETRY_MS = 5000 };
 
-static void fall_behind(struct jobs *js, struct job *j)
+static void fall_behind(struct jobs *js, struct job_host *h)
 {
-	j->behind = true;
+	h->behind = true;
 	loop_timer_set(js->retry_timer, RETRY_MS, 0);
 }
 
 void facts_retry(void *jobs)
 {
 	struct jobs *js = jobs;
+	struct job *next;
 
-	for (struct job *j = js->running.first; j; j = j->next)
-		if (j->behind) {
-			j->behind = false;
-			js->via->watch(js->launcher, j->id, j->last_fact);
+	for (struct job *j = js->running.first; j; j = next) {
+		next = j->next;
+		for (size_t i = 0; i < j->host_count; i++) {
+			struct job_host *h = &j->hosts[i];
+
+			if (!h->behind)
+				continue;
+			h->behind = false;
+			js->via->watch(js->launcher, h->id, h->last_fact);
 		}
+		hosts_go_on(js, j);
+	}
 	scheduler_run(js);
 }
 
@@ -35,7 +43,7 @@ static const char *text_of(const struct fact *f, const char *member)
 
 /* The supervisor has packed an artifact: it becomes an object before the fact counts as taken, so that an ending that
  * comes after it finds it there. *ret_failure: the job fails of it, and why. */
-static int adopt(struct jobs *js, struct job *j, const struct fact *f, char **ret_failure, struct err *e)
+int facts_adopt(struct jobs *js, const struct job_host *h, const struct fact *f, char **ret_failure, struct err *e)
 {
 	const char *bucket = text_of(f, "bucket"), *key = text_of(f, "key"), *file = text_of(f, "file");
 	const char *digest = text_of(f, "md5");
@@ -49,10 +57,10 @@ static int adopt(struct jobs *js, struct job *j, const struct fact *f, char **re
 		                       "makes no sense.");
 		return 0;
 	}
-	path = strf("%s/jobs/%s/staged/%s", js->data_dir, j->id, file);
+	path = strf("%s/jobs/%s/staged/%s", js->data_dir, h->id, file);
 	if (blob_adopt(js->blobs, str_of(bucket), str_of(key), path, (uint64_t)json_integer_value(size), str_of(digest),
 	               &why) == 0) {
-		log_info("training job %s: s3://%s/%s is there", j->name, bucket, key);
+		log_info("training job %s: s3://%s/%s is there", h->job->name, bucket, key);
 		return 0;
 	}
 	if (why.kind == ERR_NOT_FOUND) { /* trying again would not help */
@@ -114,7 +122,7 @@ static int take(struct jobs *js, struct job *j, const struct fact *f, struct err
 
 	if (f->kind == FACT_ENDED)
 		return take_end(js, j, f, &c, e);
-	if (f->kind == FACT_ARTIFACT && adopt(js, j, f, &failure, e) < 0)
+	if (f->kind == FACT_ARTIFACT && facts_adopt(js, &j->hosts[0], f, &failure, e) < 0)
 		return -1;
 	c.failure_reason = failure;
 	if (f->kind == FACT_IMAGE) {
@@ -137,66 +145,91 @@ static int take(struct jobs *js, struct job *j, const struct fact *f, struct err
 static void on_fact(void *arg, struct str id, const struct fact *f)
 {
 	struct jobs *js = arg;
-	struct job *j = job_by_id(js, id);
+	struct job_host *h = host_by_id(js, id);
+	struct job *j = h ? h->job : NULL;
 	struct err e = { 0 };
 
-	if (!j || !j->placed || f->n <= j->last_fact)
+	if (!j || !j->placed || f->n <= h->last_fact)
 		return; /* ended and taken, deleted, or seen before */
-	if (f->n > j->last_fact + 1) {
-		if (!j->behind) {
+	if (f->n > h->last_fact + 1) {
+		if (!h->behind) {
 			log_warn("training job %s: fact %llu came after %llu; asking again", j->name,
-			         (unsigned long long)f->n, (unsigned long long)j->last_fact);
-			fall_behind(js, j);
-			js->via->watch(js->launcher, j->id, j->last_fact);
+			         (unsigned long long)f->n, (unsigned long long)h->last_fact);
+			fall_behind(js, h);
+			js->via->watch(js->launcher, h->id, h->last_fact);
 		}
 		return;
 	}
-	if (take(js, j, f, &e) < 0) {
+	if ((j->host_count > 1 ? hosts_take(js, h, f, &e) : take(js, j, f, &e)) < 0) {
 		log_err(LOG_ERROR, &e, "training job %s: fact %llu cannot be taken yet", j->name,
 		        (unsigned long long)f->n);
-		fall_behind(js, j);
+		fall_behind(js, h);
+		return;
 	}
+	if ((j = job_by_id(js, id)))
+		hosts_go_on(js, j);
+}
+
+static int take_loss(struct jobs *js, struct job *j, struct str reason, struct err *e)
+{
+	_cleanup_free_ char *text = NULL;
+	struct job_change c = { .at = wall_now() };
+
+	text = reason.n ? strf("InternalServerError: " PRIstr, ARGstr(reason))
+	                : xstrdup("InternalServerError: the job's supervisor is gone and left no ending. Please try "
+	                          "again.");
+	c.failure_reason = j->failure ? j->failure : text;
+	return job_transition(js, j, EV_LOST, &c, e);
 }
 
 static void on_lost(void *arg, struct str id, struct str reason)
 {
 	struct jobs *js = arg;
-	struct job *j = job_by_id(js, id);
-	_cleanup_free_ char *text = NULL;
-	struct job_change c = { .at = wall_now() };
+	struct job_host *h = host_by_id(js, id);
+	struct job *j = h ? h->job : NULL;
 	struct err e = { 0 };
 
 	if (!j || !j->placed)
 		return;
-	if (j->behind) /* facts from before the loss have still to be taken; it is reported again with them */
+	if (h->behind) /* facts from before the loss have still to be taken; it is reported again with them */
 		return;
-	text = reason.n ? strf("InternalServerError: " PRIstr, ARGstr(reason))
-	                : xstrdup("InternalServerError: the job's supervisor is gone and left no ending. Please try "
-	                          "again.");
-	c.failure_reason = j->failure ? j->failure : text;
-	if (job_transition(js, j, EV_LOST, &c, &e) < 0) {
+	if ((j->host_count > 1 ? hosts_take_loss(js, h, reason, &e) : take_loss(js, j, reason, &e)) < 0) {
 		log_err(LOG_ERROR, &e, "training job %s is lost, and that cannot be stored yet", j->name);
-		fall_behind(js, j);
+		fall_behind(js, h);
+		return;
 	}
+	if ((j = job_by_id(js, id)))
+		hosts_go_on(js, j);
 }
 
 /* Everything the host may have missed, or we. */
+static void host_up(struct jobs *js, struct job_host *h)
+{
+	enum job_state state = h->job->state;
+
+	if (host_is_over(h))
+		return;
+	h->behind = h->told = false;
+	if (state == JOB_LAUNCHING || state == JOB_ADMITTED ||
+	    !h->last_fact) /* starts it, unless it runs or has ended */
+		js->via->launch(js->launcher, h->id);
+	js->via->watch(js->launcher, h->id, h->last_fact);
+	if (state == JOB_STOPPING)
+		js->via->stop(js->launcher, h->id, NULL);
+}
+
 static void on_up(void *arg)
 {
 	struct jobs *js = arg;
+	struct job *next;
 
-	for (struct job *j = js->running.first; j; j = j->next) {
-		bool unseen = j->state == JOB_LAUNCHING || j->state == JOB_ADMITTED ||
-		              (j->state == JOB_STOPPING && !j->last_fact);
-
+	for (struct job *j = js->running.first; j; j = next) {
+		next = j->next;
 		if (!j->placed)
 			continue;
-		j->behind = false;
-		if (unseen) /* starts it, unless it runs or has ended */
-			js->via->launch(js->launcher, j->id);
-		js->via->watch(js->launcher, j->id, j->last_fact);
-		if (j->state == JOB_STOPPING)
-			js->via->stop(js->launcher, j->id);
+		for (size_t i = 0; i < j->host_count; i++)
+			host_up(js, &j->hosts[i]);
+		hosts_go_on(js, j);
 	}
 	cleanup_soon(js);
 }

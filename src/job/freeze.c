@@ -2,7 +2,9 @@
  *
  * A channel may have a million objects, so a thread of its own does this (one, for all jobs, in the order they were
  * placed) and tells the loop over an eventfd. The same thread sweeps the object store. Nothing here is shared with the
- * loop but the two lists under the mutex: a task is copied when it is made. */
+ * loop but the two lists under the mutex: a task is copied when it is made.
+ *
+ * Another of the kind, of its own so that nobody waits for it, puts the artifacts of jobs of several hosts together. */
 #include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
@@ -14,16 +16,23 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "job/control.h"
+#include "job/gather.h"
 #include "job/lists.h"
+
+enum task_kind { TASK_FREEZE, TASK_SWEEP, TASK_GATHER };
 
 struct task {
 	struct task *next;
-	bool sweep;
+	enum task_kind kind;
 	struct wall before; /* sweep */
 	char id[JOB_ID_BYTES], *name, *arn, *api_url;
 	int64_t n;
 	struct wall created;
-	struct job_limits limits;
+	struct task_host {
+		char id[JOB_ID_BYTES], *parts;
+		struct job_limits limits;
+	} * hosts;
+	size_t host_count;
 	bool lazy; /* when done: what lists_are_lazy() says */
 	bool failed;
 	struct err why; /* when failed */
@@ -72,7 +81,11 @@ static struct task *pop(struct queue *q)
 
 static void task_free(struct task *t)
 {
-	job_limits_fini(&t->limits);
+	for (size_t i = 0; i < t->host_count; i++) {
+		job_limits_fini(&t->hosts[i].limits);
+		free(t->hosts[i].parts);
+	}
+	free(t->hosts);
 	free(t->name);
 	free(t->arn);
 	free(t->api_url);
@@ -135,17 +148,13 @@ static void fill_spec(struct freezer *f, const struct task *t, json_t *request, 
 	const char *output = json_string_value(
 	        json_object_get(json_object_get(request, "OutputDataConfig"), "S3OutputPath"));
 
-	s->id = xstrdup(t->id);
 	s->name = xstrdup(t->name);
 	s->arn = xstrdup(t->arn);
 	s->region = xstrdup(conf->region);
 	s->account = xstrdup(conf->account);
-	s->host_name = xstrdup("algo-1");
-	s->host_number = s->host_count = 1;
+	s->host_count = (unsigned)t->host_count;
+	s->output_hosts_all = str_is(str_of(conf->output_hosts), "all");
 	s->request = json_incref(request);
-	s->limits = t->limits;
-	s->limits.instance_type = xstrdup(t->limits.instance_type);
-	s->limits.clipped = t->limits.clipped ? xstrdup(t->limits.clipped) : NULL;
 	s->image = get(algorithm, "TrainingImage", "");
 	s->max_runtime_s = json_integer_value(json_object_get(stopping, "MaxRuntimeInSeconds"));
 	s->stop_grace_s = strtoll(conf->stop_grace_seconds, NULL, 10);
@@ -158,9 +167,9 @@ static void fill_spec(struct freezer *f, const struct task *t, json_t *request, 
 	s->log_epoch_s = t->created.ms / 1000;
 }
 
-static int open_job_dir(struct freezer *f, const struct task *t, int *ret_fd, int *ret_lists_fd, struct err *e)
+static int open_job_dir(struct freezer *f, const char *id, int *ret_fd, int *ret_lists_fd, struct err *e)
 {
-	_cleanup_free_ char *dir = strf("%s/jobs/%s", f->js->data_dir, t->id);
+	_cleanup_free_ char *dir = strf("%s/jobs/%s", f->js->data_dir, id);
 	_cleanup_close_ int fd = -EBADF, lists = -EBADF;
 
 	if (mkdir_all(AT_FDCWD, dir, 0755, e) < 0)
@@ -179,6 +188,44 @@ static int open_job_dir(struct freezer *f, const struct task *t, int *ret_fd, in
 	return 0;
 }
 
+static void copy_limits(const struct job_limits *from, struct job_limits *to)
+{
+	*to = *from;
+	to->instance_type = xstrdup(from->instance_type);
+	to->clipped = from->clipped ? xstrdup(from->clipped) : NULL;
+}
+
+/* What is the host's own in the work order. */
+static void fill_host(const struct task *t, size_t i, struct job_spec *s)
+{
+	free(s->id);
+	free(s->host_name);
+	job_limits_fini(&s->limits);
+	s->id = xstrdup(t->hosts[i].id);
+	s->host_number = (unsigned)i + 1;
+	s->host_name = strf("algo-%u", s->host_number);
+	copy_limits(&t->hosts[i].limits, &s->limits);
+}
+
+/* Host i's directory, with its lists, which are links to host 1's. *s is what host 1 was given, with the channels of
+ * all. */
+static int freeze_other(struct freezer *f, const struct task *t, size_t i, int first_lists, struct job_spec *s,
+                        struct err *e)
+{
+	_cleanup_close_ int dir = -EBADF, lists = -EBADF;
+	struct job_spec own = { 0 };
+	int rc;
+
+	if (open_job_dir(f, t->hosts[i].id, &dir, &lists, e) < 0)
+		return -1;
+	fill_host(t, i, s);
+	rc = lists_for_host(s, first_lists, i ? lists : first_lists, &own, e);
+	if (rc == 0)
+		rc = fsync(lists) < 0 ? err_sys(e, "syncing the lists of objects") : spec_save(dir, &own, e);
+	spec_fini(&own);
+	return rc;
+}
+
 static int freeze_into(struct freezer *f, const struct task *t, json_t *request, struct job_spec *s, struct err *e)
 {
 	const struct remote remote = { .conf = f->js->conf, .program = f->js->fetch_program };
@@ -189,15 +236,21 @@ static int freeze_into(struct freezer *f, const struct task *t, json_t *request,
 		               .stopped = is_cancelled,
 		               .arg = f };
 
-	if (open_job_dir(f, t, &dir, &dirfd, e) < 0)
+	if (open_job_dir(f, t->id, &dir, &dirfd, e) < 0)
 		return -1;
 	lists.dirfd = dirfd;
 	fill_spec(f, t, request, s);
+	fill_host(t, 0, s);
 	if (lists_make(&lists, s, e) < 0)
 		return -1;
 	if (fsync(dirfd) < 0)
 		return err_sys(e, "syncing the lists of objects");
-	return spec_save(dir, s, e);
+	if (t->host_count == 1)
+		return spec_save(dir, s, e);
+	for (size_t i = 0; i < t->host_count; i++)
+		if (freeze_other(f, t, i, dirfd, s, e) < 0)
+			return -1;
+	return 0;
 }
 
 static int freeze(struct freezer *f, struct task *t, struct err *e)
@@ -220,15 +273,36 @@ static int freeze(struct freezer *f, struct task *t, struct err *e)
 	return rc;
 }
 
+static int gather(struct freezer *f, const struct task *t, struct err *e)
+{
+	const struct remote remote = { .conf = f->js->conf, .program = f->js->fetch_program };
+	struct gather g = { .blobs = f->js->blobs,
+		            .remote = jobs_data_is_embedded(f->js) ? NULL : &remote,
+		            .data_dir = f->js->data_dir,
+		            .job_id = t->id,
+		            .host_count = t->host_count,
+		            .stop_fd = f->cancel_fd,
+		            .stopped = is_cancelled,
+		            .arg = f };
+	_cleanup_free_ struct gather_host *hosts = xcalloc(t->host_count, sizeof(*hosts));
+
+	for (size_t i = 0; i < t->host_count; i++)
+		hosts[i] = (struct gather_host){ t->hosts[i].id, t->hosts[i].parts };
+	g.hosts = hosts;
+	return gather_artifacts(&g, e);
+}
+
 static void work(struct freezer *f, struct task *t)
 {
 	struct err e = { 0 };
 
-	if (t->sweep) {
+	switch (t->kind) {
+	case TASK_FREEZE: t->failed = freeze(f, t, &t->why) < 0; break;
+	case TASK_GATHER: t->failed = gather(f, t, &t->why) < 0; break;
+	case TASK_SWEEP:
 		if (blob_sweep(f->js->blobs, t->before, &e) < 0)
 			log_err(LOG_WARN, &e, "sweeping the object store");
-	} else if (freeze(f, t, &t->why) < 0) {
-		t->failed = true;
+		break;
 	}
 }
 
@@ -275,6 +349,16 @@ static void *thread_main(void *arg)
 
 /* ---- the loop's side ---- */
 
+static void tell_frozen(struct jobs *js, const struct task *t)
+{
+	if (job_by_id(js, str_of(t->id))) {
+		scheduler_frozen(js, t->id, t->lazy, t->failed ? &t->why : NULL);
+		return;
+	}
+	for (size_t i = 0; i < t->host_count; i++)
+		scheduler_unfrozen(js, t->hosts[i].id);
+}
+
 static void on_done(void *arg, uint32_t events)
 {
 	struct freezer *f = arg;
@@ -291,8 +375,10 @@ static void on_done(void *arg, uint32_t events)
 		pthread_mutex_unlock(&f->shared.mu);
 		if (!t)
 			return;
-		if (!t->sweep)
-			scheduler_frozen(f->js, t->id, t->lazy, t->failed ? &t->why : NULL);
+		if (t->kind == TASK_GATHER)
+			hosts_gathered(f->js, t->id, t->failed ? &t->why : NULL);
+		else if (t->kind == TASK_FREEZE)
+			tell_frozen(f->js, t);
 	}
 }
 
@@ -304,26 +390,45 @@ static void add(struct freezer *f, struct task *t)
 	pthread_mutex_unlock(&f->shared.mu);
 }
 
-void freezer_add(struct freezer *f, const struct job *j)
+static struct task *task_of(const struct job *j, enum task_kind kind)
 {
 	struct task *t = xcalloc(1, sizeof(*t));
 
+	t->kind = kind;
 	memcpy(t->id, j->id, sizeof(t->id));
 	t->name = xstrdup(j->name);
 	t->arn = xstrdup(j->arn);
-	t->api_url = f->js->api_url ? xstrdup(f->js->api_url) : NULL;
 	t->n = j->n;
 	t->created = j->created;
-	t->limits = j->limits;
-	t->limits.instance_type = xstrdup(j->limits.instance_type);
-	t->limits.clipped = j->limits.clipped ? xstrdup(j->limits.clipped) : NULL;
+	t->host_count = j->host_count;
+	t->hosts = xcalloc(j->host_count, sizeof(*t->hosts));
+	for (size_t i = 0; i < j->host_count; i++) {
+		const struct job_host *h = &j->hosts[i];
+
+		memcpy(t->hosts[i].id, h->id, sizeof(h->id));
+		t->hosts[i].parts = h->parts ? xstrdup(h->parts) : NULL;
+		copy_limits(&h->limits, &t->hosts[i].limits);
+	}
+	return t;
+}
+
+void freezer_add(struct freezer *f, const struct job *j)
+{
+	struct task *t = task_of(j, TASK_FREEZE);
+
+	t->api_url = f->js->api_url ? xstrdup(f->js->api_url) : NULL;
 	add(f, t);
+}
+
+void freezer_gather(struct freezer *f, const struct job *j)
+{
+	add(f, task_of(j, TASK_GATHER));
 }
 
 void freezer_cancel(struct freezer *f, const char *id)
 {
 	pthread_mutex_lock(&f->shared.mu);
-	if (f->shared.now && !f->shared.now->sweep && !strcmp(f->shared.now->id, id))
+	if (f->shared.now && f->shared.now->kind == TASK_FREEZE && !strcmp(f->shared.now->id, id))
 		cancel_locked(f);
 	pthread_mutex_unlock(&f->shared.mu);
 }
@@ -332,7 +437,7 @@ void freezer_sweep(struct freezer *f, struct wall before)
 {
 	struct task *t = xcalloc(1, sizeof(*t));
 
-	t->sweep = true;
+	t->kind = TASK_SWEEP;
 	t->before = before;
 	add(f, t);
 }

@@ -76,6 +76,7 @@ void jobs_start(struct jobs *js, const char *api_url)
 {
 	js->api_url = api_url ? xstrdup(api_url) : NULL;
 	js->freezer = freezer_new(js);
+	js->gatherer = freezer_new(js);
 	js->launcher = js->via->open(js->loop, js->data_dir, &facts_events, js);
 	js->started = true;
 	loop_timer_set(js->sweep_timer, SWEEP_FIRST_MS, SWEEP_EVERY_MS);
@@ -90,6 +91,7 @@ void jobs_free(struct jobs *js)
 	if (!js)
 		return;
 	freezer_free(js->freezer);
+	freezer_free(js->gatherer);
 	if (js->launcher)
 		js->via->close(js->launcher);
 	while (js->waiting.first)
@@ -143,8 +145,9 @@ static void new_id(char out[JOB_ID_BYTES])
 static int create(struct jobs *js, const struct jobs_create *c, struct err *e)
 {
 	_cleanup_free_ char *needs = capacity_needs_text(c->needs);
-	char id[JOB_ID_BYTES];
-	struct store_new_job row = { .id = id,
+	unsigned hosts = capacity_hosts(c->needs);
+	_cleanup_free_ char(*ids)[JOB_ID_BYTES] = xcalloc(hosts, sizeof(*ids));
+	struct store_new_job row = { .id = ids[0],
 		                     .name = c->name,
 		                     .arn = c->arn,
 		                     .request = c->request,
@@ -152,12 +155,15 @@ static int create(struct jobs *js, const struct jobs_create *c, struct err *e)
 		                     .needs = needs,
 		                     .created = c->created,
 		                     .tags = c->tags,
-		                     .tag_count = c->tag_count };
+		                     .tag_count = c->tag_count,
+		                     .host_ids = hosts > 1 ? ids : NULL,
+		                     .host_count = hosts > 1 ? hosts : 0 };
 	struct stored_job stored;
 	struct job *j;
 	int64_t n;
 
-	new_id(id);
+	for (unsigned i = 0; i < hosts; i++)
+		new_id(ids[i]);
 	if (store_job_insert(js->store, &row, &n, e) < 0)
 		return -1;
 	/* It is there, and the caller will be told so; when we cannot read it back we can go on as little as after a
@@ -216,7 +222,9 @@ static int stop(struct jobs *js, struct str name, struct err *e)
 	if (job_transition(js, j, EV_STOP, &c, e) < 0)
 		return -1;
 	if (j->placed) {
-		js->via->stop(js->launcher, j->id);
+		for (size_t i = 0; i < j->host_count; i++)
+			if (!host_is_over(&j->hosts[i]))
+				js->via->stop(js->launcher, j->hosts[i].id, NULL);
 		return 0;
 	}
 	if (j->freezing)

@@ -27,7 +27,8 @@ struct launcher_ops {
 	void (*close)(struct launcher *l); /* NULL is fine; running jobs are left alone */
 	void (*launch)(struct launcher *l, const char *id);
 	void (*watch)(struct launcher *l, const char *id, uint64_t after);
-	void (*stop)(struct launcher *l, const char *id);
+	void (*stop)(struct launcher *l, const char *id, const char *why); /* NULL: asked for; "peer" */
+	void (*go)(struct launcher *l, const char *id);
 	void (*forget)(struct launcher *l, const char *id);
 	void (*remove)(struct launcher *l, const char *id);
 };

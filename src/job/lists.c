@@ -357,16 +357,55 @@ int lists_make(const struct lists *l, struct job_spec *s, struct err *e)
 
 	s->channels = xcalloc(json_array_size(channels) + 1, sizeof(*s->channels));
 	json_array_foreach (channels, i, c) {
-		struct channel_share share = share_of_channel(s->request, c, s->host_number, s->host_count);
+		struct channel_share share = { .count = 1 };
 		struct channel_spec *ch = &s->channels[s->channel_count];
 
+		if (s->host_count == 1)
+			share = share_of_channel(s->request, c, 1, 1);
 		if (share.absent)
 			continue;
 		s->channel_count++;
 		if (fill_channel(l, i, c, mode ? mode : "File", &share, ch, e) < 0)
 			return blame_channel(ch, e);
 	}
-	return check_room(s, e);
+	return s->host_count == 1 ? check_room(s, e) : 0;
+}
+
+/* One of the same name is of an earlier try. */
+static int link_list(const char *leaf, int from, int to, struct err *e)
+{
+	if (unlinkat(to, leaf, 0) < 0 && errno != ENOENT)
+		return err_sys(e, "removing an old list of objects");
+	return linkat(from, leaf, to, leaf, 0) < 0 ? err_sys(e, "linking the list of its objects") : 0;
+}
+
+int lists_for_host(const struct job_spec *s, int lists_fd, int own_lists_fd, struct job_spec *ret, struct err *e)
+{
+	json_t *copy = spec_to_json(s);
+	size_t kept = 0;
+	int rc = spec_from_json(copy, ret, e);
+
+	json_decref(copy);
+	if (rc < 0)
+		return -1;
+	for (size_t i = 0; i < ret->channel_count; i++) {
+		const json_t *asked = json_array_get(json_object_get(s->request, "InputDataConfig"), i);
+		struct channel_share share = share_of_channel(s->request, asked, s->host_number, s->host_count);
+		struct channel_spec ch = ret->channels[i];
+
+		if (share.absent) {
+			channel_spec_fini(&ret->channels[i]);
+			continue;
+		}
+		ret->channels[i] = (struct channel_spec){ 0 };
+		ch.share_number = share.number;
+		ch.share_count = share.count;
+		ret->channels[kept++] = ch;
+		if (ch.list && own_lists_fd != lists_fd && link_list(ch.list, lists_fd, own_lists_fd, e) < 0)
+			return err_in(e, "channel '%s'", ch.name);
+	}
+	ret->channel_count = kept;
+	return check_room(ret, e);
 }
 
 bool lists_are_lazy(const struct job_spec *s)

@@ -18,9 +18,16 @@ struct lists {
 	void *arg;
 };
 
-/* Fills s->channels from s->request; s->host_number, host_count and limits are there. ERR_CLIENT: a sentence that is
+/* Fills s->channels from s->request; s->host_number, host_count and limits are there. Of several hosts: with all
+ * channels, undivided, for lists_for_host. ERR_CLIENT: a sentence that is
  * ready to be a FailureReason, and names the channel. ERR_BUSY: ended early. */
 int lists_make(const struct lists *l, struct job_spec *s, struct err *e) must_check;
+
+/* The work order of one host of several: *ret is a copy of s, as lists_make left it and with this host's number, with
+ * the channels that are for this host and its share of them. Their lists are linked from one directory to the other,
+ * which may be the same. The caller finishes *ret, also on failure. */
+int lists_for_host(const struct job_spec *s, int lists_fd, int own_lists_fd, struct job_spec *ret,
+                   struct err *e) must_check;
 
 /* Whether a job reads objects of the embedded store while its container runs, by their ids: their files have to stay.
  */

@@ -217,9 +217,14 @@ static void local_watch(struct launcher *l, const char *id, uint64_t after)
 	say(l, json_pack("{s:s, s:s, s:I}", "t", "watch", "job", id, "after", (json_int_t)after));
 }
 
-static void local_stop(struct launcher *l, const char *id)
+static void local_stop(struct launcher *l, const char *id, const char *why)
 {
-	say_job(l, "stop", id);
+	say(l, json_pack("{s:s, s:s, s:s*}", "t", "stop", "job", id, "why", why));
+}
+
+static void local_go(struct launcher *l, const char *id)
+{
+	say_job(l, "go", id);
 }
 
 static void local_forget(struct launcher *l, const char *id)
@@ -239,6 +244,7 @@ const struct launcher_ops launcher_local = {
 	.launch = local_launch,
 	.watch = local_watch,
 	.stop = local_stop,
+	.go = local_go,
 	.forget = local_forget,
 	.remove = local_remove,
 };

@@ -44,7 +44,8 @@ static char *order_text(const struct remote *r, const struct remote_question *q)
 	put_text(order, "s3_data_type", q->s3_data_type);
 	if (json_array_size(q->attribute_names))
 		json_object_set(order, "attribute_names", (json_t *)q->attribute_names);
-	if (q->list_fd >= 0)
+	put_text(order, "key", q->key);
+	if (q->list_fd >= 0 && !q->key)
 		json_object_set_new(order, "list", json_integer(q->list_fd));
 	if (q->timeout_ms) /* it gives up first, and says why */
 		json_object_set_new(order, "patience_s", json_integer(q->timeout_ms / 2000 + 1));
@@ -72,7 +73,8 @@ static int order_fd(const struct remote *r, const struct remote_question *q, str
 
 static int start(const struct remote *r, const struct remote_question *q, pid_t *ret_pid, int *ret_fd, struct err *e)
 {
-	const char *const argv[] = { "bloomery-fetch", q->verb, NULL };
+	_cleanup_free_ char *file = q->key ? strf("%d", q->list_fd) : NULL;
+	const char *const argv[] = { "bloomery-fetch", q->verb, file, NULL };
 	_cleanup_close_ int order = order_fd(r, q, e), reader = -EBADF, writer = -EBADF;
 	struct spawn_options o = { .path = r->program,
 		                   .argv = argv,
@@ -195,4 +197,17 @@ int remote_ask(const struct remote *r, const struct remote_question *q, struct r
 		if (errno != EINTR)
 			return err_sys(e, "waiting for bloomery-fetch");
 	return rc < 0 ? -1 : take_answer(buf_view(&line), status, ret, e);
+}
+
+int remote_put(const struct remote *r, int fd, const char *bucket, const char *key, int stop_fd, struct err *e)
+{
+	const struct remote_question q = {
+		.verb = "put", .bucket = bucket, .key = key, .list_fd = fd, .stop_fd = stop_fd
+	};
+	struct remote_answer a;
+
+	if (remote_ask(r, &q, &a, e) < 0)
+		return -1;
+	remote_answer_fini(&a);
+	return 0;
 }

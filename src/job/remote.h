@@ -15,10 +15,11 @@ struct remote {
 };
 
 struct remote_question {
-	const char *verb; /* "list" or "exists" */
+	const char *verb; /* "list", "exists" or "put" */
 	const char *bucket, *prefix, *s3_data_type;
+	const char *key;               /* put */
 	const json_t *attribute_names; /* of an augmented manifest, else NULL */
-	int list_fd;                   /* list: where to; else -1 */
+	int list_fd;                   /* list: where to; put: the file; else -1 */
 	int stop_fd;                   /* readable: the answer is no longer wanted, ERR_BUSY. -1: none */
 	int64_t timeout_ms;            /* ERR_IO when there is no answer by then; 0: none */
 };
@@ -31,4 +32,7 @@ void remote_answer_fini(struct remote_answer *a);
 
 /* ERR_CLIENT: the data's fault, ready to be a FailureReason. */
 int remote_ask(const struct remote *r, const struct remote_question *q, struct remote_answer *ret,
+               struct err *e) must_check;
+/* The file that fd is open on, to that key. */
+int remote_put(const struct remote *r, int fd, const char *bucket, const char *key, int stop_fd,
                struct err *e) must_check;

@@ -31,16 +31,16 @@ static void reserve(struct jobs *js, struct job *j)
 {
 	list_remove(j);
 	list_insert_in_order(&js->running, j);
-	js->used.cpus += j->share.cpus;
-	js->used.memory_bytes += j->share.memory_bytes;
+	for (size_t i = 0; i < j->host_count; i++)
+		host_reserve(js, &j->hosts[i]);
 }
 
 static void unreserve(struct jobs *js, struct job *j)
 {
 	list_remove(j);
 	list_insert_in_order(&js->waiting, j);
-	js->used.cpus -= j->share.cpus;
-	js->used.memory_bytes -= j->share.memory_bytes;
+	for (size_t i = 0; i < j->host_count; i++)
+		host_release(js, &j->hosts[i]);
 }
 
 /* What was just created behind others says that it waits. New jobs are at the end. */
@@ -131,22 +131,26 @@ static void launch(struct jobs *js, struct job *j)
 		loop_timer_set(js->retry_timer, RETRY_MS, 0);
 		return;
 	}
-	js->via->launch(js->launcher, j->id);
-	js->via->watch(js->launcher, j->id, j->last_fact);
+	for (size_t i = 0; i < j->host_count; i++) {
+		js->via->launch(js->launcher, j->hosts[i].id);
+		js->via->watch(js->launcher, j->hosts[i].id, j->hosts[i].last_fact);
+	}
+}
+
+void scheduler_unfrozen(struct jobs *js, const char *id)
+{
+	_cleanup_free_ char *dir = strf("%s/jobs/%s", js->data_dir, id);
+	struct err e = { 0 };
+
+	if (remove_tree(AT_FDCWD, dir, &e) < 0)
+		log_err(LOG_WARN, &e, "cleaning up %s", dir);
 }
 
 void scheduler_frozen(struct jobs *js, const char *id, bool lazy, const struct err *why)
 {
 	struct job *j = job_by_id(js, str_of(id));
 
-	if (!j) { /* stopped, perhaps deleted, meanwhile; the directory is all ours as nothing was launched */
-		_cleanup_free_ char *dir = strf("%s/jobs/%s", js->data_dir, id);
-		struct err e = { 0 };
-
-		if (remove_tree(AT_FDCWD, dir, &e) < 0)
-			log_err(LOG_WARN, &e, "cleaning up %s", dir);
-		return;
-	}
+	must(j);
 	j->freezing = false;
 	j->lazy = lazy;
 	if (j->state == JOB_STOPPING)

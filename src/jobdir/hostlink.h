@@ -6,14 +6,17 @@
  *   daemon → host   {"t":"hello","v":1}
  *                   {"t":"launch","job":ID}           start bloomery-job for jobs/ID unless it runs or has ended
  *                   {"t":"watch","job":ID,"after":N}  send every fact with n > N, now and from now on
- *                   {"t":"stop","job":ID}             tell the supervisor to stop the container (idempotent)
+ *                   {"t":"stop","job":ID}             tell the supervisor to stop the container (idempotent);
+ *                                                     "why":"peer": another host of the job has failed
+ *                   {"t":"go","job":ID}               tell it that all hosts of the job are ready (idempotent)
  *                   {"t":"forget","job":ID}           final and taken: clean up, remove work/ and staged/
  *                   {"t":"delete","job":ID}           as forget, and remove the whole job directory
  *   host → daemon   {"t":"hello","v":1,"runtime":"runc 1.1.5","cgroups":"v1"}
  *                   {"t":"fact","job":ID,"n":N,"at":MS,"fact":NAME,"args":{...}}   in order, per job
  *                   {"t":"lost","job":ID,"reason":TEXT}   the supervisor is gone without ENDED; all is cleaned up
  *
- * A supervisor answers in the same way on <job>/sock: {"t":"stop"} with {"t":"ok"}, {"t":"ping"} with {"t":"pong"}.
+ * A supervisor answers in the same way on <job>/sock: {"t":"stop"} and {"t":"go"} with {"t":"ok"}, {"t":"ping"} with
+ * {"t":"pong"}.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #pragma once

@@ -33,13 +33,15 @@
 	X(STARTED,      "")         /* {}  the supervisor runs                                                    */ \
 	X(DOWNLOADING,  "DOWNLOAD") /* {}  channel data is being placed                                           */ \
 	X(IMAGE,        "")         /* {"image","digest"}  the image is being fetched or found                    */ \
+	X(READY,        "")         /* {}  of several hosts: waits for {"t":"go"} to start the container          */ \
 	X(TRAINING,     "TRAIN")    /* {"pid"}  the container's first process has been started                    */ \
-	X(STOPPING,     "")         /* {"why":"stop"|"max_runtime"}                                               */ \
+	X(STOPPING,     "")         /* {"why":"stop"|"max_runtime"|"peer"}                                        */ \
 	X(EXPIRED,      "TIMEOUT")  /* {}  MaxRuntimeInSeconds is over                                            */ \
 	X(EXITED,       "")         /* {"code","signal","oom","peak_memory_bytes"}                                */ \
 	X(UPLOADING,    "UPLOAD")   /* {}  packing after exit 0 or a stop                                         */ \
 	X(SALVAGING,    "SALVAGE")  /* {}  packing after a failure                                                */ \
-	X(ARTIFACT,     "")         /* {"bucket","key","file","size","md5"}  file: name in staged/, ready to take */ \
+	X(ARTIFACT,     "")         /* {"bucket","key","file","size","md5"}  file: name in staged/, ready to take. \
+	                             * "part": true: an archive without its end, see artifact/artifact.h          */ \
 	X(ENDED,        "")         /* {"result":"ok"|"failed"|"stopped"|"expired","reason"}                      */
 /* clang-format on */
 

@@ -16,7 +16,7 @@ struct member {
 	const char *name;
 	size_t offset;
 	enum form form;
-	bool optional;              /* text only: may be absent, and is then NULL */
+	bool optional;              /* may be absent, and is then NULL or false */
 	bool free;                  /* text: a user's, which may hold control characters */
 	bool (*check)(struct str);  /* text: besides being UTF-8 of at most max bytes */
 	const char *const *choices; /* text: one of these, NULL-terminated */
@@ -104,6 +104,7 @@ static const struct member spec_members[] = {
 	{ AT(job_spec, host_name), .check = label_ok, .max = 63 },
 	{ AT(job_spec, host_number), FORM_UINT, .min = 1, .max = 1000 },
 	{ AT(job_spec, host_count), FORM_UINT, .min = 1, .max = 1000 },
+	{ AT(job_spec, output_hosts_all), FORM_BOOL, .optional = true },
 	{ AT(job_spec, fastfile_links_max), FORM_U64, .max = BYTES_MAX },
 	{ AT(job_spec, image), .free = true, .max = 4 * 255 },
 	{ AT(job_spec, max_runtime_s), FORM_I64, .min = 1, .max = 31622400 },
@@ -178,7 +179,7 @@ static json_t *members_to_json(const struct member *m, size_t n, const void *bas
 	for (size_t i = 0; i < n; i++) {
 		const void *at = (const char *)base + m[i].offset;
 
-		if (m[i].form == FORM_TEXT && m[i].optional && !*(char *const *)at)
+		if (m[i].optional && (m[i].form == FORM_BOOL ? !*(const bool *)at : !*(char *const *)at))
 			continue;
 		/* A text that is missing or not UTF-8 is left out, and then refused by name by the reader. */
 		json_object_set_new(j, m[i].name, member_to_json(&m[i], at));
@@ -457,13 +458,19 @@ static void free_texts(const struct member *m, size_t n, void *base)
 			free(*(char **)((char *)base + m[i].offset));
 }
 
+void channel_spec_fini(struct channel_spec *ch)
+{
+	free_texts(channel_members, ARRAY_LEN(channel_members), ch);
+	*ch = (struct channel_spec){ 0 };
+}
+
 void spec_fini(struct job_spec *s)
 {
 	free_texts(spec_members, ARRAY_LEN(spec_members), s);
 	free_texts(limits_members, ARRAY_LEN(limits_members), &s->limits);
 	free_texts(s3_members, ARRAY_LEN(s3_members), &s->s3);
 	for (size_t i = 0; i < s->channel_count; i++)
-		free_texts(channel_members, ARRAY_LEN(channel_members), &s->channels[i]);
+		channel_spec_fini(&s->channels[i]);
 	free(s->channels);
 	json_decref(s->request);
 	*s = (struct job_spec){ 0 };

@@ -59,6 +59,7 @@ struct job_spec {
 	char *id, *name, *arn, *region, *account;
 	char *host_name; /* "algo-1" */
 	unsigned host_number, host_count;
+	bool output_hosts_all;       /* of several hosts: /opt/ml/output/data of all is kept, else only the first's */
 	uint64_t fastfile_links_max; /* FastFile: links up to this many objects of the embedded store, else FUSE */
 	json_t *request;             /* CreateTrainingJob as accepted, defaults filled in */
 	struct job_limits limits;
@@ -80,3 +81,4 @@ int spec_from_json(const json_t *j, struct job_spec *ret, struct err *e) must_ch
 int spec_load(const char *job_dir, struct job_spec *ret, struct err *e) must_check;
 int spec_save(int job_dirfd, const struct job_spec *s, struct err *e) must_check; /* 0600, atomic, durable */
 void spec_fini(struct job_spec *s);
+void channel_spec_fini(struct channel_spec *ch);

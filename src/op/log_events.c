@@ -136,12 +136,12 @@ static int open_stream(const struct api_call *call, struct str stream, struct pa
 	struct str rest = stream, job = str_cut(&rest, '/');
 	_cleanup_free_ char *name = NULL, *path = NULL;
 	char id[JOB_ID_BYTES];
-	struct wall created;
+	struct store_place host = { .name = job, .host = log_stream_host(stream), .id = id };
 	struct err why = { 0 };
 
-	if (store_job_locate(call->api->store, job, id, &created, &why) == 0) {
-		name = log_stream_name(job, created);
-		path = log_path(call, id);
+	if (store_job_locate(call->api->store, job, host.host, id, &host.created, &why) == 0) {
+		name = log_stream_name(&host);
+		path = log_path(call, &host);
 		if (str_is(stream, name) && joblog_reader_open(path, &p->r, &why) == 0)
 			return 0;
 		if (!str_is(stream, name))

@@ -26,14 +26,24 @@ int log_group_check(const json_t *in, struct err *e)
 	return 0;
 }
 
-char *log_path(const struct api_call *call, const char *job_id)
+char *log_path(const struct api_call *call, const struct store_place *host)
 {
-	return strf("%s/jobs/%s/log/algo-1", call->api->data_dir, job_id);
+	return strf("%s/jobs/%s/log/algo-%u", call->api->data_dir, host->id, host->host);
 }
 
-char *log_stream_name(struct str job, struct wall created)
+char *log_stream_name(const struct store_place *host)
 {
-	return strf(PRIstr "/algo-1-%lld", ARGstr(job), (long long)(created.ms / 1000));
+	return strf(PRIstr "/algo-%u-%lld", ARGstr(host->name), host->host, (long long)(host->created.ms / 1000));
+}
+
+unsigned log_stream_host(struct str stream)
+{
+	uint64_t n = 0;
+
+	str_cut(&stream, '/');
+	if (!str_skip(&stream, STR("algo-")) || !str_to_u64(str_cut(&stream, '-'), &n) || n > UINT32_MAX)
+		return 0;
+	return (unsigned)n;
 }
 
 /* ---- groups ---- */
@@ -87,16 +97,16 @@ struct streams {
 	size_t count;
 };
 
-static void add_stream(struct str job, const char *id, struct wall created, void *arg)
+static void add_stream(const struct store_place *host, void *arg)
 {
 	struct streams *s = arg;
-	_cleanup_free_ char *name = log_stream_name(job, created);
+	_cleanup_free_ char *name = log_stream_name(host);
 
 	if (!str_starts(str_of(name), s->prefix))
 		return;
 	if (!(s->count & (s->count - 1)))
 		s->list = xrealloc(s->list, (s->count ? 2 * s->count : 16) * sizeof(*s->list));
-	s->list[s->count++] = (struct stream){ take_ptr(name), log_path(s->call, id), -1 };
+	s->list[s->count++] = (struct stream){ take_ptr(name), log_path(s->call, host), -1 };
 }
 
 static void streams_fini(struct streams *s)
@@ -135,21 +145,10 @@ static int by_last_event(const void *a, const void *b)
 static int collect(struct streams *s, struct err *e)
 {
 	struct str rest = s->prefix, job = str_cut(&rest, '/');
-	char id[JOB_ID_BYTES];
-	struct wall created;
-	struct err why = { 0 };
 
 	if (!str_has_byte(s->prefix, '/'))
 		return store_job_each_name(s->call->api->store, s->prefix, add_stream, s, e);
-	if (store_job_locate(s->call->api->store, job, id, &created, &why) == 0) {
-		add_stream(job, id, created, s);
-		return 0;
-	}
-	if (why.kind == ERR_NOT_FOUND)
-		return 0;
-	if (e)
-		*e = why;
-	return -1;
+	return store_job_each_host(s->call->api->store, job, add_stream, s, e);
 }
 
 /* False when there is no record in it (yet). */

@@ -139,20 +139,38 @@ static void answer_metrics(const struct api *api, const struct http_request *r, 
 	http_add_header(out, "Content-Type", "text/plain; version=0.0.4; charset=utf-8");
 }
 
-static int feeds_of(const struct api *api, const struct stored_job *j, json_t **ret, struct err *e)
+struct look {
+	const struct api *api;
+	json_t *list;
+	struct err why;
+};
+
+static void add_feeds(const struct store_place *host, void *arg)
 {
-	json_t *list = json_array();
+	struct look *l = arg;
 	struct err why = { 0 };
 	struct feeds f;
 
-	if (feeds_read(api->data_dir, j->id, &f, &why) == 0) {
-		json_array_append_new(list, feeds_to_json(&f));
-	} else if (why.kind != ERR_NOT_FOUND) { /* none: no channels, or the job has not come so far */
-		json_decref(list);
-		*e = why;
+	if (feeds_read(l->api->data_dir, host->id, &f, &why) == 0)
+		json_array_append_new(l->list, feeds_to_json(&f));
+	else if (why.kind != ERR_NOT_FOUND) /* none: no channels, or the host has not come so far */
+		l->why = why;
+}
+
+static int feeds_of(const struct api *api, const struct stored_job *j, json_t **ret, struct err *e)
+{
+	struct look l = { .api = api, .list = json_array() };
+	int rc = store_job_each_host(api->store, str_of(j->name), add_feeds, &l, e);
+
+	if (rc == 0 && l.why.kind) {
+		*e = l.why;
+		rc = -1;
+	}
+	if (rc < 0) {
+		json_decref(l.list);
 		return -1;
 	}
-	*ret = json_pack("{ss so}", "TrainingJobName", j->name, "Feeds", list);
+	*ret = json_pack("{ss so}", "TrainingJobName", j->name, "Feeds", l.list);
 	must(*ret);
 	return 0;
 }

@@ -65,6 +65,15 @@ static int check_type(struct str type, struct err *e)
 	               ARGstr(type));
 }
 
+static int check_hosts(json_int_t hosts, struct err *e)
+{
+	if (hosts <= CAPACITY_HOSTS_MAX)
+		return 0;
+	return err_set(e, ERR_INVALID,
+	               "ResourceConfig: %lld hosts are too many for one machine; a job can have at most %d here",
+	               (long long)hosts, CAPACITY_HOSTS_MAX);
+}
+
 /* contract 2.12 */
 static int check_groups(const json_t *r, const json_t *groups, struct err *e)
 {
@@ -86,19 +95,15 @@ static int check_groups(const json_t *r, const json_t *groups, struct err *e)
 				return err_set(e, ERR_INVALID,
 				               "ResourceConfig: duplicate instance group name '" PRIstr "'",
 				               ARGstr(in_str(g, "InstanceGroupName")));
+		if (check_hosts(json_integer_value(json_object_get(g, "InstanceCount")), e) < 0)
+			return -1;
 		hosts += json_integer_value(json_object_get(g, "InstanceCount"));
 	}
 	if (hosts < 1)
 		return err_set(e, ERR_INVALID,
 		               "ResourceConfig: the InstanceCounts of InstanceGroups must be at least 1 "
 		               "together");
-	if (hosts > 1)
-		return err_set(
-		        e, ERR_INVALID,
-		        "ResourceConfig.InstanceGroups with %lld instances is refused: training on several hosts "
-		        "is not built yet; use 1",
-		        (long long)hosts);
-	return 0;
+	return check_hosts(hosts, e);
 }
 
 static int check_resources(const json_t *in, struct err *e)
@@ -174,23 +179,9 @@ int training_job_check_form(const json_t *in, struct err *e)
 	return 0;
 }
 
-/* Of the one host there is: groups may be empty. */
-static struct str type_of(const json_t *r)
+static int needs_of(struct str type_name, json_int_t hosts, struct capacity_needs *ret, struct err *e)
 {
-	const json_t *groups = json_object_get(r, "InstanceGroups"), *g;
-	size_t i;
-
-	json_array_foreach (groups, i, g)
-		if (json_integer_value(json_object_get(g, "InstanceCount")) > 0)
-			return in_str(g, "InstanceType");
-	return in_str(r, "InstanceType");
-}
-
-int training_job_needs(const json_t *in, struct capacity_needs *ret, struct err *e)
-{
-	const json_t *r = json_object_get(in, "ResourceConfig");
-	const json_t *pending = json_object_get(json_object_get(in, "StoppingCondition"), "MaxPendingTimeInSeconds");
-	const struct instance_type *type = instance_type_find(type_of(r));
+	const struct instance_type *type = instance_type_find(type_name);
 
 	if (!type)
 		return err_set(e, ERR_INVALID, "ResourceConfig: an instance type of unknown size");
@@ -200,9 +191,46 @@ int training_job_needs(const json_t *in, struct capacity_needs *ret, struct err 
 		.memory_bytes = type->memory_bytes,
 		.gpus = type->gpus,
 		.whole_machine = !strcmp(type->name, "local"),
-		.volume_bytes = (uint64_t)json_integer_value(json_object_get(r, "VolumeSizeInGB")) << 30,
-		.max_pending_s = json_integer_value(pending),
+		.hosts = hosts > 1 ? (unsigned)hosts : 0,
 	};
+	return 0;
+}
+
+/* One after the other; groups may be empty, though not all. */
+static int needs_of_groups(const json_t *groups, struct capacity_needs *ret, struct err *e)
+{
+	struct capacity_needs *last = NULL, one;
+	const json_t *g;
+	size_t i;
+
+	json_array_foreach (groups, i, g) {
+		json_int_t hosts = json_integer_value(json_object_get(g, "InstanceCount"));
+
+		if (hosts < 1)
+			continue;
+		if (needs_of(in_str(g, "InstanceType"), hosts, &one, e) < 0) {
+			if (last)
+				capacity_needs_fini(ret);
+			return -1;
+		}
+		last = last ? (last->next = xcalloc(1, sizeof(*last))) : ret;
+		*last = one;
+	}
+	return 0;
+}
+
+int training_job_needs(const json_t *in, struct capacity_needs *ret, struct err *e)
+{
+	const json_t *r = json_object_get(in, "ResourceConfig"), *groups = json_object_get(r, "InstanceGroups");
+	const json_t *pending = json_object_get(json_object_get(in, "StoppingCondition"), "MaxPendingTimeInSeconds");
+	int rc = json_array_size(groups) ? needs_of_groups(groups, ret, e)
+	                                 : needs_of(in_str(r, "InstanceType"),
+	                                            json_integer_value(json_object_get(r, "InstanceCount")), ret, e);
+
+	if (rc < 0)
+		return -1;
+	ret->volume_bytes = (uint64_t)json_integer_value(json_object_get(r, "VolumeSizeInGB")) << 30;
+	ret->max_pending_s = json_integer_value(pending);
 	return 0;
 }
 

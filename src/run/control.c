@@ -1,7 +1,8 @@
 /* The way in: <job>/sock, where commands arrive as JSON packets, and the signals of bloomery-job itself.
  *
  *   {"t":"ping"}  ->  {"t":"pong","pid":N}
- *   {"t":"stop"}  ->  {"t":"ok"}            the job is being stopped
+ *   {"t":"stop"}  ->  {"t":"ok"}            the job is being stopped; "why":"peer": as another host has failed
+ *   {"t":"go"}    ->  {"t":"ok"}            all hosts of the job are ready
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include <fcntl.h>
@@ -52,11 +53,15 @@ static void answer(struct peer *p, json_t *msg)
 static void obey(struct peer *p, const json_t *msg)
 {
 	struct str t = str_of(json_string_value(json_object_get(msg, "t")));
+	struct str why = str_of(json_string_value(json_object_get(msg, "why")));
 
 	if (str_is(t, "ping")) {
 		answer(p, json_pack("{s:s, s:i}", "t", "pong", "pid", (int)getpid()));
 	} else if (str_is(t, "stop")) {
-		run_stop(p->control->run, STOP_ASKED);
+		run_stop(p->control->run, str_is(why, "peer") ? STOP_PEER : STOP_ASKED);
+		answer(p, json_pack("{s:s}", "t", "ok"));
+	} else if (str_is(t, "go")) {
+		run_go(p->control->run);
 		answer(p, json_pack("{s:s}", "t", "ok"));
 	} else {
 		answer(p, json_pack("{s:s, s:s}", "t", "error", "text", "this command is not known"));

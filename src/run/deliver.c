@@ -43,6 +43,12 @@ static int open_outbox(const struct run *r, struct err *e)
 	return fd < 0 ? err_sys(e, "opening work/outbox") : fd;
 }
 
+/* Whether bloomeryd takes it from here. */
+static bool is_staged(const struct delivery *d)
+{
+	return d->part || d->run->spec.output_place == PLACE_EMBEDDED;
+}
+
 int delivery_init(struct delivery *d, const struct run *r, struct worker_link *link, struct err *e)
 {
 	const json_t *output = json_object_get(r->spec.request, "OutputDataConfig");
@@ -51,9 +57,10 @@ int delivery_init(struct delivery *d, const struct run *r, struct worker_link *l
 	*d = (struct delivery){ .run = r, .link = link, .staged = -EBADF, .pending = json_array() };
 	d->compressed = !compression || !str_is(str_of(compression), "NONE");
 	d->outbox = open_outbox(r, e);
-	if (d->outbox >= 0 && r->spec.output_place == PLACE_EMBEDDED)
+	d->part = r->spec.host_count > 1 && d->compressed;
+	if (d->outbox >= 0 && is_staged(d))
 		d->staged = open_staged(r, e);
-	return d->outbox < 0 || (r->spec.output_place == PLACE_EMBEDDED && d->staged < 0) ? -1 : 0;
+	return d->outbox < 0 || (is_staged(d) && d->staged < 0) ? -1 : 0;
 }
 
 void delivery_fini(struct delivery *d)
@@ -97,10 +104,10 @@ static int put_remote(struct delivery *d, int fd, const char *key, struct err *e
 	return fetcher_run(&f, NULL, e) < 0 ? err_in(e, "uploading to s3://%s/%s", s->output_bucket, key) : 0;
 }
 
-static json_t *report_of(const char *leaf, const char *key, uint64_t size, const char *md5)
+static json_t *report_of(const struct delivery *d, const char *leaf, const char *key, uint64_t size, const char *md5)
 {
-	return json_pack("{s:s, s:s, s:s, s:I, s:s}", "t", "artifact", "key", key, "file", leaf, "size",
-	                 (json_int_t)size, "md5", md5);
+	return json_pack("{s:s, s:s, s:s, s:I, s:s, s:b}", "t", "artifact", "key", key, "file", leaf, "size",
+	                 (json_int_t)size, "md5", md5, "part", d->part);
 }
 
 static int stage(struct delivery *d, const char *leaf, struct err *e)
@@ -115,7 +122,7 @@ static int stage(struct delivery *d, const char *leaf, struct err *e)
 int delivery_send(struct delivery *d, int fd, const char *leaf, const char *key, uint64_t size, const char *md5,
                   struct err *e)
 {
-	if (d->run->spec.output_place == PLACE_REMOTE) {
+	if (!is_staged(d)) {
 		int result = put_remote(d, fd, key, e);
 
 		delivery_drop(d, leaf);
@@ -125,7 +132,7 @@ int delivery_send(struct delivery *d, int fd, const char *leaf, const char *key,
 		return -1;
 	if (fsync(d->staged) < 0)
 		return err_sys(e, "syncing staged");
-	return worker_report(d->link, report_of(leaf, key, size, md5), e);
+	return worker_report(d->link, report_of(d, leaf, key, size, md5), e);
 }
 
 /* ---- without compression ---- */
@@ -165,7 +172,7 @@ static int deliver_file(struct delivery *d, int from, const char *key, struct er
 		return -1;
 	if (d->run->spec.output_place == PLACE_REMOTE)
 		return delivery_send(d, to, leaf, key, size, md5, e);
-	json_array_append_new(d->pending, report_of(leaf, key, size, md5));
+	json_array_append_new(d->pending, report_of(d, leaf, key, size, md5));
 	return 0;
 }
 

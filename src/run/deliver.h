@@ -9,6 +9,7 @@ struct delivery {
 	const struct run *run;
 	struct worker_link *link;
 	bool compressed; /* OutputDataConfig.CompressionType is not NONE */
+	bool part;       /* what is sent is this host's part, and stays here also for a remote S3 */
 	int outbox;      /* in work/, so that what is half done goes with it, whoever dies */
 	int staged;      /* where complete files are renamed to; -EBADF for a remote S3 */
 	size_t files;    /* of uncompressed delivery: numbers the names in staged/ */

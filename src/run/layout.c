@@ -141,15 +141,18 @@ static void add_machines(const char *path, bool isolated, struct buf *out)
 		out->n = before;
 }
 
-static int make_etc(int tree_fd, const char *host_name, bool isolated, struct err *e)
+static int make_etc(int tree_fd, const struct job_spec *spec, bool isolated, struct err *e)
 {
 	struct buf hosts = { 0 }, resolv = { 0 }, name = { 0 };
 	int r;
 
-	buf_f(&hosts, "127.0.0.1\tlocalhost\n127.0.0.1\t%s\n::1\tlocalhost ip6-localhost ip6-loopback\n", host_name);
+	buf_z(&hosts, "127.0.0.1\tlocalhost\n");
+	for (unsigned i = 1; i <= spec->host_count; i++) /* they share the machine's network */
+		buf_f(&hosts, "127.0.0.1\talgo-%u\n", i);
+	buf_z(&hosts, "::1\tlocalhost ip6-localhost ip6-loopback\n");
 	add_machines("/etc/hosts", isolated, &hosts);
 	add_machines("/etc/resolv.conf", isolated, &resolv);
-	buf_f(&name, "%s\n", host_name);
+	buf_f(&name, "%s\n", spec->host_name);
 	r = file_put(tree_fd, "etc/hosts", buf_view(&hosts), 0644, e);
 	if (r == 0)
 		r = file_put(tree_fd, "etc/hostname", buf_view(&name), 0644, e);
@@ -188,7 +191,7 @@ int layout_tree(int tree_fd, const struct job_spec *spec, const char *network_in
 		return -1;
 	if (make_checkpoints(tree_fd, spec->request, e) < 0 || make_config_files(tree_fd, &in, e) < 0)
 		return -1;
-	return make_etc(tree_fd, spec->host_name, isolated, e);
+	return make_etc(tree_fd, spec, isolated, e);
 }
 
 enum step phase_layout(struct run *r, struct err *e)

@@ -48,6 +48,7 @@ enum stop_why {
 	STOP_NONE,
 	STOP_ASKED,    /* StopTrainingJob */
 	STOP_EXPIRED,  /* MaxRuntimeInSeconds */
+	STOP_PEER,     /* another host of the job has failed */
 	STOP_SHUTDOWN, /* SIGTERM to bloomery-job itself: the machine goes down */
 };
 
@@ -106,6 +107,7 @@ struct run {
 	struct runtime runtime;
 	bool container_made;
 	char **args; /* what is executed in it; NULL-terminated, owned */
+	bool go;     /* all hosts of the job are ready */
 	/* training */
 	pid_t pid;
 	struct output *output;
@@ -170,6 +172,10 @@ void undo_rootfs(struct run *r);
 enum step phase_feeders(struct run *r, struct err *e);
 void stop_feeders(struct run *r);
 void undo_feeders(struct run *r);
+/* ready.c */
+enum step phase_ready(struct run *r, struct err *e);
+void stop_ready(struct run *r);
+void run_go(struct run *r); /* all hosts of the job are ready; may come again */
 /* container.c */
 enum step phase_container(struct run *r, struct err *e);
 void undo_container(struct run *r);

@@ -26,6 +26,7 @@ const struct phase run_phases[] = {
 	{ "mount",       phase_mount,     stop_mount,     NULL           },
 	{ "rootfs",      phase_rootfs,    NULL,           undo_rootfs    },
 	{ "feeders",     phase_feeders,   stop_feeders,   undo_feeders   },
+	{ "ready",     phase_ready,     stop_ready,     NULL           },
 	{ "container",   phase_container, NULL,           undo_container },
 	{ "training",    phase_training,  stop_training,  undo_training  },
 	{ "upload",      phase_upload,    NULL,           undo_upload    },
@@ -135,7 +136,7 @@ void run_failed(struct run *r, const struct err *e)
 void run_stop(struct run *r, enum stop_why why)
 {
 	static const char *const words[] = {
-		[STOP_ASKED] = "stop", [STOP_EXPIRED] = "max_runtime", [STOP_SHUTDOWN] = "stop"
+		[STOP_ASKED] = "stop", [STOP_EXPIRED] = "max_runtime", [STOP_PEER] = "peer", [STOP_SHUTDOWN] = "stop"
 	};
 	struct err e = { 0 };
 
@@ -322,6 +323,7 @@ static int report_end(struct run *r, struct err *e)
 {
 	const char *result = r->failed                  ? "failed"
 	                     : r->stop == STOP_ASKED    ? "stopped"
+	                     : r->stop == STOP_PEER     ? "stopped"
 	                     : r->stop == STOP_EXPIRED  ? "expired"
 	                     : r->stop == STOP_SHUTDOWN ? "failed"
 	                                                : "ok";

@@ -103,7 +103,9 @@ static void on_grace_over(void *arg)
 
 static void say_who(struct run *r, const struct receiver *who)
 {
-	const char *why = r->stop == STOP_EXPIRED ? "MaxRuntimeInSeconds is over" : "The job is being stopped";
+	const char *why = r->stop == STOP_EXPIRED ? "MaxRuntimeInSeconds is over"
+	                  : r->stop == STOP_PEER  ? "Another host of the job has failed"
+	                                          : "The job is being stopped";
 
 	run_say(r, "%s: SIGTERM goes to the container's first process (%s), which has %lld s to end.", why, who->name,
 	        (long long)r->spec.stop_grace_s);

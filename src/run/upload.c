@@ -14,10 +14,11 @@
 
 struct source {
 	const char *inside, *archive, *folder; /* folder: of CompressionType NONE */
+	bool of_first;                         /* of the first host only, unless output_hosts = all (contract 4.2) */
 };
 static const struct source sources[] = {
-	{ "/opt/ml/model", "model.tar.gz", "model" },
-	{ "/opt/ml/output/data", "output.tar.gz", "output" },
+	{ "/opt/ml/model", "model.tar.gz", "model", false },
+	{ "/opt/ml/output/data", "output.tar.gz", "output", true },
 };
 
 /* ---- in the child ---- */
@@ -48,7 +49,7 @@ static int pack(struct delivery *d, int fd, const struct source *s, struct err *
 
 	if (out < 0)
 		return -1;
-	if (artifact_pack(fd, out, &(struct artifact_options){ 0 }, &result, e) < 0) {
+	if (artifact_pack(fd, out, &(struct artifact_options){ .part = d->part }, &result, e) < 0) {
 		delivery_drop(d, s->archive);
 		return err_in(e, "packing %s", s->inside);
 	}
@@ -91,7 +92,11 @@ static int send_all(struct worker_link *link, void *arg, struct err *e)
 		return -1;
 	for (size_t i = 0; i < ARRAY_LEN(sources); i++) {
 		_cleanup_close_ int fd = -EBADF;
-		int there = open_source(rootfs, &sources[i], &fd, e);
+		int there;
+
+		if (sources[i].of_first && r->spec.host_number > 1 && !r->spec.output_hosts_all)
+			continue;
+		there = open_source(rootfs, &sources[i], &fd, e);
 
 		if (there > 0)
 			there = d.compressed ? pack(&d, fd, &sources[i], e)
@@ -120,6 +125,8 @@ static int on_report(void *arg, const json_t *msg, struct err *e)
 	                 json_object_get(msg, "key"), "file", json_object_get(msg, "file"), "size",
 	                 json_object_get(msg, "size"), "md5", json_object_get(msg, "md5"));
 	must(args);
+	if (json_is_true(json_object_get(msg, "part")))
+		json_object_set_new(args, "part", json_true());
 	return run_fact(r, FACT_ARTIFACT, args, e);
 }
 

@@ -41,3 +41,17 @@ int job_event_by_name(struct str name)
 			return v;
 	return -1;
 }
+
+const char *const host_phase_name[HOST_PHASE_COUNT] = {
+#define X(phase) [HOST_##phase] = #phase,
+	HOST_PHASES(X)
+#undef X
+};
+
+int host_phase_by_name(struct str name)
+{
+	for (int p = 0; p < HOST_PHASE_COUNT; p++)
+		if (str_is(name, host_phase_name[p]))
+			return p;
+	return -1;
+}

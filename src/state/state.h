@@ -113,6 +113,27 @@
 	X(EXPIRING, LOST, FAILED)
 /* clang-format on */
 
+/* How far a training host of a job has come. Of a job of one host nobody asks: its state says so. */
+/* clang-format off */
+#define HOST_PHASES(X)                                                     \
+	X(NEW)       /* nothing has been heard of its supervisor        */ \
+	X(PREPARING) /* data and image are being placed                 */ \
+	X(READY)     /* it waits for the others, to start with them     */ \
+	X(TRAINING)  /* its container runs                              */ \
+	X(UPLOADING) /* its container has ended; artifacts are packed   */ \
+	X(ENDED)     /* all is undone, the result is known              */ \
+	X(LOST)      /* its supervisor is gone and left no ending       */
+/* clang-format on */
+
+enum host_phase {
+#define X(phase) HOST_##phase,
+	HOST_PHASES(X)
+#undef X
+	        HOST_PHASE_COUNT
+};
+extern const char *const host_phase_name[HOST_PHASE_COUNT];
+int host_phase_by_name(struct str name); /* -1 if there is none */
+
 enum job_state {
 #define X(state, status, secondary, final, message) JOB_##state,
 	JOB_STATES(X)

@@ -58,7 +58,7 @@ void reader_give(struct store *s, struct conn *c);
 
 /* schema.c: brings the database up to date. */
 int schema_migrate(struct conn *c, struct err *e) must_check;
-enum { SCHEMA_VERSION = 1 };
+enum { SCHEMA_VERSION = 2 };
 /* The statements of one version, in order, separated by ';'. */
 void schema_text(unsigned version, struct buf *out);
 
@@ -66,6 +66,11 @@ void schema_text(unsigned version, struct buf *out);
 #define JOB_COLUMNS                                                                                            \
 	"n, id, name, arn, state, last_fact, created_ms, placed_ms, started_ms, ended_ms, modified_ms, cpus, " \
 	"memory_bytes, needs, failure_reason, exit, image_digest"
+/* host.c: inside a write transaction. */
+int hosts_write(struct store *s, int64_t n, const struct store_new_job *j, struct err *e) must_check;
+int host_move(struct store *s, int64_t n, const struct store_host_move *m, struct err *e) must_check;
+int host_shares_write(struct store *s, int64_t n, const struct store_host_share *shares, size_t count,
+                      struct err *e) must_check;
 /* tag.c: inside a write transaction. ERR_LIMIT: more than TAGS_MAX. */
 int tags_write(struct store *s, struct str arn, const struct store_tag *tags, size_t count, struct err *e) must_check;
 int row_read(sqlite3_stmt *st, struct stored_job *ret, struct err *e) must_check;

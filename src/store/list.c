@@ -225,8 +225,28 @@ int store_job_list(struct store *s, const struct store_list *q, void (*fn)(const
 	return rc;
 }
 
-int store_job_locate(struct store *s, struct str name, char ret_id[JOB_ID_BYTES], struct wall *ret_created,
-                     struct err *e)
+/* A job of one host has no rows of hosts, and is its host. */
+#define PLACES                                                                                            \
+	"SELECT j.name, coalesce(h.number, 1), coalesce(h.id, j.id), j.created_ms FROM training_job AS j" \
+	" LEFT JOIN host AS h ON h.job = j.n WHERE "
+
+static int each_place(sqlite3_stmt *st, void (*fn)(const struct store_place *p, void *arg), void *arg, struct err *e)
+{
+	int r;
+
+	while ((r = db_row(st, e, "looking for training jobs")) > 0) {
+		const struct store_place p = { .name = column_str(st, 0),
+			                       .host = (unsigned)sqlite3_column_int64(st, 1),
+			                       .id = (const char *)sqlite3_column_text(st, 2),
+			                       .created = { sqlite3_column_int64(st, 3) } };
+
+		fn(&p, arg);
+	}
+	return r;
+}
+
+int store_job_each_host(struct store *s, struct str name, void (*fn)(const struct store_place *p, void *arg), void *arg,
+                        struct err *e)
 {
 	_cleanup_free_ char *low = lower(name);
 	struct conn *c = reader_take(s, e);
@@ -235,44 +255,71 @@ int store_job_locate(struct store *s, struct str name, char ret_id[JOB_ID_BYTES]
 
 	if (!c)
 		return -1;
-	if (conn_prepare(c, "SELECT id, created_ms FROM training_job WHERE name_lower = ?1 AND name = ?2", &st, e) ==
-	    0) {
+	if (conn_prepare(c, PLACES "j.name_lower = ?1 AND j.name = ?2 ORDER BY h.number", &st, e) == 0) {
 		bind_str(st, 1, str_of(low));
 		bind_str(st, 2, name);
-		r = db_row(st, e, "looking for a training job");
-	}
-	if (r > 0) {
-		snprintf(ret_id, JOB_ID_BYTES, "%s", (const char *)sqlite3_column_text(st, 0));
-		ret_created->ms = sqlite3_column_int64(st, 1);
-		sqlite3_reset(st);
+		r = each_place(st, fn, arg, e);
 	}
 	reader_give(s, c);
-	return r == 0 ? err_set(e, ERR_NOT_FOUND, "Requested resource not found.") : r < 0 ? -1 : 0;
+	return r;
 }
 
-int store_job_each_name(struct store *s, struct str prefix,
-                        void (*fn)(struct str name, const char *id, struct wall created, void *arg), void *arg,
-                        struct err *e)
+struct wanted {
+	unsigned host;
+	bool found;
+	char *id;
+	struct wall *created;
+};
+
+static void take_wanted(const struct store_place *p, void *arg)
+{
+	struct wanted *w = arg;
+
+	if (p->host != w->host)
+		return;
+	w->found = true;
+	snprintf(w->id, JOB_ID_BYTES, "%s", p->id);
+	*w->created = p->created;
+}
+
+int store_job_locate(struct store *s, struct str name, unsigned host, char ret_id[JOB_ID_BYTES],
+                     struct wall *ret_created, struct err *e)
+{
+	struct wanted w = { .host = host, .id = ret_id, .created = ret_created };
+
+	if (store_job_each_host(s, name, take_wanted, &w, e) < 0)
+		return -1;
+	return w.found ? 0 : err_set(e, ERR_NOT_FOUND, "Requested resource not found.");
+}
+
+struct prefixed {
+	struct str prefix;
+	void (*fn)(const struct store_place *p, void *arg);
+	void *arg;
+};
+
+static void take_prefixed(const struct store_place *p, void *arg)
+{
+	const struct prefixed *f = arg;
+
+	if (str_starts(p->name, f->prefix))
+		f->fn(p, f->arg);
+}
+
+int store_job_each_name(struct store *s, struct str prefix, void (*fn)(const struct store_place *p, void *arg),
+                        void *arg, struct err *e)
 {
 	_cleanup_free_ char *low = lower(prefix);
+	struct prefixed f = { prefix, fn, arg };
 	struct conn *c = reader_take(s, e);
 	sqlite3_stmt *st;
 	int r = -1;
 
 	if (!c)
 		return -1;
-	if (conn_prepare(c,
-	                 "SELECT name, id, created_ms FROM training_job WHERE name_lower >= ?1"
-	                 " AND name_lower < ?1 || char(127)",
-	                 &st, e) == 0) {
+	if (conn_prepare(c, PLACES "j.name_lower >= ?1 AND j.name_lower < ?1 || char(127)", &st, e) == 0) {
 		bind_str(st, 1, str_of(low));
-		while ((r = db_row(st, e, "reading the names of training jobs")) > 0) {
-			struct str name = column_str(st, 0);
-
-			if (str_starts(name, prefix))
-				fn(name, (const char *)sqlite3_column_text(st, 1),
-				   (struct wall){ sqlite3_column_int64(st, 2) }, arg);
-		}
+		r = each_place(st, take_prefixed, &f, e);
 	}
 	reader_give(s, c);
 	return r;

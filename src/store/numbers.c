@@ -79,11 +79,13 @@ int store_job_each_current(struct store *s, struct wall ended_after, unsigned ma
 	if (!c)
 		return -1;
 	/* modified_ms is in the index and never earlier than ended_ms, which is not. */
-	if (conn_prepare(c,
-	                 "SELECT name, id FROM training_job INDEXED BY training_job_by_creation"
-	                 " WHERE (status IN " UNFINISHED " OR modified_ms > ?1) AND (ended_ms = 0 OR ended_ms > ?1)"
-	                 " ORDER BY created_ms DESC, n DESC LIMIT ?2",
-	                 &st, e) == 0) {
+	if (conn_prepare(
+	            c,
+	            "SELECT j.name, coalesce(h.id, j.id) FROM training_job AS j INDEXED BY training_job_by_creation"
+	            " LEFT JOIN host AS h ON h.job = j.n"
+	            " WHERE (j.status IN " UNFINISHED " OR j.modified_ms > ?1) AND (j.ended_ms = 0 OR j.ended_ms > ?1)"
+	            " ORDER BY j.created_ms DESC, j.n DESC, h.number LIMIT ?2",
+	            &st, e) == 0) {
 		sqlite3_bind_int64(st, 1, ended_after.ms);
 		sqlite3_bind_int64(st, 2, max);
 		while ((r = db_row(st, e, "looking for current jobs")) > 0)

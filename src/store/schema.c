@@ -80,9 +80,29 @@ static void version_1(struct buf *out)
 	           ") WITHOUT ROWID;\n");
 }
 
+/* The hosts of a job of several, host 1 with the job's own id. A job of one host has none: the job's row is its. */
+static void version_2(struct buf *out)
+{
+	buf_z(out, "CREATE TABLE host (\n"
+	           " job INTEGER NOT NULL,\n"
+	           " number INTEGER NOT NULL,\n"
+	           " id TEXT NOT NULL UNIQUE,\n"
+	           " phase TEXT NOT NULL,\n"
+	           " last_fact INTEGER NOT NULL DEFAULT 0,\n"
+	           " cpus REAL NOT NULL DEFAULT 0,\n"
+	           " memory_bytes INTEGER NOT NULL DEFAULT 0,\n"
+	           " failed_ms INTEGER NOT NULL DEFAULT 0,\n"
+	           " failure TEXT,\n"
+	           " result TEXT,\n"
+	           " exit TEXT,\n"
+	           " parts TEXT,\n"
+	           " PRIMARY KEY (job, number)\n"
+	           ") WITHOUT ROWID;\n");
+}
+
 void schema_text(unsigned version, struct buf *out)
 {
-	static void (*const versions[])(struct buf *) = { version_1 };
+	static void (*const versions[])(struct buf *) = { version_1, version_2 };
 
 	must(version >= 1 && version <= ARRAY_LEN(versions) && ARRAY_LEN(versions) == SCHEMA_VERSION);
 	versions[version - 1](out);

@@ -58,16 +58,35 @@ struct store_new_job {
 	struct wall created;
 	const struct store_tag *tags;
 	size_t tag_count;
+	const char (*host_ids)[JOB_ID_BYTES]; /* of several hosts, the first the job's own; else NULL and 0 */
+	size_t host_count;
 };
 /* [loop] The row, its first transition and its tags, in one transaction that is on disk when this returns 0.
  * ERR_IN_USE: a job of that name, compared without case, exists. */
 int store_job_insert(struct store *s, const struct store_new_job *j, int64_t *ret_n, struct err *e) must_check;
 
+/* What one of several hosts has come to, with the fact or the loss that says so. Unset members leave the row. */
+struct store_host_move {
+	unsigned number;
+	uint64_t seen, fact; /* of this host's facts: the last taken before, and with this */
+	enum host_phase phase;
+	const char *result, *failure, *exit, *parts; /* as in struct stored_host */
+	struct wall failed;
+};
+struct store_host_share { /* reserved for a host, in the order of their numbers */
+	double cpus;
+	uint64_t memory_bytes;
+};
+
 /* One change of state, or one fact that changes none (from == to). Unset members leave the row as it is. */
 struct store_move {
 	int64_t n;
 	enum job_state from, to;
-	uint64_t seen, fact; /* the last fact taken before and with this; the same when no fact is the cause */
+	uint64_t seen, fact; /* the last fact taken before and with this; the same when no fact is the cause. Of several
+	                      * hosts: how many facts of all of them */
+	const struct store_host_move *host;         /* a host of several it comes from; else NULL */
+	const struct store_host_share *host_shares; /* with placed, of several hosts; else NULL */
+	size_t host_count;
 	struct wall at;      /* becomes LastModifiedTime; the start of the transition when there is one */
 	const char *message; /* of the transition; NULL: that of the state */
 	const char *failure_reason, *exit, *image_digest;
@@ -92,6 +111,23 @@ int store_job_find(struct store *s, struct str name, struct stored_job *ret, str
 /* [loop] Every job that has not ended, in order of creation. The row is a view. fn's -1 ends it. */
 int store_job_each_live(struct store *s, int (*fn)(const struct stored_job *j, void *arg, struct err *e), void *arg,
                         struct err *e) must_check;
+/* The row of a host of a job of several. Strings are NULL until they have come. */
+struct stored_host {
+	unsigned number; /* from 1 */
+	char id[JOB_ID_BYTES];
+	enum host_phase phase;
+	uint64_t last_fact;
+	double cpus; /* reserved, since the job was placed */
+	uint64_t memory_bytes;
+	struct wall failed; /* when its container or its supervisor did; 0: it has not */
+	char *failure;      /* the FailureReason that would be a lone host's */
+	char *result;       /* of the fact ENDED */
+	char *exit;         /* args of the fact EXITED, JSON */
+	char *parts;        /* of artifacts that wait for those of the others; JSON, opaque to the store */
+};
+/* [loop] In order of numbers; none for a job of one host. The row is a view. fn's -1 ends it. */
+int store_hosts_each(struct store *s, int64_t n, int (*fn)(const struct stored_host *h, void *arg, struct err *e),
+                     void *arg, struct err *e) must_check;
 /* The request's text; the caller frees. ERR_NOT_FOUND. */
 int store_job_request(struct store *s, int64_t n, char **ret, struct err *e) must_check;
 
@@ -137,20 +173,30 @@ struct store_summary { /* a view, valid during the call */
 int store_job_list(struct store *s, const struct store_list *q, void (*fn)(const struct store_summary *j, void *arg),
                    void *arg, char **ret_token, struct err *e) must_check;
 
-/* Where the log of a job lies: its id, and when it was created. name is compared with case. ERR_NOT_FOUND. */
-int store_job_locate(struct store *s, struct str name, char ret_id[JOB_ID_BYTES], struct wall *ret_created,
-                     struct err *e) must_check;
-/* The same of every job whose name starts with prefix (with case), in no useful order. name is a view. */
-int store_job_each_name(struct store *s, struct str prefix,
-                        void (*fn)(struct str name, const char *id, struct wall created, void *arg), void *arg,
+/* Where what a training host leaves lies, its log first of all. A view, valid during the call. */
+struct store_place {
+	struct str name;     /* of the job */
+	unsigned host;       /* its number, from 1 */
+	const char *id;      /* of its directory */
+	struct wall created; /* the job */
+};
+/* Of a host of a job. name is compared with case. ERR_NOT_FOUND: there is no such job, or host of it. */
+int store_job_locate(struct store *s, struct str name, unsigned host, char ret_id[JOB_ID_BYTES],
+                     struct wall *ret_created, struct err *e) must_check;
+/* Every host of that job, in order; none when there is no such job. name is compared with case. */
+int store_job_each_host(struct store *s, struct str name, void (*fn)(const struct store_place *p, void *arg), void *arg,
                         struct err *e) must_check;
+/* Every host of every job whose name starts with prefix (with case), in no useful order. */
+int store_job_each_name(struct store *s, struct str prefix, void (*fn)(const struct store_place *p, void *arg),
+                        void *arg, struct err *e) must_check;
 
 /* ---- numbers ---- */
 
 /* How many jobs are in each state. Jobs that have ended are counted by their TrainingJobStatus, at the first state that
  * has it (MAX_RUNTIME at STOPPED). */
 int store_job_counts(struct store *s, uint64_t ret_counts[JOB_STATE_COUNT], struct err *e) must_check;
-/* Jobs that have not ended, or ended after that time, the newest first, at most `max` of them. name is a view. */
+/* The hosts of jobs that have not ended, or ended after that time, the newest jobs first, at most `max` of them. name
+ * is a view, id the host's. */
 int store_job_each_current(struct store *s, struct wall ended_after, unsigned max,
                            void (*fn)(struct str name, const char *id, void *arg), void *arg, struct err *e) must_check;
 

@@ -127,6 +127,8 @@ int store_job_insert(struct store *s, const struct store_new_job *j, int64_t *re
 		rc = insert_row(s, j, name_lower, &n, e);
 	if (rc == 0)
 		rc = open_transition(s, n, JOB_STARTING, j->created, NULL, e);
+	if (rc == 0 && j->host_count)
+		rc = hosts_write(s, n, j, e);
 	if (rc == 0 && j->tag_count)
 		rc = tags_write(s, str_of(j->arn), j->tags, j->tag_count, e);
 	if (write_end(s, rc, e) < 0)
@@ -202,7 +204,8 @@ static int add_cleanup(struct store *s, int64_t n, bool remove, struct err *e)
 
 	if (conn_prepare(&s->writer,
 	                 "INSERT INTO cleanup (id, remove) SELECT id, ?2 FROM training_job WHERE n = ?1"
-	                 " ON CONFLICT (id) DO UPDATE SET remove = max(remove, excluded.remove)",
+	                 " UNION SELECT id, ?2 FROM host WHERE job = ?1 ON CONFLICT (id) DO UPDATE SET remove = "
+	                 "max(remove, excluded.remove)",
 	                 &st, e) < 0)
 		return -1;
 	sqlite3_bind_int64(st, 1, n);
@@ -219,6 +222,10 @@ int store_job_move(struct store *s, const struct store_move *m, struct err *e)
 	rc = move_row(s, m, e);
 	if (rc == 0)
 		rc = move_transition(s, m, e);
+	if (rc == 0 && m->host)
+		rc = host_move(s, m->n, m->host, e);
+	if (rc == 0 && m->placed.ms && m->host_shares)
+		rc = host_shares_write(s, m->n, m->host_shares, m->host_count, e);
 	if (rc == 0 && m->forget)
 		rc = add_cleanup(s, m->n, false, e);
 	return write_end(s, rc, e);
@@ -255,6 +262,7 @@ int store_job_delete(struct store *s, int64_t n, struct err *e)
 	static const char *const doing[] = {
 		"DELETE FROM tag WHERE arn = (SELECT arn FROM training_job WHERE n = ?1)",
 		"DELETE FROM transition WHERE job = ?1",
+		"DELETE FROM host WHERE job = ?1",
 		"DELETE FROM training_job_text WHERE n = ?1",
 		"DELETE FROM training_job WHERE n = ?1",
 	};

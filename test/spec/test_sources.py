@@ -341,9 +341,9 @@ def test_instance_groups_of_one_host(server, data):
     config = json.loads(next(line for line in lines if line.startswith("{")))
     assert config["current_group_name"] == "one" and config["hosts"] == ["algo-1"]
     assert "train" in lines and not any("away" in line for line in lines)
-    r["ResourceConfig"]["InstanceGroups"][0]["InstanceCount"] = 1
+    r["ResourceConfig"]["InstanceGroups"][0]["InstanceCount"] = 250
     r["TrainingJobName"] += "-2"
-    with pytest.raises(botocore.exceptions.ClientError, match="ResourceConfig.InstanceGroups with 2 instances is refused"):
+    with pytest.raises(botocore.exceptions.ClientError, match="251 hosts are too many for one machine"):
         server.sm.create_training_job(**r)
     here["DataSource"]["S3DataSource"]["InstanceGroupNames"] = ["tpu"]
     assert "'tpu'" in refusal(server, here)

@@ -40,9 +40,12 @@ static inline void fake_close(struct launcher *l)
 }
 static inline void ask(const char *what, const char *id)
 {
-	struct job *j = job_by_id(jobs, str_of(id));
+	struct job_host *h = jobs ? host_by_id(jobs, str_of(id)) : NULL;
 
-	buf_f(&asked, "%s %s; ", what, j ? j->name : "gone");
+	buf_f(&asked, "%s %s", what, h ? h->job->name : "gone");
+	if (h && h->job->host_count > 1)
+		buf_f(&asked, "/%u", h->number);
+	buf_z(&asked, "; ");
 }
 static inline void fake_launch(struct launcher *l, const char *id)
 {
@@ -56,10 +59,15 @@ static inline void fake_watch(struct launcher *l, const char *id, uint64_t after
 	(void)l;
 	ask(what, id);
 }
-static inline void fake_stop(struct launcher *l, const char *id)
+static inline void fake_stop(struct launcher *l, const char *id, const char *why)
 {
 	(void)l;
-	ask("stop", id);
+	ask(why ? why : "stop", id);
+}
+static inline void fake_go(struct launcher *l, const char *id)
+{
+	(void)l;
+	ask("go", id);
 }
 static inline void fake_forget(struct launcher *l, const char *id)
 {
@@ -71,8 +79,15 @@ static inline void fake_remove(struct launcher *l, const char *id)
 	(void)l;
 	ask("remove", id);
 }
-static const struct launcher_ops fake = { "fake",     fake_open, fake_close,  fake_launch,
-	                                  fake_watch, fake_stop, fake_forget, fake_remove };
+static const struct launcher_ops fake = { .name = "fake",
+	                                  .open = fake_open,
+	                                  .close = fake_close,
+	                                  .launch = fake_launch,
+	                                  .watch = fake_watch,
+	                                  .stop = fake_stop,
+	                                  .go = fake_go,
+	                                  .forget = fake_forget,
+	                                  .remove = fake_remove };
 
 static inline void up(void)
 {

@@ -139,7 +139,7 @@ TEST(it_connects_when_the_host_comes_and_again_when_it_comes_back)
 	run_until(strlen(HELLO WATCH), 3);
 	CHECK_STR(heard.p, HELLO WATCH);
 	launcher_local.launch(launcher, ID);
-	launcher_local.stop(launcher, ID);
+	launcher_local.stop(launcher, ID, NULL);
 	launcher_local.forget(launcher, ID);
 	launcher_local.remove(launcher, ID);
 	buf_reset(&heard);
@@ -147,7 +147,7 @@ TEST(it_connects_when_the_host_comes_and_again_when_it_comes_back)
 	CHECK_STR(heard.p, "{\"t\":\"launch\",\"job\":\"" ID "\"}\n{\"t\":\"stop\",\"job\":\"" ID "\"}\n"
 	                   "{\"t\":\"forget\",\"job\":\"" ID "\"}\n{\"t\":\"delete\",\"job\":\"" ID "\"}\n");
 	host_down();
-	launcher_local.stop(launcher, ID); /* lost with the connection: on_up asks again */
+	launcher_local.stop(launcher, ID, NULL); /* lost with the connection: on_up asks again */
 	host_up();
 	buf_reset(&heard);
 	buf_reset(&told);
@@ -189,7 +189,7 @@ TEST(a_host_that_does_not_read_gets_everything_in_the_end)
 	run_until(strlen(HELLO WATCH), 3);
 	buf_reset(&heard);
 	for (int i = 0; i < MANY; i++) /* more than a socket holds; the loop, and so the host, does not run meanwhile */
-		launcher_local.stop(launcher, ID);
+		launcher_local.stop(launcher, ID, NULL);
 	run_until(MANY * strlen(line), 0);
 	CHECK_INT(heard.n, MANY * strlen(line));
 	host_down();

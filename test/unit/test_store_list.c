@@ -226,10 +226,9 @@ TEST(a_deleted_entry_does_not_disturb_the_next_page)
 	CHECK_STR(got.p, want.p);
 }
 
-static void note(struct str name, const char *id, struct wall created, void *arg)
+static void note(const struct store_place *p, void *arg)
 {
-	(void)id, (void)created;
-	buf_f(arg, PRIstr " ", ARGstr(name));
+	buf_f(arg, PRIstr " ", ARGstr(p->name));
 }
 
 TEST(names_by_prefix)
@@ -263,9 +262,9 @@ TEST(names_by_prefix)
 	buf_reset(&got);
 	CHECK_OK(store_job_each_name(s, STR(""), note, &got, e));
 	CHECK_STR(got.p, "a ab AB-2 abc b ");
-	CHECK_OK(store_job_locate(s, STR("AB-2"), id, &created, e));
+	CHECK_OK(store_job_locate(s, STR("AB-2"), 1, id, &created, e));
 	CHECK_STR(id, "0000000000000001");
 	CHECK_INT(created.ms, 1);
-	CHECK_INT(store_job_locate(s, STR("ab-2"), id, &created, &why), -1);
+	CHECK_INT(store_job_locate(s, STR("ab-2"), 1, id, &created, &why), -1);
 	CHECK_INT(why.kind, ERR_NOT_FOUND);
 }

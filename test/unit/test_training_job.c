@@ -31,6 +31,10 @@ static void quiet_id(struct launcher *l, const char *id)
 {
 	(void)l, (void)id;
 }
+static void quiet_stop(struct launcher *l, const char *id, const char *why)
+{
+	(void)l, (void)id, (void)why;
+}
 static void quiet_watch(struct launcher *l, const char *id, uint64_t after)
 {
 	(void)l, (void)id, (void)after;
@@ -39,8 +43,15 @@ static void quiet_close(struct launcher *l)
 {
 	(void)l;
 }
-static const struct launcher_ops quiet = { "quiet",     quiet_open, quiet_close, quiet_id,
-	                                   quiet_watch, quiet_id,   quiet_id,    quiet_id };
+static const struct launcher_ops quiet = { .name = "quiet",
+	                                   .open = quiet_open,
+	                                   .close = quiet_close,
+	                                   .launch = quiet_id,
+	                                   .watch = quiet_watch,
+	                                   .stop = quiet_stop,
+	                                   .go = quiet_id,
+	                                   .forget = quiet_id,
+	                                   .remove = quiet_id };
 
 static void put_object(const char *bucket, const char *key, const char *bytes)
 {

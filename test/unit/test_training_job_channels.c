@@ -177,10 +177,9 @@ TEST(instance_groups)
 	CHECK_STR(form("\"InstanceType\":\"local\",\"InstanceCount\":1,\"InstanceGroups\":[]"), "");
 	CHECK_STR(form("\"InstanceGroups\":[" GROUP("g", "local", 0) "]"),
 	          "ResourceConfig: the InstanceCounts of InstanceGroups must be at least 1 together");
-	CHECK_STR(form("\"InstanceGroups\":[" GROUP("g", "local", 1) "," GROUP("h", "ml.m5.large", 2) "]"),
-	          "ResourceConfig.InstanceGroups with 3 instances is refused: training on several hosts is not built "
-	          "yet; "
-	          "use 1");
+	CHECK_STR(form("\"InstanceGroups\":[" GROUP("g", "local", 1) "," GROUP("h", "ml.m5.large", 2) "]"), "");
+	CHECK_STR(form("\"InstanceGroups\":[" GROUP("g", "local", 200) "," GROUP("h", "ml.m5.large", 51) "]"),
+	          "ResourceConfig: 251 hosts are too many for one machine; a job can have at most 250 here");
 	CHECK_STR(form("\"InstanceGroups\":[" GROUP("g", "local", 1) "," GROUP("g", "local", 0) "]"),
 	          "ResourceConfig: duplicate instance group name 'g'");
 	CHECK_STR(form("\"InstanceType\":\"local\",\"InstanceGroups\":[" GROUP("g", "local", 1) "]"),
@@ -193,6 +192,18 @@ TEST(instance_groups)
 	                0, NULL);
 	CHECK_OK(training_job_needs(in, &needs, e));
 	CHECK_STR(needs.instance_type, "ml.m5.large");
+	CHECK_INT(capacity_hosts(&needs), 1);
+	capacity_needs_fini(&needs);
+	json_decref(in);
+	in = json_loads(
+	        "{\"ResourceConfig\":{\"VolumeSizeInGB\":1,\"InstanceGroups\":[" GROUP("g", "local", 2) "," GROUP(
+	                "n", "ml.m5.xlarge", 0) "," GROUP("h", "ml.m5.large", 3) "]}}",
+	        0, NULL);
+	CHECK_OK(training_job_needs(in, &needs, e));
+	CHECK_INT(capacity_hosts(&needs), 5);
+	CHECK_STR(needs.instance_type, "local");
+	CHECK_STR(needs.next->instance_type, "ml.m5.large");
+	CHECK(!needs.next->next);
 	capacity_needs_fini(&needs);
 	json_decref(in);
 }

@@ -407,8 +407,8 @@ TEST(what_is_not_supported_is_refused_by_name)
 	CHECK_STR(refused(request("EnableManagedSpotTraining", "true")),
 	          "EnableManagedSpotTraining (true) is refused: managed spot training is not built yet; use false");
 	CHECK_STR(refused(request("EnableManagedSpotTraining", "false")), "");
-	CHECK_STR(refused(request("ResourceConfig", "{\"InstanceCount\":2}")),
-	          "ResourceConfig.InstanceCount (2) is refused: training on several hosts is not built yet; use 1");
+	CHECK_STR(refused(request("ResourceConfig", "{\"InstanceCount\":251}")),
+	          "ResourceConfig.InstanceCount (251) is refused: a job can have at most 250 hosts on this machine");
 	CHECK_STR(refused(request("ResourceConfig",
 	                          "{\"InstanceCount\":1,\"InstanceGroups\":[],\"KeepAlivePeriodInSeconds\":0}")),
 	          "");
