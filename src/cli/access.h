@@ -45,9 +45,11 @@ struct follow_options {
 	FILE *lines_to;
 };
 int follow_job_log(struct access *s, const struct follow_options *o, json_t **ret, struct err *e) must_check;
-/* All that is there of a job's log now. *token: where to go on, NULL at first; owned by the caller. */
+/* All that is there of a job's log now. *cursor: where to go on, NULL at first; owned by the caller. Of a job of
+ * several hosts each line begins with its host's name. */
 struct log_cursor;
-int log_print_more(struct access *s, const char *job, struct log_cursor **cursor, FILE *to, bool *ret_any,
-                   struct err *e) must_check;
-void log_cursor_free(struct log_cursor *c); /* NULL is fine */
+int log_print_more(struct access *s, const char *job, unsigned hosts, struct log_cursor **cursor, FILE *to,
+                   bool *ret_any, struct err *e) must_check;
+unsigned job_host_count(const json_t *description); /* of the job that Describe has told of */
+void log_cursor_free(struct log_cursor *c);         /* NULL is fine */
 bool job_is_final(const json_t *description);

@@ -43,18 +43,42 @@ static struct log_cursor *stream_of(struct log_cursor **all, const char *name)
 	return *all;
 }
 
-static void print_events(const json_t *events, FILE *to)
+unsigned job_host_count(const json_t *description)
+{
+	const json_t *config = json_object_get(description, "ResourceConfig"), *g;
+	json_int_t hosts = json_integer_value(json_object_get(config, "InstanceCount"));
+	size_t i;
+
+	json_array_foreach (json_object_get(config, "InstanceGroups"), i, g)
+		hosts += json_integer_value(json_object_get(g, "InstanceCount"));
+	return hosts > 1 ? (unsigned)hosts : 1;
+}
+
+/* JOB/algo-2-1700000000: algo-2 */
+static struct str host_of(const char *stream)
+{
+	struct str host = str_of(stream);
+
+	str_cut(&host, '/');
+	str_cut_last(&host, '-');
+	return host;
+}
+
+/* host, when it is not empty, is put before every line. */
+static void print_events(const json_t *events, struct str host, FILE *to)
 {
 	for (size_t i = 0; i < json_array_size(events); i++) {
 		const json_t *message = json_object_get(json_array_get(events, i), "message");
 
+		if (host.n)
+			fprintf(to, PRIstr ": ", ARGstr(host));
 		fwrite(json_string_value(message), 1, json_string_length(message), to);
 		putc('\n', to);
 	}
 }
 
 /* One page. 1: there may be more; 0: that was all there is now. */
-static int print_page(struct access *s, struct log_cursor *c, FILE *to, bool *ret_any, struct err *e)
+static int print_page(struct access *s, struct log_cursor *c, bool many, FILE *to, bool *ret_any, struct err *e)
 {
 	json_t *in = json_pack("{ss ss sb}", "logGroupName", LOG_GROUP, "logStreamName", c->stream, "startFromHead", 1);
 	json_t *out;
@@ -65,7 +89,7 @@ static int print_page(struct access *s, struct log_cursor *c, FILE *to, bool *re
 	if (access_call(s, "logs", "Logs_20140328.GetLogEvents", in, &out, e) < 0)
 		return -1;
 	n = json_array_size(json_object_get(out, "events"));
-	print_events(json_object_get(out, "events"), to);
+	print_events(json_object_get(out, "events"), many ? host_of(c->stream) : STR(""), to);
 	if (json_is_string(json_object_get(out, "nextForwardToken"))) {
 		free(c->token);
 		c->token = xstrdup(json_string_value(json_object_get(out, "nextForwardToken")));
@@ -75,21 +99,19 @@ static int print_page(struct access *s, struct log_cursor *c, FILE *to, bool *re
 	return n > 0;
 }
 
-static int find_streams(struct access *s, const char *job, struct log_cursor **all, struct err *e)
+/* One page of streams. 1: there is another, *token says where; 0: that was all. */
+static int find_page(struct access *s, const char *job, char **token, struct log_cursor **all, struct err *e)
 {
 	_cleanup_free_ char *prefix = strf("%s/", job);
-	struct err why = { 0 };
 	const json_t *streams;
 	json_t *out;
+	int more;
 
 	if (access_call(s, "logs", "Logs_20140328.DescribeLogStreams",
-	                json_pack("{ss ss}", "logGroupName", LOG_GROUP, "logStreamNamePrefix", prefix), &out,
-	                &why) < 0) {
-		if (why.kind == ERR_NOT_FOUND)
-			return 0; /* nothing has been printed yet */
-		*e = why;
+	                json_pack("{ss ss ss*}", "logGroupName", LOG_GROUP, "logStreamNamePrefix", prefix, "nextToken",
+	                          *token),
+	                &out, e) < 0)
 		return -1;
-	}
 	streams = json_object_get(out, "logStreams");
 	for (size_t i = 0; i < json_array_size(streams); i++) {
 		const char *name = json_string_value(json_object_get(json_array_get(streams, i), "logStreamName"));
@@ -97,12 +119,29 @@ static int find_streams(struct access *s, const char *job, struct log_cursor **a
 		if (name)
 			stream_of(all, name);
 	}
+	free(*token);
+	more = json_is_string(json_object_get(out, "nextToken"));
+	*token = more ? xstrdup(json_string_value(json_object_get(out, "nextToken"))) : NULL;
 	json_decref(out);
-	return 0;
+	return more;
 }
 
-int log_print_more(struct access *s, const char *job, struct log_cursor **cursor, FILE *to, bool *ret_any,
-                   struct err *e)
+static int find_streams(struct access *s, const char *job, struct log_cursor **all, struct err *e)
+{
+	_cleanup_free_ char *token = NULL;
+	struct err why = { 0 };
+	int more;
+
+	while ((more = find_page(s, job, &token, all, &why)) > 0)
+		;
+	if (more == 0 || why.kind == ERR_NOT_FOUND) /* nothing has been printed yet */
+		return 0;
+	*e = why;
+	return -1;
+}
+
+int log_print_more(struct access *s, const char *job, unsigned hosts, struct log_cursor **cursor, FILE *to,
+                   bool *ret_any, struct err *e)
 {
 	*ret_any = false;
 	if (find_streams(s, job, cursor, e) < 0)
@@ -110,7 +149,7 @@ int log_print_more(struct access *s, const char *job, struct log_cursor **cursor
 	for (struct log_cursor *c = *cursor; c; c = c->next) {
 		int more;
 
-		while ((more = print_page(s, c, to, ret_any, e)) > 0)
+		while ((more = print_page(s, c, hosts > 1, to, ret_any, e)) > 0)
 			;
 		if (more < 0)
 			return -1;
@@ -164,8 +203,8 @@ static int look(struct follow *f, struct err *e)
 	json_decref(f->description);
 	f->description = description;
 	hide_progress(f);
-	if (!f->options->quiet &&
-	    log_print_more(f->access, f->options->name, &f->cursor, f->options->lines_to, &any, e) < 0)
+	if (!f->options->quiet && log_print_more(f->access, f->options->name, job_host_count(description), &f->cursor,
+	                                         f->options->lines_to, &any, e) < 0)
 		return -1;
 	fflush(f->options->lines_to);
 	return 0;

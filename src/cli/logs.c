@@ -17,11 +17,13 @@ int command_logs(const struct cli_args *a, struct err *e)
 	struct follow_options o = { .name = a->rest[0], .lines_to = stdout, .progress = isatty(1) && isatty(2) };
 	struct log_cursor *cursor = NULL;
 	json_t *description = NULL;
+	unsigned hosts;
 	bool any;
 	int rc;
 
 	if (access_open(a, &s, e) < 0 || describe(&s, o.name, &description, e) < 0)
 		return -1;
+	hosts = job_host_count(description);
 	json_decref(description);
 	if (cli_flag(a, "follow")) {
 		if (follow_job_log(&s, &o, &description, e) < 0)
@@ -29,7 +31,7 @@ int command_logs(const struct cli_args *a, struct err *e)
 		json_decref(description);
 		return EXIT_DONE;
 	}
-	rc = log_print_more(&s, o.name, &cursor, stdout, &any, e);
+	rc = log_print_more(&s, o.name, hosts, &cursor, stdout, &any, e);
 	log_cursor_free(cursor);
 	return rc;
 }

@@ -7,8 +7,6 @@ import subprocess
 import tarfile
 import time
 
-import pytest
-
 HOST = 'me=$(hostname); '
 
 
@@ -75,4 +73,162 @@ def test_two_hosts_have_their_share_and_a_common_model(server):
     assert words == ["Starting", "Downloading", "Training", "Uploading", "Completed"]
     assert len(job_dirs(server, d["TrainingJobName"])) == 2
     assert server.leftovers() == []
-    server.bloomery("logs", d["TrainingJobName"])
+
+
+def test_the_first_failure_ends_the_job_and_the_rest_is_stopped(server):
+    script = HOST + ('echo saved by $me > /opt/ml/model/$me; if [ $me = algo-3 ]; then sleep 0.5; printf broke > /opt/ml/output/failure; '
+                     'exit 7; fi; trap "echo stopped; exit 0" TERM; while :; do sleep 0.1; done')
+    start = time.monotonic()
+    d = server.run(script, ResourceConfig=hosts(4))
+    assert d["TrainingJobStatus"] == "Failed"
+    assert d["FailureReason"] == ("AlgorithmError: broke, exit code: 7 (algo-3 was the first of 4 hosts to fail; "
+                                  "the others were stopped)")
+    assert time.monotonic() - start < 20
+    logs = streams(server, d["TrainingJobName"])
+    for n in (1, 2, 4):
+        assert "stopped" in logs[f"algo-{n}"]
+        assert any("Another host of the job has failed" in line for line in logs[f"algo-{n}"])
+    # contract 4.4: what was there is kept
+    assert members(server.artifact(d["ModelArtifacts"]["S3ModelArtifacts"])) == {
+        f"algo-{n}": f"saved by algo-{n}\n" for n in (1, 2, 3, 4)}
+    words = [t["Status"] for t in d["SecondaryStatusTransitions"]]
+    assert words == ["Starting", "Downloading", "Training", "Uploading", "Failed"]
+    assert server.leftovers() == []
+
+
+def test_a_host_that_cannot_start_fails_the_job_before_any_container_runs(server):
+    """Its volume is too small for its data, which it copies; the others wait for it, and have not begun."""
+    d = server.run("echo began; sleep 60", AlgorithmSpecification={"ContainerEntrypoint": ["/no/such/program"]},
+                   ResourceConfig=hosts(2))
+    assert d["TrainingJobStatus"] == "Failed" and "/no/such/program" in d["FailureReason"]
+    assert "of 2 hosts to fail" in d["FailureReason"]
+    assert server.leftovers() == []
+
+
+def test_they_start_together_when_all_have_their_data(server):
+    uri = server.put("big3/", {f"{i}": b"x" for i in range(40)})
+    d = server.completed("cut -d' ' -f1 /proc/uptime > /opt/ml/model/$(hostname)", channels={"train": uri}, ResourceConfig=hosts(3))
+    times = sorted(float(t) for t in members(server.artifact(d["ModelArtifacts"]["S3ModelArtifacts"])).values())
+    assert len(times) == 3 and times[2] - times[0] < 3
+
+
+def test_stop_reaches_all_and_their_models_are_kept(server):
+    name = server.create(HOST + 'trap "echo $me > /opt/ml/model/$me; exit 0" TERM; echo up; while :; do sleep 0.1; done',
+                         ResourceConfig=hosts(2))
+    end = time.monotonic() + 30
+    while not all("up" in lines for lines in list(streams_or_none(server, name).values()) or [[]]) or \
+            len(streams_or_none(server, name)) < 2:
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    server.sm.stop_training_job(TrainingJobName=name)
+    d = server.wait(name)
+    assert d["TrainingJobStatus"] == d["SecondaryStatus"] == "Stopped"
+    assert members(server.artifact(d["ModelArtifacts"]["S3ModelArtifacts"])) == {"algo-1": "algo-1\n", "algo-2": "algo-2\n"}
+    assert server.leftovers() == []
+    dirs = job_dirs(server, name)
+    assert len(dirs) == 2
+    server.call("DeleteTrainingJob", {"TrainingJobName": name})
+    end = time.monotonic() + 20
+    while any(p.exists() for p in dirs):
+        assert time.monotonic() < end, "the directories of all hosts go"
+        time.sleep(0.05)
+
+
+def streams_or_none(s, name):
+    import botocore.exceptions
+    try:
+        return streams(s, name)
+    except botocore.exceptions.ClientError as ex:
+        assert ex.response["Error"]["Code"] == "ResourceNotFoundException", ex
+        return {}
+
+
+def test_max_runtime_ends_all(server):
+    d = server.run('trap "exit 0" TERM; while :; do sleep 0.1; done', ResourceConfig=hosts(2),
+                   StoppingCondition={"MaxRuntimeInSeconds": 1})
+    assert d["TrainingJobStatus"] == "Stopped" and d["SecondaryStatus"] == "MaxRuntimeExceeded"
+    assert server.leftovers() == []
+
+
+def test_a_host_that_is_done_gives_its_place_to_the_next_job(make_server):
+    s = make_server("capacity_cpus = 4\ncapacity_memory = 17179869184\nstop_grace_seconds = 3\n")
+    pair = s.create(HOST + 'if [ $me = algo-2 ]; then exit 0; fi; trap "exit 0" TERM; while :; do sleep 0.1; done',
+                    ResourceConfig=hosts(2))
+    s.wait(pair, {"Training"})
+    lone = s.create("echo ran")      # wants half of the machine, and the pair began with all of it
+    assert s.wait(lone)["TrainingJobStatus"] == "Completed"
+    assert s.describe(pair)["TrainingJobStatus"] == "InProgress"
+    s.sm.stop_training_job(TrainingJobName=pair)
+    assert s.wait(pair)["TrainingJobStatus"] == "Stopped"
+    assert s.leftovers() == []
+
+
+def test_all_hosts_are_reserved_together(make_server):
+    s = make_server("capacity_cpus = 4\ncapacity_memory = 17179869184\nstop_grace_seconds = 1\n")
+    lone = s.create("trap 'exit 0' TERM; while :; do sleep 0.1; done")
+    s.wait(lone, {"Training"})
+    pair = s.create("echo ran", ResourceConfig=hosts(2))
+    late = s.create("echo ran")      # would fit, but came later
+    assert s.wait(pair, {"Pending"})["SecondaryStatus"] == "Pending"
+    assert s.wait(late, {"Pending"})["SecondaryStatus"] == "Pending"
+    assert not job_dirs(s, pair)
+    s.sm.stop_training_job(TrainingJobName=lone)
+    for name in (pair, late):
+        assert s.wait(name)["TrainingJobStatus"] == "Completed"
+    assert s.leftovers() == []
+
+
+def test_more_hosts_than_the_machine_has_cpus(server):
+    d = server.completed("echo $(hostname) > /opt/ml/model/$(hostname)", ResourceConfig=hosts(8, InstanceType="ml.m5.2xlarge"))
+    assert len(members(server.artifact(d["ModelArtifacts"]["S3ModelArtifacts"]))) == 8
+    logs = streams(server, d["TrainingJobName"])
+    assert len(logs) == 8 and all(any("8 hosts of this job want" in line for line in lines) for lines in logs.values())
+
+
+def test_instance_groups_partition_the_hosts(server):
+    uri = server.put("groups/", {f"{i}": b"x" for i in range(6)})
+
+    def channel(name, groups, dist="FullyReplicated"):
+        return {"ChannelName": name, "DataSource": {"S3DataSource": {
+            "S3DataType": "S3Prefix", "S3Uri": uri, "S3DataDistributionType": dist, "InstanceGroupNames": groups}}}
+    r = server.request(HOST + 'cp /opt/ml/input/config/resourceconfig.json /opt/ml/model/rc-$me; (cd /opt/ml/input/data; '
+                       'for c in a b; do [ -d $c ] && echo $c $(ls $c); done; true) > /opt/ml/model/data-$me',
+                       InputDataConfig=[channel("a", ["big"]), channel("b", ["big", "small"], "ShardedByS3Key")])
+    r["ResourceConfig"] = {"VolumeSizeInGB": 1, "InstanceGroups": [
+        {"InstanceGroupName": "big", "InstanceType": "ml.m5.xlarge", "InstanceCount": 1},
+        {"InstanceGroupName": "small", "InstanceType": "ml.m5.large", "InstanceCount": 2}]}
+    server.sm.create_training_job(**r)
+    d = server.wait(r["TrainingJobName"])
+    assert d["TrainingJobStatus"] == "Completed", d
+    got = members(server.artifact(d["ModelArtifacts"]["S3ModelArtifacts"]))
+    assert got["data-algo-1"] == "a 0 1 2 3 4 5\nb 0 3\n"
+    assert got["data-algo-2"] == "b 1 4\n" and got["data-algo-3"] == "b 2 5\n"
+    rc = json.loads(got["rc-algo-3"])
+    assert (rc["current_group_name"], rc["current_instance_type"]) == ("small", "ml.m5.large")
+    assert rc["instance_groups"] == [
+        {"instance_group_name": "big", "instance_type": "ml.m5.xlarge", "hosts": ["algo-1"]},
+        {"instance_group_name": "small", "instance_type": "ml.m5.large", "hosts": ["algo-2", "algo-3"]}]
+
+
+def test_uncompressed_models_of_all_hosts(server):
+    r = server.request("mkdir /opt/ml/model/d; hostname > /opt/ml/model/d/$(hostname)", ResourceConfig=hosts(3),
+                       OutputDataConfig={"CompressionType": "NONE"})
+    name = r["TrainingJobName"]
+    server.call("CreateTrainingJob", r)
+    assert server.wait(name)["TrainingJobStatus"] == "Completed"
+    keys = [o["Key"] for o in server.s3.list_objects_v2(Bucket="bucket", Prefix=f"out/{name}/")["Contents"]]
+    assert keys == [f"out/{name}/output/model/d/algo-{n}" for n in (1, 2, 3)]
+
+
+def test_output_of_all_hosts_where_the_conf_says_so(make_server):
+    s = make_server("output_hosts = all\nstop_grace_seconds = 1\n")
+    d = s.completed("hostname > /opt/ml/output/data/$(hostname)", ResourceConfig=hosts(2))
+    out = s.artifact(d["ModelArtifacts"]["S3ModelArtifacts"].replace("model.tar.gz", "output.tar.gz"))
+    assert members(out) == {"algo-1": "algo-1\n", "algo-2": "algo-2\n"}
+
+
+def test_the_command_line_shows_whose_line_it_is(server):
+    d = server.completed("echo hello", ResourceConfig=hosts(2))
+    out = server.bloomery("logs", d["TrainingJobName"])
+    assert out.returncode == 0
+    assert "algo-1: hello\n" in out.stdout and "algo-2: hello\n" in out.stdout
