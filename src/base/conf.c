@@ -37,6 +37,13 @@ static void file_system_fini(struct conf_file_system *fs)
 	free(fs->mount);
 }
 
+static void role_fini(struct conf_role *r)
+{
+	free(r->arn);
+	free(r->file);
+	free(r->where);
+}
+
 void conf_fini(struct conf *c)
 {
 #define X(name, value, meaning) free(c->name);
@@ -45,6 +52,9 @@ void conf_fini(struct conf *c)
 	for (size_t i = 0; i < c->file_system_count; i++)
 		file_system_fini(&c->file_systems[i]);
 	free(c->file_systems);
+	for (size_t i = 0; i < c->role_count; i++)
+		role_fini(&c->role[i]);
+	free(c->role);
 	*c = (struct conf){ 0 };
 }
 
@@ -183,26 +193,115 @@ void conf_argv_free(char **argv)
 	free(argv);
 }
 
+/* ---- roles ---- */
+
+/* As the API has it: arn:aws:iam::ACCOUNT:role/NAME, the name perhaps with a path. */
+static bool is_role(struct str arn)
+{
+	struct str rest = arn;
+
+	if (!str_skip(&rest, STR("arn:aws")))
+		return false;
+	(void)str_cut(&rest, ':'); /* -cn, -us-gov */
+	if (!str_skip(&rest, STR("iam::")))
+		return false;
+	for (size_t digits = 0; digits < 12; digits++, rest.p++, rest.n--)
+		if (!rest.n || rest.p[0] < '0' || rest.p[0] > '9')
+			return false;
+	if (!str_skip(&rest, STR(":role/")) || !rest.n || rest.p[rest.n - 1] == '/')
+		return false;
+	for (size_t i = 0; i < rest.n; i++)
+		if ((unsigned char)rest.p[i] < 0x21 || (unsigned char)rest.p[i] > 0x7e)
+			return false;
+	return true;
+}
+
+/* arn.n == 0: default_role_policy; said again, the later line counts, as for every setting that is no family. */
+static struct conf_role *role_slot(struct conf *c, struct str arn)
+{
+	for (size_t i = 0; i < c->role_count; i++)
+		if (arn.n ? c->role[i].arn && str_is(arn, c->role[i].arn) : !c->role[i].arn)
+			return &c->role[i];
+	return NULL;
+}
+
+static char *beside(const char *path, struct str file)
+{
+	struct str dir = str_of(path);
+
+	if (file.p[0] == '/')
+		return str_dup(file);
+	if (!str_has_byte(dir, '/'))
+		return str_dup(file);
+	(void)str_cut_last(&dir, '/');
+	return strf(PRIstr "/" PRIstr, ARGstr(dir), ARGstr(file));
+}
+
+static int add_role(struct conf *c, struct str arn, struct str file, const char *path, int n, struct err *e)
+{
+	struct conf_role *r = role_slot(c, arn);
+
+	if (arn.n && !is_role(arn))
+		return err_set(e, ERR_INVALID,
+		               "%s:%d: '" PRIstr "' is not the ARN of a role: arn:aws:iam::000000000000:role/NAME",
+		               path, n, ARGstr(arn));
+	if (arn.n && r)
+		return err_set(e, ERR_INVALID, "%s:%d: role." PRIstr " is there twice", path, n, ARGstr(arn));
+	if (arn.n && (!file.n || str_has_byte(file, 0)))
+		return err_set(e, ERR_INVALID, "%s:%d: role." PRIstr ": name the file of its policy", path, n,
+		               ARGstr(arn));
+	if (r) {
+		role_fini(r);
+		*r = c->role[--c->role_count];
+	}
+	if (!file.n)
+		return 0;
+	c->role = xrealloc(c->role, (c->role_count + 1) * sizeof(*c->role));
+	c->role[c->role_count++] = (struct conf_role){
+		.arn = arn.n ? str_dup(arn) : NULL,
+		.file = beside(path, file),
+		.where = strf("%s:%d", path, n),
+	};
+	return 0;
+}
+
 /* ---- reading ---- */
+
+/* Settings that are not any text. */
+static int check_value(const struct conf *c, char *const *slot, struct str value, const char *path, int n,
+                       struct err *e)
+{
+	uint64_t number;
+
+	if (slot == &c->fastfile_links_max && !str_to_u64(value, &number))
+		return err_set(e, ERR_INVALID, "%s:%d: fastfile_links_max is a number, not '" PRIstr "'", path, n,
+		               ARGstr(value));
+	if (slot == &c->output_hosts && !str_is(value, "first") && !str_is(value, "all"))
+		return err_set(e, ERR_INVALID, "%s:%d: output_hosts is first or all, not '" PRIstr "'", path, n,
+		               ARGstr(value));
+	if (slot == &c->roles && !str_is(value, "open") && !str_is(value, "strict"))
+		return err_set(e, ERR_INVALID, "%s:%d: roles is open or strict, not '" PRIstr "'", path, n,
+		               ARGstr(value));
+	return 0;
+}
 
 static int conf_line(struct conf *c, struct str line, const char *path, int n, struct err *e)
 {
 	struct str rest = line, key = str_trim(str_cut(&rest, '=')), value = str_trim(rest), id = key;
 	char **slot = conf_slot(c, key);
-	uint64_t number;
 
 	if (key.n == line.n)
 		return err_set(e, ERR_INVALID, "%s:%d: '" PRIstr "' is not `key = value`", path, n, ARGstr(line));
 	if (str_skip(&id, STR("file_system.")))
 		return add_file_system(c, id, value, path, n, e);
+	if (str_skip(&id, STR("role.")))
+		return add_role(c, id.n ? id : STR("?"), value, path, n, e);
 	if (!slot)
 		return err_set(e, ERR_INVALID, "%s:%d: there is no setting '" PRIstr "'", path, n, ARGstr(key));
-	if (slot == &c->output_hosts && !str_is(value, "first") && !str_is(value, "all"))
-		return err_set(e, ERR_INVALID, "%s:%d: output_hosts is first or all, not '" PRIstr "'", path, n,
-		               ARGstr(value));
-	if (slot == &c->fastfile_links_max && !str_to_u64(value, &number))
-		return err_set(e, ERR_INVALID, "%s:%d: fastfile_links_max is a number, not '" PRIstr "'", path, n,
-		               ARGstr(value));
+	if (check_value(c, slot, value, path, n, e) < 0)
+		return -1;
+	if (slot == &c->default_role_policy && add_role(c, (struct str){ 0 }, value, path, n, e) < 0)
+		return -1;
 	free(*slot);
 	*slot = str_dup(value);
 	return 0;

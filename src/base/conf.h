@@ -25,7 +25,9 @@
 	X(stop_grace_seconds, "120",          "from SIGTERM to SIGKILL when a job is stopped (the service: 120)")       \
 	X(output_hosts,    "first",           "of several hosts, whose /opt/ml/output/data is in output.tar.gz: first or all") \
 	X(registry_insecure, "",              "host:port of registries spoken to without TLS, separated by blanks")   \
-	X(fastfile_links_max, "5000",         "FastFile: objects of the embedded store that are linked; more are served by FUSE, and 0 serves all so")
+	X(fastfile_links_max, "5000",         "FastFile: objects of the embedded store that are linked; more are served by FUSE, and 0 serves all so") \
+	X(default_role_policy, "",            "the policy file of roles that have none of their own; empty: everything but other jobs' output") \
+	X(roles,           "open",            "`strict`: a role that is not named here is refused; `open`: it has the default policy")
 /* clang-format on */
 
 /* A file system for channels with a FileSystemDataSource:
@@ -39,12 +41,24 @@ struct conf_file_system {
 	char *mount;     /* words separated by blanks, no shell; %d: where to mount, %o: "ro" or "rw", %%: '%' */
 };
 
+/* A policy file of a role (read by iam/):
+ *
+ *     role.arn:aws:iam::000000000000:role/trainer = FILE
+ */
+struct conf_role {
+	char *arn;   /* NULL: default_role_policy */
+	char *file;  /* beside bloomery.conf, unless the path is absolute */
+	char *where; /* "FILE:LINE", for sentences */
+};
+
 struct conf {
 #define X(key, value, meaning) char *key;
 	CONF_KEYS(X)
 #undef X
 	struct conf_file_system *file_systems;
 	size_t file_system_count;
+	struct conf_role *role;
+	size_t role_count;
 };
 
 void conf_init(struct conf *c); /* the defaults */
