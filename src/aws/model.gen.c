@@ -2819,7 +2819,16 @@ static const struct operation ops_sagemaker_runtime[] = {
 };
 
 static const struct operation ops_sts[] = {
-	{ .name = "AssumeRole", .input = S(sts_AssumeRoleRequest), .output = S(sts_AssumeRoleResponse) },
+	{ .name = "AssumeRole", .input = S(sts_AssumeRoleRequest), .output = S(sts_AssumeRoleResponse), .refusals = (const struct refusal[]){
+		{ .path = "PolicyArns", .when = REFUSE_NOT_EMPTY, .reason = "managed policies are not here; give the role a policy in bloomery.conf" },
+		{ .path = "Policy", .when = REFUSE_PRESENT, .reason = "session policies are not here; give the role a policy in bloomery.conf" },
+		{ .path = "Tags", .when = REFUSE_NOT_EMPTY, .reason = "session tags belong to IAM, which is not here; leave Tags out" },
+		{ .path = "TransitiveTagKeys", .when = REFUSE_NOT_EMPTY, .reason = "session tags belong to IAM, which is not here; leave TransitiveTagKeys out" },
+		{ .path = "SerialNumber", .when = REFUSE_PRESENT, .reason = "there are no MFA devices here; leave SerialNumber out" },
+		{ .path = "TokenCode", .when = REFUSE_PRESENT, .reason = "there are no MFA devices here; leave TokenCode out" },
+		{ .path = "SourceIdentity", .when = REFUSE_PRESENT, .reason = "a source identity cannot be set here; leave SourceIdentity out" },
+		{ .path = "ProvidedContexts", .when = REFUSE_NOT_EMPTY, .reason = "trusted context assertions are not here; leave ProvidedContexts out" } },
+	  .refusal_count = 8 },
 	{ .name = "GetCallerIdentity", .input = S(sts_GetCallerIdentityRequest), .output = S(sts_GetCallerIdentityResponse) },
 };
 

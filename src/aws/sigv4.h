@@ -40,6 +40,7 @@ enum sig_fault {
 	SIG_BAD_SCOPE,  /* date, region or service of the scope do not fit */
 	SIG_UNKNOWN_KEY,
 	SIG_BAD_TOKEN,
+	SIG_TOKEN_EXPIRED,   /* the session is over */
 	SIG_EXPIRED,         /* presigned: its time is over */
 	SIG_SKEWED,          /* signed more than SIG_SKEW_S away from now */
 	SIG_UNSIGNED_HEADER, /* host or an x-amz-* header is not among the signed ones */

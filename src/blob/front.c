@@ -9,34 +9,43 @@
 
 /* The first row that fits is taken, so what needs a sub-resource or a header comes before what does not. */
 static const struct front_row rows[] = {
-	{ "ListBuckets", "GET", ON_SERVICE, NULL, NULL, s3_list_buckets },
+	{ "ListBuckets", "s3:ListAllMyBuckets", "GET", ON_SERVICE, NULL, NULL, s3_list_buckets },
 
-	{ "GetBucketLocation", "GET", ON_BUCKET, "location", NULL, s3_get_location },
-	{ "ListMultipartUploads", "GET", ON_BUCKET, "uploads", NULL, s3_list_uploads },
-	{ "ListObjectsV2", "GET", ON_BUCKET, "list-type=2", NULL, s3_list_v2 },
-	{ "DeleteObjects", "POST", ON_BUCKET, "delete", NULL, s3_delete_objects, NULL, BODY_XML, true },
-	{ "ListObjects", "GET", ON_BUCKET, NULL, NULL, s3_list_v1 },
-	{ "CreateBucket", "PUT", ON_BUCKET, NULL, NULL, s3_create_bucket, NULL, BODY_XML, true },
-	{ "HeadBucket", "HEAD", ON_BUCKET, NULL, NULL, s3_head_bucket },
-	{ "DeleteBucket", "DELETE", ON_BUCKET, NULL, NULL, s3_delete_bucket, NULL, BODY_IGNORED, true },
-
-	{ "CreateMultipartUpload", "POST", ON_OBJECT, "uploads", NULL, s3_create_upload, NULL, BODY_IGNORED, true },
-	{ "CompleteMultipartUpload", "POST", ON_OBJECT, "uploadId", NULL, s3_complete_upload, NULL, BODY_XML, true },
-	{ "AbortMultipartUpload", "DELETE", ON_OBJECT, "uploadId", NULL, s3_abort_upload, NULL, BODY_IGNORED, true },
-	{ "ListParts", "GET", ON_OBJECT, "uploadId", NULL, s3_list_parts },
-	{ "UploadPartCopy", "PUT", ON_OBJECT, "uploadId", "x-amz-copy-source", s3_upload_part_copy, NULL, BODY_IGNORED,
+	{ "GetBucketLocation", "s3:GetBucketLocation", "GET", ON_BUCKET, "location", NULL, s3_get_location },
+	{ "ListMultipartUploads", "s3:ListBucketMultipartUploads", "GET", ON_BUCKET, "uploads", NULL, s3_list_uploads },
+	{ "ListObjectsV2", "s3:ListBucket", "GET", ON_BUCKET, "list-type=2", NULL, s3_list_v2 },
+	{ "DeleteObjects", NULL, "POST", ON_BUCKET, "delete", NULL, s3_delete_objects, NULL, BODY_XML, true },
+	{ "ListObjects", "s3:ListBucket", "GET", ON_BUCKET, NULL, NULL, s3_list_v1 },
+	{ "CreateBucket", "s3:CreateBucket", "PUT", ON_BUCKET, NULL, NULL, s3_create_bucket, NULL, BODY_XML, true },
+	{ "HeadBucket", "s3:ListBucket", "HEAD", ON_BUCKET, NULL, NULL, s3_head_bucket },
+	{ "DeleteBucket", "s3:DeleteBucket", "DELETE", ON_BUCKET, NULL, NULL, s3_delete_bucket, NULL, BODY_IGNORED,
 	  true },
-	{ "UploadPart", "PUT", ON_OBJECT, "uploadId", NULL, s3_upload_part, s3_upload_part_begin, BODY_STORED, true },
-	{ "GetObjectAcl", "GET", ON_OBJECT, "acl", NULL, s3_object_acl },
-	{ "GetObjectTagging", "GET", ON_OBJECT, "tagging", NULL, s3_object_tags },
-	{ "CopyObject", "PUT", ON_OBJECT, NULL, "x-amz-copy-source", s3_copy_object, NULL, BODY_IGNORED, true },
-	{ "PutObject", "PUT", ON_OBJECT, NULL, NULL, s3_put_object, s3_put_object_begin, BODY_STORED, true },
-	{ "GetObject", "GET", ON_OBJECT, NULL, NULL, s3_get_object },
-	{ "HeadObject", "HEAD", ON_OBJECT, NULL, NULL, s3_get_object },
-	{ "DeleteObject", "DELETE", ON_OBJECT, NULL, NULL, s3_delete_object, NULL, BODY_IGNORED, true },
+
+	{ "CreateMultipartUpload", "s3:PutObject", "POST", ON_OBJECT, "uploads", NULL, s3_create_upload, NULL,
+	  BODY_IGNORED, true },
+	{ "CompleteMultipartUpload", "s3:PutObject", "POST", ON_OBJECT, "uploadId", NULL, s3_complete_upload, NULL,
+	  BODY_XML, true },
+	{ "AbortMultipartUpload", "s3:AbortMultipartUpload", "DELETE", ON_OBJECT, "uploadId", NULL, s3_abort_upload,
+	  NULL, BODY_IGNORED, true },
+	{ "ListParts", "s3:ListMultipartUploadParts", "GET", ON_OBJECT, "uploadId", NULL, s3_list_parts },
+	{ "UploadPartCopy", "s3:PutObject", "PUT", ON_OBJECT, "uploadId", "x-amz-copy-source", s3_upload_part_copy,
+	  NULL, BODY_IGNORED, true },
+	{ "UploadPart", "s3:PutObject", "PUT", ON_OBJECT, "uploadId", NULL, s3_upload_part, s3_upload_part_begin,
+	  BODY_STORED, true },
+	{ "GetObjectAcl", "s3:GetObjectAcl", "GET", ON_OBJECT, "acl", NULL, s3_object_acl },
+	{ "GetObjectTagging", "s3:GetObjectTagging", "GET", ON_OBJECT, "tagging", NULL, s3_object_tags },
+	{ "CopyObject", "s3:PutObject", "PUT", ON_OBJECT, NULL, "x-amz-copy-source", s3_copy_object, NULL, BODY_IGNORED,
+	  true },
+	{ "PutObject", "s3:PutObject", "PUT", ON_OBJECT, NULL, NULL, s3_put_object, s3_put_object_begin, BODY_STORED,
+	  true },
+	{ "GetObject", "s3:GetObject", "GET", ON_OBJECT, NULL, NULL, s3_get_object },
+	{ "HeadObject", "s3:GetObject", "HEAD", ON_OBJECT, NULL, NULL, s3_get_object },
+	{ "DeleteObject", "s3:DeleteObject", "DELETE", ON_OBJECT, NULL, NULL, s3_delete_object, NULL, BODY_IGNORED,
+	  true },
 };
 /* GetBucketVersioning, GetBucketAcl, ...: sub-resources that a bucket here always answers in the same way. */
-static const struct front_row property_row = { "GetBucketProperty", "GET", ON_BUCKET, NULL, NULL, s3_bucket_property };
+static const struct front_row property_row = { "GetBucketProperty", NULL, "GET", ON_BUCKET, NULL, NULL,
+	                                       s3_bucket_property };
 
 /* Every sub-resource that S3 has. One that stands in a query and has no row is refused by name; other parameters are
  * settings of the operation, or ignored as S3 does. */
@@ -147,6 +156,7 @@ static const struct {
 	[SIG_BAD_SCOPE] = { S3_AuthorizationHeaderMalformed, S3_AuthorizationQueryParametersError, NULL, true },
 	[SIG_UNKNOWN_KEY] = { S3_InvalidAccessKeyId, S3_InvalidAccessKeyId },
 	[SIG_BAD_TOKEN] = { S3_InvalidToken, S3_InvalidToken },
+	[SIG_TOKEN_EXPIRED] = { S3_ExpiredToken, S3_ExpiredToken },
 	[SIG_EXPIRED] = { S3_AccessDenied, S3_AccessDenied, "Request has expired" },
 	[SIG_SKEWED] = { S3_RequestTimeTooSkewed, S3_AccessDenied, NULL, true },
 	[SIG_UNSIGNED_HEADER] = { S3_AccessDenied, S3_AccessDenied,
@@ -171,6 +181,66 @@ static enum s3_code check_auth(const struct s3_auth *auth, struct err *e)
 	return code;
 }
 
+/* ---- what a session may ---- */
+
+enum s3_code front_may(const struct front *f, const char *action, struct str bucket, struct str key, struct err *e)
+{
+	_cleanup_buf_ struct buf resource = { 0 }, why = { 0 };
+	struct iam_wish wish = { .action = str_of(action) };
+
+	if (!f->session)
+		return S3_OK;
+	buf_z(&resource, "arn:aws:s3:::");
+	buf_str(&resource, bucket.n ? bucket : STR("*"));
+	if (key.n)
+		buf_c(&resource, '/');
+	buf_str(&resource, key);
+	wish.resource = buf_view(&resource);
+	if (!key.n && str_is(wish.action, "s3:ListBucket"))
+		wish.prefix = front_arg(f, "prefix");
+	if (iam_may(f->iam, f->session, &wish, &why))
+		return S3_OK;
+	return s3_say(e, S3_AccessDenied, "%s", why.p);
+}
+
+/* Before the body comes. A copy also reads, perhaps from another bucket. */
+static enum s3_code check_session(const struct front *f, const struct http_request *r, struct err *e)
+{
+	const char *action = f->row->action;
+	_cleanup_buf_ struct buf bucket = { 0 }, key = { 0 };
+	enum s3_code code = S3_OK;
+
+	if (!f->session)
+		return S3_OK;
+	if (f->row == &property_row)
+		action = s3_bucket_property_action(str_of(asked_sub_resource(f)));
+	if (action)
+		code = front_may(f, action, buf_view(&f->bucket), buf_view(&f->key), e);
+	if (code == S3_OK && f->row->header) {
+		code = front_copy_source(r, &bucket, &key, e);
+		if (code == S3_OK)
+			code = front_may(f, "s3:GetObject", buf_view(&bucket), buf_view(&key), e);
+	}
+	return code;
+}
+
+/* Who may not list a bucket is not told what is not in it. */
+static enum s3_code hide_absence(const struct front *f, const struct http_request *r, enum s3_code code, struct err *e)
+{
+	_cleanup_buf_ struct buf bucket = { 0 }, key = { 0 };
+	struct str of = buf_view(&f->bucket);
+	struct err why = { 0 };
+
+	if (code != S3_NoSuchKey || !f->session)
+		return code;
+	if (f->row->header && front_copy_source(r, &bucket, &key, &why) == S3_OK)
+		of = buf_view(&bucket);
+	if (front_may(f, "s3:ListBucket", of, (struct str){ 0 }, &why) == S3_OK)
+		return code;
+	*e = why;
+	return S3_AccessDenied;
+}
+
 /* ---- the way of a request ---- */
 
 static enum s3_code collect(struct str piece, void *arg, struct err *e)
@@ -193,6 +263,8 @@ static enum s3_code begin(struct front *f, const struct s3_auth *auth, struct ht
 		f->head = str_eq(r->method, STR("HEAD"));
 	if (code == S3_OK)
 		code = find_row(f, r, e);
+	if (code == S3_OK)
+		code = check_session(f, r, e);
 	if (code == S3_OK && !str_eq(r->method, STR("GET")))
 		code = front_check_headers(r, e);
 	if (code == S3_OK)
@@ -226,7 +298,7 @@ static void respond(struct http_request *r, const struct err *body_error, struct
 	if (f->code == S3_OK)
 		f->code = body_end(f->body, &f->err);
 	if (f->code == S3_OK)
-		f->code = f->row->run(f, r, out, &f->err);
+		f->code = hide_absence(f, r, f->row->run(f, r, out, &f->err), &f->err);
 	if (f->code != S3_OK)
 		reply_error(f, r, f->code, &f->err, out);
 }
@@ -245,6 +317,7 @@ static void done(struct http_request *r)
 	buf_fini(&f->region);
 	buf_fini(&f->host);
 	buf_fini(&f->text);
+	iam_session_unref(f->session);
 	free(f->args);
 	free(f);
 	r->ctx = NULL;
@@ -261,6 +334,8 @@ void s3_front_route(struct blob_store *b, const struct s3_auth *auth, struct htt
 	buf_z(&f->region, auth->region ? auth->region : "us-east-1");
 	buf_need(&f->bucket, 0);
 	buf_need(&f->key, 0);
+	f->iam = auth->iam;
+	f->session = iam_session_ref(auth->session);
 	f->code = begin(f, auth, r);
 	r->ctx = f;
 	*ret = (struct http_route){ .on_body = on_body,

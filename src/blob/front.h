@@ -10,6 +10,8 @@
 #include "base/str.h"
 
 struct blob_store;
+struct iam;
+struct iam_session;
 struct http_request;
 struct http_route;
 
@@ -24,6 +26,8 @@ struct s3_auth {
 	struct str secret; /* of claim->access_key; for chunk signatures; empty unless SIG_OK */
 	struct str scope;  /* "20260101/us-east-1/s3/aws4_request" */
 	struct str seed;   /* the request's signature, hex: the seed of the chunk signatures */
+	const struct iam *iam;             /* what session may; NULL with no session */
+	const struct iam_session *session; /* a reference is taken; NULL: the server's own key, which may everything */
 	struct str payload_hash; /* x-amz-content-sha256 as sent, or "UNSIGNED-PAYLOAD" for presigned requests without
 	                          * it; a hash in hex must equal the body's (XAmzContentSHA256Mismatch, refused before
 	                          * it exists) */

@@ -88,28 +88,38 @@ enum s3_code s3_get_location(struct front *f, struct http_request *r, struct htt
 /* ---- properties ---- */
 
 static const struct {
-	const char *sub;
+	const char *sub, *action;
 	enum s3_code code; /* S3_OK: the document */
 	const char *root, *inner;
 } properties[] = {
-	{ "acl", S3_OK, NULL, NULL }, /* written by s3_object_acl */
-	{ "accelerate", S3_OK, "AccelerateConfiguration", "" },
-	{ "cors", S3_NoSuchCORSConfiguration, NULL, NULL },
-	{ "encryption", S3_ServerSideEncryptionConfigurationNotFoundError, NULL, NULL },
-	{ "lifecycle", S3_NoSuchLifecycleConfiguration, NULL, NULL },
-	{ "logging", S3_OK, "BucketLoggingStatus", "" },
-	{ "notification", S3_OK, "NotificationConfiguration", "" },
-	{ "object-lock", S3_ObjectLockConfigurationNotFoundError, NULL, NULL },
-	{ "ownershipControls", S3_OwnershipControlsNotFoundError, NULL, NULL },
-	{ "policy", S3_NoSuchBucketPolicy, NULL, NULL },
-	{ "policyStatus", S3_NoSuchBucketPolicy, NULL, NULL },
-	{ "publicAccessBlock", S3_NoSuchPublicAccessBlockConfiguration, NULL, NULL },
-	{ "replication", S3_ReplicationConfigurationNotFoundError, NULL, NULL },
-	{ "requestPayment", S3_OK, "RequestPaymentConfiguration", "<Payer>BucketOwner</Payer>" },
-	{ "tagging", S3_NoSuchTagSet, NULL, NULL },
-	{ "versioning", S3_OK, "VersioningConfiguration", "" },
-	{ "website", S3_NoSuchWebsiteConfiguration, NULL, NULL },
+	{ "acl", "s3:GetBucketAcl", S3_OK, NULL, NULL }, /* written by s3_object_acl */
+	{ "accelerate", "s3:GetAccelerateConfiguration", S3_OK, "AccelerateConfiguration", "" },
+	{ "cors", "s3:GetBucketCORS", S3_NoSuchCORSConfiguration, NULL, NULL },
+	{ "encryption", "s3:GetEncryptionConfiguration", S3_ServerSideEncryptionConfigurationNotFoundError, NULL,
+	  NULL },
+	{ "lifecycle", "s3:GetLifecycleConfiguration", S3_NoSuchLifecycleConfiguration, NULL, NULL },
+	{ "logging", "s3:GetBucketLogging", S3_OK, "BucketLoggingStatus", "" },
+	{ "notification", "s3:GetBucketNotification", S3_OK, "NotificationConfiguration", "" },
+	{ "object-lock", "s3:GetBucketObjectLockConfiguration", S3_ObjectLockConfigurationNotFoundError, NULL, NULL },
+	{ "ownershipControls", "s3:GetBucketOwnershipControls", S3_OwnershipControlsNotFoundError, NULL, NULL },
+	{ "policy", "s3:GetBucketPolicy", S3_NoSuchBucketPolicy, NULL, NULL },
+	{ "policyStatus", "s3:GetBucketPolicyStatus", S3_NoSuchBucketPolicy, NULL, NULL },
+	{ "publicAccessBlock", "s3:GetBucketPublicAccessBlock", S3_NoSuchPublicAccessBlockConfiguration, NULL, NULL },
+	{ "replication", "s3:GetReplicationConfiguration", S3_ReplicationConfigurationNotFoundError, NULL, NULL },
+	{ "requestPayment", "s3:GetBucketRequestPayment", S3_OK, "RequestPaymentConfiguration",
+	  "<Payer>BucketOwner</Payer>" },
+	{ "tagging", "s3:GetBucketTagging", S3_NoSuchTagSet, NULL, NULL },
+	{ "versioning", "s3:GetBucketVersioning", S3_OK, "VersioningConfiguration", "" },
+	{ "website", "s3:GetBucketWebsite", S3_NoSuchWebsiteConfiguration, NULL, NULL },
 };
+
+const char *s3_bucket_property_action(struct str name)
+{
+	for (size_t i = 0; i < ARRAY_LEN(properties); i++)
+		if (str_is(name, properties[i].sub))
+			return properties[i].action;
+	return "s3:GetBucketProperty";
+}
 
 bool s3_bucket_property_known(struct str name)
 {

@@ -138,7 +138,14 @@ enum s3_code s3_delete_object(struct front *f, struct http_request *r, struct ht
 	return code;
 }
 
-static void write_deletion(struct http_response *out, const struct str *keys, size_t n, const struct str *refused,
+/* A key that is not deleted, and why. */
+struct refusal {
+	struct str key;
+	enum s3_code code;
+	char *text; /* instead of the code's own; NULL */
+};
+
+static void write_deletion(struct http_response *out, const struct str *keys, size_t n, const struct refusal *refused,
                            size_t refused_n, bool quiet)
 {
 	reply_xml_begin(out, "DeleteResult");
@@ -148,32 +155,50 @@ static void write_deletion(struct http_response *out, const struct str *keys, si
 		buf_z(&out->body, "</Deleted>");
 	}
 	for (size_t i = 0; i < refused_n; i++) {
+		const struct s3_code_info *info = &s3_code_info[refused[i].code];
+
 		buf_z(&out->body, "<Error>");
-		reply_xml_text(out, "Key", refused[i]);
-		reply_xml_text(out, "Code", str_of(s3_code_info[S3_KeyTooLongError].name));
-		reply_xml_text(out, "Message", str_of(s3_code_info[S3_KeyTooLongError].text));
+		reply_xml_text(out, "Key", refused[i].key);
+		reply_xml_text(out, "Code", str_of(info->name));
+		reply_xml_text(out, "Message", str_of(refused[i].text ? refused[i].text : info->text));
 		buf_z(&out->body, "</Error>");
 	}
 	reply_xml_end(out, "DeleteResult");
 }
 
+static enum s3_code check_key(const struct front *f, struct str key, struct refusal *why)
+{
+	struct err e = { 0 };
+
+	*why = (struct refusal){ .key = key, .code = S3_KeyTooLongError };
+	if (key.n > BLOB_KEY_MAX)
+		return why->code;
+	why->code = front_may(f, "s3:DeleteObject", buf_view(&f->bucket), key, &e);
+	if (why->code != S3_OK && e.depth)
+		why->text = xstrdup(e.frame[0]);
+	return why->code;
+}
+
 static enum s3_code delete_all(struct front *f, const struct deletion *d, struct http_response *out, struct err *e)
 {
-	_cleanup_free_ struct str *keys = xcalloc(d->n, sizeof(*keys)), *refused = xcalloc(d->n, sizeof(*refused));
+	_cleanup_free_ struct str *keys = xcalloc(d->n, sizeof(*keys));
+	_cleanup_free_ struct refusal *refused = xcalloc(d->n, sizeof(*refused));
 	size_t n = 0, refused_n = 0;
 	enum s3_code code;
 
 	for (size_t i = 0; i < d->n; i++) {
 		struct str key = deletion_key(d, i);
 
-		if (key.n <= BLOB_KEY_MAX)
+		if (check_key(f, key, &refused[refused_n]) == S3_OK)
 			keys[n++] = key;
 		else
-			refused[refused_n++] = key;
+			refused_n++;
 	}
 	code = blob_object_drop(f->b, buf_view(&f->bucket), keys, n, e);
 	if (code == S3_OK)
 		write_deletion(out, keys, n, refused, refused_n, d->quiet);
+	for (size_t i = 0; i < refused_n; i++)
+		free(refused[i].text);
 	return code;
 }
 

@@ -9,6 +9,7 @@
 #include "blob/front.h"
 #include "blob/upload.h"
 #include "http/server.h"
+#include "iam/iam.h"
 
 enum { S3_LIST_MAX = 1000, S3_XML_MAX = 8 << 20, S3_META_MAX = 2048 };
 #define S3_PUT_MAX (UINT64_C(5) << 30)
@@ -28,7 +29,8 @@ enum front_body {
 };
 
 struct front_row {
-	const char *name; /* as in the API */
+	const char *name;   /* as in the API */
+	const char *action; /* as in policies, "s3:..."; NULL: asked by the handler, which knows more */
 	const char *method;
 	enum front_scope scope;
 	const char *sub;    /* must stand in the query: "uploads", "list-type=2"; NULL: nothing must */
@@ -53,6 +55,8 @@ struct front {
 	size_t arg_count;
 	struct buf account, region, host;
 	bool virtual_host, head;
+	const struct iam *iam;
+	struct iam_session *session; /* NULL: may everything */
 	struct wall now;
 
 	enum s3_code code; /* a refusal, found before the handler runs */
@@ -79,6 +83,9 @@ enum s3_code front_meta(const struct http_request *r, struct buf *out, struct er
 struct blob_cond front_cond(const struct http_request *r);
 /* "bucket/key" or "/bucket/key", encoded, as in x-amz-copy-source. */
 enum s3_code front_copy_source(const struct http_request *r, struct buf *bucket, struct buf *key, struct err *e);
+/* Whether the session may; S3_AccessDenied with its sentence. bucket empty: of no bucket; key empty: the bucket itself.
+ */
+enum s3_code front_may(const struct front *f, const char *action, struct str bucket, struct str key, struct err *e);
 /* One line of stored meta: the value of that name; {NULL,0}. */
 struct str meta_get(struct str meta, const char *name);
 
@@ -114,5 +121,7 @@ front_fn s3_create_upload, s3_upload_part, s3_upload_part_copy, s3_complete_uplo
         s3_list_uploads;
 enum s3_code s3_put_object_begin(struct front *f, struct http_request *r, struct err *e);
 enum s3_code s3_upload_part_begin(struct front *f, struct http_request *r, struct err *e);
+/* The action of asking for it. */
+const char *s3_bucket_property_action(struct str name);
 /* Whether bucket_property has an answer for a sub-resource. */
 bool s3_bucket_property_known(struct str name);

@@ -61,6 +61,7 @@ struct jobs {
 	struct store *store;
 	struct blob_store *blobs;
 	const struct conf *conf;
+	const struct iam *iam;
 	char *data_dir, *api_url, *fetch_program;
 	const struct launcher_ops *via;
 	struct launcher *launcher;

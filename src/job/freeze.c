@@ -15,6 +15,7 @@
 
 #include "base/fd.h"
 #include "base/log.h"
+#include "iam/iam.h"
 #include "job/control.h"
 #include "job/gather.h"
 #include "job/lists.h"
@@ -140,6 +141,22 @@ static uint64_t links_max(const struct conf *c)
 	return str_to_u64(str_of(c->fastfile_links_max), &n) && n < most ? n : most;
 }
 
+/* What the host shows to us, and what its container does: in an isolated one there is nobody to ask. */
+static void fill_tokens(const struct iam *iam, struct job_spec *s)
+{
+	_cleanup_buf_ struct buf token = { 0 }, path = { 0 };
+
+	if (!iam)
+		return;
+	iam_host_token(iam, IAM_FOR_HOST, s->id, s->host_number, &token);
+	s->token = buf_take(&token);
+	if (json_is_true(json_object_get(s->request, "EnableNetworkIsolation")))
+		return;
+	buf_z(&path, "/v2/credentials/");
+	iam_host_token(iam, IAM_FOR_CONTAINER, s->id, s->host_number, &path);
+	s->credentials_path = buf_take(&path);
+}
+
 static void fill_spec(struct freezer *f, const struct task *t, json_t *request, struct job_spec *s)
 {
 	const struct conf *conf = f->js->conf;
@@ -165,6 +182,7 @@ static void fill_spec(struct freezer *f, const struct task *t, json_t *request, 
 		fill_remote(conf, s);
 	s->api_url = t->api_url ? xstrdup(t->api_url) : NULL;
 	s->log_epoch_s = t->created.ms / 1000;
+	fill_tokens(f->js->iam, s);
 }
 
 static int open_job_dir(struct freezer *f, const char *id, int *ret_fd, int *ret_lists_fd, struct err *e)
@@ -231,6 +249,7 @@ static int freeze_into(struct freezer *f, const struct task *t, json_t *request,
 	const struct remote remote = { .conf = f->js->conf, .program = f->js->fetch_program };
 	_cleanup_close_ int dir = -EBADF, dirfd = -EBADF;
 	struct lists lists = { .blobs = f->js->blobs,
+		               .iam = f->js->iam,
 		               .remote = jobs_data_is_embedded(f->js) ? NULL : &remote,
 		               .stop_fd = f->cancel_fd,
 		               .stopped = is_cancelled,

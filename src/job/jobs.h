@@ -13,6 +13,7 @@
 #include "loop/loop.h"
 #include "store/store.h"
 
+struct iam; /* iam/iam.h */
 struct jobs;
 
 /* All borrowed, for as long as the jobs live. */
@@ -21,6 +22,8 @@ struct jobs_options {
 	struct store *store;
 	struct blob_store *blobs;
 	const struct conf *conf;
+	const struct iam
+	        *iam; /* roles, and the tokens of hosts; NULL: every role may everything, and there are no tokens */
 	const char *data_dir; /* absolute */
 	const struct launcher_ops *launcher;
 	const char *fetch_program; /* path of bloomery-fetch, for another S3 */

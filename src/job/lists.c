@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "base/fd.h"
+#include "iam/iam.h"
 #include "job/share.h"
 #include "jobdir/list.h"
 #include "jobdir/manifest.h"
@@ -240,6 +241,55 @@ static int check_names(const struct lists *l, const struct channel_spec *ch, str
 	return more;
 }
 
+static int check_unit(const struct lists *l, struct str role, const struct channel_spec *ch, struct list_reader *r,
+                      uint64_t offset, struct err *e)
+{
+	struct list_part part;
+	size_t parts = 0;
+
+	if (list_unit(r, offset, &parts, e) < 0)
+		return -1;
+	for (size_t i = 0; i < parts; i++) {
+		_cleanup_free_ char *arn = NULL;
+		struct str bucket;
+
+		if (list_part(r, &part, e) < 0)
+			return -1;
+		if (part.literal)
+			continue;
+		bucket = part.object.bucket.n ? part.object.bucket : str_of(ch->bucket);
+		arn = strf("arn:aws:s3:::" PRIstr "/" PRIstr, ARGstr(bucket), ARGstr(part.object.key));
+		if (iam_ask_role(l->iam, role, STR("s3:GetObject"), str_of(arn)) != POLICY_ALLOWS)
+			return err_set(e, ERR_CLIENT,
+			               "Data download failed:Unable to download object s3://" PRIstr "/" PRIstr
+			               " (AccessDenied: Access Denied): the policy of the role " PRIstr
+			               " does not allow s3:GetObject on \"%s\". Allow it, or leave the object out",
+			               ARGstr(bucket), ARGstr(part.object.key), ARGstr(role), arn);
+	}
+	return 0;
+}
+
+/* Whether the job's role may read each object; its policy is not known by prefixes. */
+static int check_role(const struct lists *l, struct str role, const struct channel_spec *ch, struct err *e)
+{
+	_cleanup_(list_closep) struct list_reader *r = NULL;
+	_cleanup_free_ uint64_t *offsets = NULL;
+	uint64_t count = 0;
+	int fd;
+
+	if (!l->iam || !iam_has_policy(l->iam, role))
+		return 0;
+	fd = openat(l->dirfd, ch->list, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	if (fd < 0)
+		return err_sys(e, "reading the list of its objects");
+	if (list_open_fd(fd, &r, e) < 0 || list_index(r, &offsets, &count, e) < 0)
+		return -1;
+	for (uint64_t i = 0; i < count; i++)
+		if (check_stop(l, e) < 0 || check_unit(l, role, ch, r, offsets[i], e) < 0)
+			return -1;
+	return 0;
+}
+
 static char *get(const json_t *o, const char *member, const char *otherwise)
 {
 	const char *z = json_string_value(json_object_get(o, member));
@@ -247,7 +297,8 @@ static char *get(const json_t *o, const char *member, const char *otherwise)
 	return z || otherwise ? xstrdup(z ? z : otherwise) : NULL;
 }
 
-static int make_list(const struct lists *l, size_t i, const json_t *s3, struct channel_spec *ch, struct err *e)
+static int make_list(const struct lists *l, struct str role, size_t i, const json_t *s3, struct channel_spec *ch,
+                     struct err *e)
 {
 	int fd, rc;
 
@@ -261,6 +312,8 @@ static int make_list(const struct lists *l, size_t i, const json_t *s3, struct c
 		rc = list_remote(l, fd, s3, ch, e);
 		cleanup_closep(&fd);
 	}
+	if (rc == 0)
+		rc = check_role(l, role, ch, e);
 	return rc == 0 && str_is(str_of(ch->input_mode), "FastFile") ? check_names(l, ch, e) : rc;
 }
 
@@ -289,7 +342,7 @@ static void fill_s3(const struct lists *l, const json_t *s3, struct channel_spec
 	ch->prefix = str_dup(rest);
 }
 
-static int fill_channel(const struct lists *l, size_t i, const json_t *c, const char *job_mode,
+static int fill_channel(const struct lists *l, struct str role, size_t i, const json_t *c, const char *job_mode,
                         const struct channel_share *share, struct channel_spec *ret, struct err *e)
 {
 	const json_t *source = json_object_get(c, "DataSource"), *s3 = json_object_get(source, "S3DataSource");
@@ -309,7 +362,7 @@ static int fill_channel(const struct lists *l, size_t i, const json_t *c, const 
 		return 0;
 	}
 	fill_s3(l, s3, ret);
-	return make_list(l, i, s3, ret, e);
+	return make_list(l, role, i, s3, ret, e);
 }
 
 /* The channel's name, where the sentence is the service's and so has to begin as the service's does. */
@@ -352,6 +405,7 @@ int lists_make(const struct lists *l, struct job_spec *s, struct err *e)
 {
 	const json_t *algorithm = json_object_get(s->request, "AlgorithmSpecification"), *c;
 	const char *mode = json_string_value(json_object_get(algorithm, "TrainingInputMode"));
+	const char *role = json_string_value(json_object_get(s->request, "RoleArn"));
 	const json_t *channels = json_object_get(s->request, "InputDataConfig");
 	size_t i;
 
@@ -365,7 +419,7 @@ int lists_make(const struct lists *l, struct job_spec *s, struct err *e)
 		if (share.absent)
 			continue;
 		s->channel_count++;
-		if (fill_channel(l, i, c, mode ? mode : "File", &share, ch, e) < 0)
+		if (fill_channel(l, str_of(role), i, c, mode ? mode : "File", &share, ch, e) < 0)
 			return blame_channel(ch, e);
 	}
 	return s->host_count == 1 ? check_room(s, e) : 0;

@@ -9,8 +9,11 @@
 #include "job/remote.h"
 #include "jobdir/spec.h"
 
+struct iam;
+
 struct lists {
 	struct blob_store *blobs;
+	const struct iam *iam;       /* whether the job's role may read its objects; NULL: every role may */
 	const struct remote *remote; /* NULL: data is in the embedded store */
 	int dirfd;                   /* of lists/ */
 	int stop_fd;                 /* readable when it is to end early; borrowed */

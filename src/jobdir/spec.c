@@ -82,6 +82,17 @@ static bool url_ok(struct str s)
 	return str_starts(s, STR("http://")) || str_starts(s, STR("https://"));
 }
 
+/* They stand in headers and request lines. */
+static bool token_ok(struct str s)
+{
+	return s.n > 0 && only(s, DIGITS LOWER UPPER ".-_");
+}
+
+static bool credentials_path_ok(struct str s)
+{
+	return str_skip(&s, STR("/v2/credentials/")) && token_ok(s);
+}
+
 static const char *const input_modes[] = { "File", "Pipe", "FastFile", NULL };
 static const char *const distributions[] = { "FullyReplicated", "ShardedByS3Key", NULL };
 static const char *const wrappers[] = { "None", "RecordIO", NULL };
@@ -113,6 +124,8 @@ static const struct member spec_members[] = {
 	{ AT(job_spec, output_bucket), .check = bucket_ok, .max = 255 },
 	{ AT(job_spec, output_prefix), .free = true, .max = 4 * 1024 },
 	{ AT(job_spec, api_url), .optional = true, .check = url_ok, .max = 256 },
+	{ AT(job_spec, token), .optional = true, .check = token_ok, .max = 255 },
+	{ AT(job_spec, credentials_path), .optional = true, .check = credentials_path_ok, .max = 255 },
 	{ AT(job_spec, log_epoch_s), FORM_I64, .min = 0, .max = 1e12 },
 };
 static const struct member limits_members[] = {

@@ -71,7 +71,12 @@ struct job_spec {
 	enum place output_place;
 	char *output_bucket, *output_prefix; /* S3OutputPath without trailing slash, split */
 	struct s3_target s3;
-	char *api_url;       /* http://127.0.0.1:8770, for AWS_ENDPOINT_URL in the container; may be NULL */
+	char *api_url; /* http://127.0.0.1:8770, for AWS_ENDPOINT_URL in the container; may be NULL */
+	/* What bloomery-job shows bloomeryd to prove for which host of which job it speaks; it never gets into the
+	 * container. NULL: bloomeryd gives none. */
+	char *token;
+	/* "/v2/credentials/...": where the container finds its credentials, at 169.254.170.2. NULL: it gets none. */
+	char *credentials_path;
 	int64_t log_epoch_s; /* CreationTime in seconds, the number in the log stream's name */
 };
 

@@ -12,6 +12,7 @@
 #include "op/api_auth.h"
 #include "op/api_body.h"
 #include "op/api_reply.h"
+#include "op/authorise.h"
 #include "op/own.h"
 #include "store/store.h"
 
@@ -147,9 +148,12 @@ static void route_s3(struct request *q, struct http_request *r, struct http_rout
 	struct api_auth *a = &q->auth;
 	struct sig_claim *c = &a->claim;
 	_cleanup_buf_ struct buf scope = { 0 }, why = { 0 };
-	struct s3_auth auth = {
-		.region = q->api->region, .account = q->api->account, .claim = c, .seed = c->signature
-	};
+	struct s3_auth auth = { .region = q->api->region,
+		                .account = q->api->account,
+		                .claim = c,
+		                .seed = c->signature,
+		                .iam = q->api->iam,
+		                .session = a->session };
 
 	auth.payload_hash = s3_payload_hash(q, r);
 	if (!a->fault && !auth.payload_hash.n) {
@@ -286,7 +290,7 @@ static void audit(const struct request *q, const struct http_request *r, const j
 /* Whether the answer may be, or become, one that is given again. A body in disguise is not what its digest says. */
 static bool is_kept(const struct request *q, const struct http_request *r)
 {
-	return q->api->answers && q->protocol == API_JSON && q->row && (q->row->flags & API_KEPT) &&
+	return q->api->answers && !q->auth.session && q->protocol == API_JSON && q->row && (q->row->flags & API_KEPT) &&
 	       !http_header_get(r, "Content-Encoding").p;
 }
 
@@ -312,6 +316,7 @@ static void run(const struct request *q, const struct http_request *r, json_t *i
 		.service = q->service,
 		.op = q->op,
 		.caller = q->auth.key,
+		.session = q->auth.session,
 		.now = r->arrived,
 		.request_id = r->request_id,
 		.raw = &out->body,
@@ -329,7 +334,8 @@ static void run(const struct request *q, const struct http_request *r, json_t *i
 		audit(q, r, in, f.http, f.type);
 		return;
 	}
-	if (model_refuse(q->op, in, &e) < 0 || q->row->run(&call, in, &result, &e) < 0) {
+	if (authorise(&call, q->row, in, &e) < 0 || model_refuse(q->op, in, &e) < 0 ||
+	    q->row->run(&call, in, &result, &e) < 0) {
 		json_decref(result);
 		fail_err(q, r, out, &e);
 		audit(q, r, in, out->status, api_failure_of(q->protocol, q->service, e.kind).type);
@@ -351,6 +357,27 @@ static int read_body(struct request *q, struct http_request *r, struct buf *spac
 	if (q->protocol == API_JSON)
 		return find_op(q, r, e) < 0 ? -1 : api_body_json(body, ret, e);
 	return api_body_query(body, r->query, ret, e);
+}
+
+/* The operation's name is among the parameters. */
+static void run_query(struct request *q, const struct http_request *r, const json_t *flat, struct http_response *out)
+{
+	struct err e; /* large: not cleared for nothing */
+	json_t *in;
+
+	q->op_name = str_of(json_string_value(json_object_get(flat, "Action")));
+	q->op = q->service ? model_operation(q->service, q->op_name) : NULL;
+	q->row = find_row(q->service, q->op);
+	if (q->service && strcmp(q->service->name, "iam") == 0 && !q->row) {
+		fail_iam(q, r, out);
+	} else if (find_op(q, r, &e) < 0) {
+		fail_err(q, r, out, &e);
+	} else {
+		in = api_body_tree(q->op, flat);
+		run(q, r, in, out);
+		json_decref(in);
+	}
+	q->op_name = (struct str){ 0 }; /* it viewed flat */
 }
 
 static void respond(struct http_request *r, const struct err *body_error, struct http_response *out)
@@ -376,16 +403,7 @@ static void respond(struct http_request *r, const struct err *body_error, struct
 		return;
 	}
 	if (q->protocol == API_QUERY) {
-		q->op_name = str_of(json_string_value(json_object_get(in, "Action")));
-		q->op = q->service ? model_operation(q->service, q->op_name) : NULL;
-		q->row = find_row(q->service, q->op);
-		if (q->service && strcmp(q->service->name, "iam") == 0 && !q->row)
-			fail_iam(q, r, out);
-		else if (find_op(q, r, &e) < 0)
-			fail_err(q, r, out, &e);
-		else
-			run(q, r, in, out);
-		q->op_name = (struct str){ 0 }; /* it viewed in */
+		run_query(q, r, in, out);
 	} else {
 		run(q, r, in, out);
 	}

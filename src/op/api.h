@@ -12,6 +12,8 @@
 #include "base/clock.h"
 
 struct blob_store;
+struct iam; /* iam/iam.h: roles and sessions */
+struct iam_session;
 struct jobs;  /* job/jobs.h: the control of all training jobs */
 struct store; /* store/store.h */
 
@@ -29,6 +31,7 @@ struct api {
 	size_t key_count;
 	struct sig_cache *signing_keys; /* aws/sigv4.h, thread-safe; NULL: every request derives its own */
 	struct answers *answers;        /* op/answers.h, thread-safe; NULL: none are kept */
+	struct iam *iam;                /* NULL: there are no sessions */
 };
 
 struct api_call {
@@ -36,6 +39,7 @@ struct api_call {
 	const struct service *service;
 	const struct operation *op;
 	const struct access_key *caller;
+	const struct iam_session *session; /* the caller's, who may what its role may; NULL: the server's own key */
 	struct wall now;
 	const char *request_id;
 	struct buf *raw; /* a handler that has its reply as text appends it here and leaves *ret_out NULL (Describe,
@@ -50,11 +54,15 @@ typedef int api_fn(const struct api_call *call, json_t *in, json_t **ret_out, st
  * API_LONG: changes nothing, but walks all jobs there are; on a worker too. */
 enum { API_MUTATES = 1, API_KEPT = 2, API_LONG = 4 };
 
+/* What an operation is done to, as policies name it (op/authorise.h). */
+enum api_resource { ON_ANYTHING, ON_TRAINING_JOB, ON_RESOURCE_ARN, ON_LOGS, ON_ROLE, ON_ONESELF };
+
 /* The rows: ops.c. The router, `doc/generated/api.md` and the audit log read them. */
 struct api_op {
 	const char *service, *name;
 	api_fn *run;
 	unsigned flags;
+	enum api_resource on;
 };
 extern const struct api_op api_ops[];
 extern const size_t api_op_count;
@@ -71,5 +79,5 @@ void api_route(void *arg, struct http_request *r, struct http_route *ret);
 api_fn op_create_training_job, op_describe_training_job, op_list_training_jobs, op_stop_training_job,
         op_update_training_job, op_delete_training_job;
 api_fn op_add_tags, op_list_tags, op_delete_tags;
-api_fn op_get_caller_identity;
+api_fn op_get_caller_identity, op_assume_role;
 api_fn op_describe_log_groups, op_describe_log_streams, op_get_log_events;

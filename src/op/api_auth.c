@@ -27,6 +27,21 @@ static bool region_fits(const struct api *api, const struct sig_claim *c)
 	return str_is(c->region, "us-east-1") && (str_is(c->service, "iam") || str_is(c->service, "sts"));
 }
 
+/* A key that is none of ours may be a session's, whose token says so. */
+static enum sig_fault find_session(const struct api *api, struct wall now, struct api_auth *a)
+{
+	enum iam_token token;
+
+	if (!api->iam || !a->claim.token.n)
+		return SIG_UNKNOWN_KEY;
+	token = iam_session_of(api->iam, a->claim.access_key, a->claim.token, now, &a->session);
+	if (token != IAM_TOKEN_GOOD)
+		return token == IAM_TOKEN_OVER ? SIG_TOKEN_EXPIRED : SIG_BAD_TOKEN;
+	a->session_key = (struct access_key){ a->session->id, a->session->secret, a->session->token, a->session->arn };
+	a->key = &a->session_key;
+	return SIG_OK;
+}
+
 void api_auth_head(const struct api *api, const struct sig_request *q, struct wall now, struct api_auth *ret)
 {
 	*ret = (struct api_auth){ 0 };
@@ -35,10 +50,12 @@ void api_auth_head(const struct api *api, const struct sig_request *q, struct wa
 		return;
 	ret->key = find_key(api, ret->claim.access_key);
 	if (!ret->key)
-		ret->fault = SIG_UNKNOWN_KEY;
+		ret->fault = find_session(api, now, ret);
 	else if (!token_fits(ret->key, ret->claim.token))
 		ret->fault = SIG_BAD_TOKEN;
-	else if (!region_fits(api, &ret->claim))
+	if (ret->fault)
+		return;
+	if (!region_fits(api, &ret->claim))
 		ret->fault = SIG_BAD_SCOPE;
 	else
 		ret->fault = sigv4_check_time(&ret->claim, now);
@@ -58,6 +75,7 @@ void api_auth_verify(const struct api *api, const struct sig_request *q, struct 
 void api_auth_fini(struct api_auth *a)
 {
 	buf_fini(&a->scratch);
+	iam_session_unref(a->session);
 }
 
 static const struct api_refusal refusals[] = {
@@ -68,6 +86,7 @@ static const struct api_refusal refusals[] = {
 	[SIG_BAD_SCOPE] = { "InvalidSignatureException", "SignatureDoesNotMatch", 403, 403 },
 	[SIG_UNKNOWN_KEY] = { "UnrecognizedClientException", "InvalidClientTokenId", 400, 403 },
 	[SIG_BAD_TOKEN] = { "UnrecognizedClientException", "InvalidClientTokenId", 400, 403 },
+	[SIG_TOKEN_EXPIRED] = { "ExpiredTokenException", "ExpiredToken", 400, 403 },
 	[SIG_EXPIRED] = { "InvalidSignatureException", "SignatureDoesNotMatch", 403, 403 },
 	[SIG_SKEWED] = { "InvalidSignatureException", "SignatureDoesNotMatch", 403, 403 },
 	[SIG_UNSIGNED_HEADER] = { "InvalidSignatureException", "SignatureDoesNotMatch", 403, 403 },
@@ -111,6 +130,7 @@ void api_auth_say(const struct api *api, const struct api_auth *a, struct wall n
 	switch (a->fault) {
 	case SIG_UNKNOWN_KEY:
 	case SIG_BAD_TOKEN: buf_z(out, "The security token included in the request is invalid."); break;
+	case SIG_TOKEN_EXPIRED: buf_z(out, "The security token included in the request is expired"); break;
 	case SIG_BAD_SCOPE:
 		buf_f(out,
 		      "Credential should be scoped to a valid region: this server is %s, the request was signed "

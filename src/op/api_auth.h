@@ -6,6 +6,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 #include "aws/sigv4.h"
+#include "iam/iam.h"
 #include "op/api.h"
 
 struct api_auth {
@@ -14,6 +15,8 @@ struct api_auth {
 	enum sig_fault fault;         /* SIG_OK so far, or why not */
 	const char *why;              /* static; may be NULL */
 	const struct access_key *key; /* NULL unless known */
+	struct iam_session *session;  /* whose key it is; NULL: one of the server's own */
+	struct access_key session_key;
 };
 
 /* Reads the claim, finds the key, checks region, token and time. */

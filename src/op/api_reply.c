@@ -88,6 +88,10 @@ struct api_failure api_failure_of(enum api_protocol p, const struct service *ser
 			f.type = own[i].type;
 	if (p == API_QUERY && kind == ERR_INVALID)
 		f.type = "ValidationError";
+	if (p == API_QUERY && kind == ERR_DENIED) {
+		f.type = "AccessDenied";
+		f.http = 403;
+	}
 	if (p == API_QUERY && kind == ERR_UNKNOWN_OP)
 		f.type = "InvalidAction";
 	return f;

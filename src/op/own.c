@@ -8,7 +8,10 @@
 #include "base/log.h"
 #include "http/server.h"
 #include "op/api_reply.h"
+#include "op/authorise.h"
+#include "op/credentials.h"
 #include "op/metrics.h"
+#include "op/training_job.h"
 #include "store/store.h"
 
 enum { BASIC_MAX = 4096, JOB_NAME_MAX = 63 };
@@ -58,6 +61,8 @@ bool own_takes(const struct http_request *r, const struct api_auth *a)
 {
 	bool metrics = str_is(r->path, "/metrics");
 
+	if (credentials_take(r))
+		return true;
 	if (a->fault == SIG_MISSING || a->fault == SIG_INCOMPLETE || a->fault == SIG_BOTH)
 		return is_basic(r) || (metrics && !a->claim.presigned);
 	return str_is(a->claim.service, OWN_SERVICE) || (metrics && !str_is(a->claim.service, "s3"));
@@ -65,6 +70,10 @@ bool own_takes(const struct http_request *r, const struct api_auth *a)
 
 void own_auth_head(const struct api *api, const struct http_request *r, struct api_auth *a)
 {
+	if (credentials_take(r)) { /* which looks at its token itself */
+		a->fault = SIG_OK;
+		return;
+	}
 	if (!is_basic(r))
 		return;
 	a->key = own_basic_key(api, http_header_get(r, "Authorization"));
@@ -203,8 +212,7 @@ static void answer_feeds(const struct api *api, const struct http_request *r, st
 
 /* ---- which ---- */
 
-/* As the model has it for TrainingJobName; whether hyphens stand right does not matter here. */
-static bool can_be_job(struct str name)
+bool can_be_job(struct str name)
 {
 	if (!name.n || name.n > JOB_NAME_MAX)
 		return false;
@@ -225,17 +233,31 @@ static bool job_in(struct str path, struct buf *ret_name)
 	return str_is(path, "feeds") && buf_uri_decode(ret_name, name, false) && can_be_job(buf_view(ret_name));
 }
 
+/* A session: bloomery:GetMetrics, or bloomery:GetFeeds of whatever job. */
+static int may(const struct api *api, const struct http_request *r, const struct api_auth *a, struct err *e)
+{
+	return authorise_action(api, a->session,
+	                        str_is(r->path, "/metrics") ? "bloomery:GetMetrics" : "bloomery:GetFeeds", STR("*"), e);
+}
+
 void own_answer(const struct api *api, const struct http_request *r, const struct sig_request *sig, struct api_auth *a,
                 struct http_response *out)
 {
 	_cleanup_buf_ struct buf name = { 0 };
+	struct err e = { 0 };
 
+	if (credentials_take(r)) {
+		credentials_answer(api, r, out);
+		return;
+	}
 	verify(api, r, sig, a);
 	if (a->fault) {
 		refuse_who(api, r, a, out);
 	} else if (!str_is(r->method, "GET")) {
 		refuse(r, out, 405, "MethodNotAllowed", "There is only GET here.");
 		http_add_header(out, "Allow", "GET");
+	} else if (may(api, r, a, &e) < 0) {
+		refuse(r, out, 403, "AccessDeniedException", e.frame[0]);
 	} else if (str_is(r->path, "/metrics")) {
 		answer_metrics(api, r, out);
 	} else if (job_in(r->path, &name)) {

@@ -13,6 +13,7 @@
 #include "job/jobs.h"
 #include "loop/loop.h"
 #include "op/answers.h"
+#include "op/authorise.h"
 #include "op/daemon.h"
 
 /* Everything that bloomeryd is, in the order it comes up. */
@@ -22,6 +23,7 @@ struct daemon {
 	int lock_fd;
 	struct conf conf;
 	struct access_key key;
+	struct iam *iam;
 	struct loop *loop;
 	struct store *store;
 	struct blob_store *blobs;
@@ -80,6 +82,7 @@ static char *fetch_program(const struct daemon_options *o)
 static int open_all(struct daemon *d, struct err *e)
 {
 	_cleanup_free_ char *db = NULL, *fetch = fetch_program(d->o);
+	struct iam_hooks hooks;
 
 	if (daemon_take_directory(d->o->data, &d->lock_fd, e) < 0)
 		return -1;
@@ -87,7 +90,8 @@ static int open_all(struct daemon *d, struct err *e)
 	if (!d->data_dir)
 		return err_sys(e, "opening %s", d->o->data);
 	db = strf("%s/bloomery.db", d->data_dir);
-	if (read_conf(d, e) < 0 || daemon_key(d->data_dir, d->conf.account, &d->key, e) < 0)
+	if (read_conf(d, e) < 0 || daemon_key(d->data_dir, d->conf.account, &d->key, e) < 0 ||
+	    iam_open(&d->conf, d->data_dir, &d->iam, e) < 0)
 		return -1;
 	d->loop = loop_new();
 	d->signals[0] = loop_signal(d->loop, SIGTERM, on_signal,
@@ -95,10 +99,13 @@ static int open_all(struct daemon *d, struct err *e)
 	d->signals[1] = loop_signal(d->loop, SIGINT, on_signal, d);
 	if (store_open(db, &d->store, e) < 0 || blob_open(d->data_dir, &d->blobs, e) < 0)
 		return -1;
+	hooks = authorise_hooks(d->store);
+	iam_set_hooks(d->iam, &hooks);
 	return jobs_new(&(struct jobs_options){ .loop = d->loop,
 	                                        .store = d->store,
 	                                        .blobs = d->blobs,
 	                                        .conf = &d->conf,
+	                                        .iam = d->iam,
 	                                        .data_dir = d->data_dir,
 	                                        .launcher = &launcher_local,
 	                                        .fetch_program = fetch },
@@ -129,7 +136,8 @@ static int serve(struct daemon *d, struct err *e)
 		               .keys = &d->key,
 		               .key_count = 1,
 		               .signing_keys = sig_cache_new(),
-		               .answers = answers_new() };
+		               .answers = answers_new(),
+		               .iam = d->iam };
 	if (http_server_start(d->addr, port, NULL, api_route, &d->api, &d->server, e) < 0)
 		return -1;
 	port = http_server_port(d->server);
@@ -153,6 +161,7 @@ static void close_all(struct daemon *d)
 	loop_free(d->loop);
 	sig_cache_free(d->api.signing_keys);
 	answers_free(d->api.answers);
+	iam_close(d->iam);
 	access_key_fini(&d->key);
 	conf_fini(&d->conf);
 	free(d->data_dir);

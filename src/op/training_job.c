@@ -5,6 +5,7 @@
 
 #include "aws/arn.h"
 #include "job/jobs.h"
+#include "op/authorise.h"
 #include "op/tags.h"
 
 int not_found_is_invalid(struct err *e)
@@ -36,7 +37,8 @@ int op_create_training_job(const struct api_call *call, json_t *in, json_t **ret
 	_cleanup_free_ struct store_tag *tags = NULL;
 	struct jobs_create c = { .arn = arn, .needs = &needs, .created = call->now };
 
-	if (training_job_check_form(in, e) < 0 || training_job_check_data(call, in, e) < 0)
+	if (training_job_check_form(in, e) < 0 || authorise_training_job(call, in, e) < 0 ||
+	    training_job_check_data(call, in, e) < 0)
 		return -1;
 	training_job_defaults(in);
 	if (training_job_needs(in, &needs, e) < 0)

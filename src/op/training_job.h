@@ -43,6 +43,10 @@ bool s3_uri_split(struct str uri, struct str *ret_bucket, struct str *ret_key);
 /* A channel's InputMode, which may be that of the job. */
 struct str channel_mode(const json_t *in, const json_t *channel);
 
+/* Whether a job can be called so, as the model has it for TrainingJobName; whether hyphens stand right does not matter.
+ */
+bool can_be_job(struct str name);
+
 /* A member of a request as a view; empty when absent. */
 struct str in_str(const json_t *in, const char *member);
 /* An error of the store on its way out: ERR_NOT_FOUND becomes what the live service answers, ValidationException with

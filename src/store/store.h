@@ -190,6 +190,17 @@ int store_job_each_host(struct store *s, struct str name, void (*fn)(const struc
 int store_job_each_name(struct store *s, struct str prefix, void (*fn)(const struct store_place *p, void *arg),
                         void *arg, struct err *e) must_check;
 
+/* What is asked of a job with every request that is made in its name. */
+struct store_brief {
+	int64_t n;
+	char id[JOB_ID_BYTES];
+	char *name;
+	enum job_state state;
+};
+void store_brief_fini(struct store_brief *b);
+/* By id, or by name with case (the other is empty). ERR_NOT_FOUND. The caller finishes *ret. */
+int store_job_brief(struct store *s, struct str id, struct str name, struct store_brief *ret, struct err *e) must_check;
+
 /* ---- numbers ---- */
 
 /* How many jobs are in each state. Jobs that have ended are counted by their TrainingJobStatus, at the first state that

@@ -93,6 +93,7 @@ static bool fault_fits(enum sig_fault fault, bool presigned, const json_t *codes
 		[SIG_BAD_SCOPE] = { "AuthorizationHeaderMalformed", "InvalidSignatureException" },
 		[SIG_UNKNOWN_KEY] = { "InvalidAccessKeyId", "UnrecognizedClientException" },
 		[SIG_BAD_TOKEN] = { "InvalidToken", "UnrecognizedClientException" },
+		[SIG_TOKEN_EXPIRED] = { "ExpiredToken", "ExpiredTokenException" },
 		[SIG_EXPIRED] = { "AccessDenied" },
 		[SIG_SKEWED] = { "RequestTimeTooSkewed", "InvalidSignatureException" },
 		[SIG_UNSIGNED_HEADER] = { "AccessDenied", "InvalidSignatureException" },

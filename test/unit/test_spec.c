@@ -12,7 +12,8 @@ static const char good_text[] =
         "000000:training-job/iris-1\",\"region\":\"us-east-1\",\"account\":\"000000000000\",\"host_name\":\"a"
         "lgo-1\",\"host_number\":1,\"host_count\":1,\"fastfile_links_max\":1000,\"image\":\"iris:latest\",\"m"
         "ax_runtime_s\":86400,\"stop_grace_s\":120,\"output_place\":\"embedded\",\"output_bucket\":\"bkt\",\""
-        "output_prefix\":\"a/../b\",\"api_url\":\"http://127.0.0.1:8770\",\"log_epoch_s\":1700000000,\"requ"
+        "output_prefix\":\"a/../b\",\"api_url\":\"http://127.0.0.1:8770\",\"token\":\"a.1.f\",\"credentials_path\":\"/"
+        "v2/credentials/b\",\"log_epoch_s\":1700000000,\"requ"
         "est\":{\"TrainingJobName\":\"iris-1\"},"
         "\"limits\":{\"instance_type\":\"ml.m5.large\",\"cpus\":1.5,\"memory_bytes\":1073741824,\"shm_bytes\""
         ":67108864,\"volume_bytes\":1073741824,\"pids\":4096,\"clipped\":\"smaller\"},"
@@ -118,7 +119,7 @@ static void refused(const char *path, json_t *v, const char *names)
 TEST(every_member_is_required_and_typed)
 {
 	static const char *const objects[] = { "", "limits/", "s3/", "channels/0/", "channels/2/" };
-	static const char optional[] = " api_url clipped content_type s3 ";
+	static const char optional[] = " api_url clipped content_type credentials_path s3 token ";
 
 	for (size_t i = 0; i < ARRAY_LEN(objects); i++) {
 		_cleanup_free_ char *in = strf("%sx", objects[i]);
@@ -201,6 +202,9 @@ TEST(hostile_values_are_refused)
 	refused("account", json_string("12345678901x"), "account");
 	refused("name", json_string("a/../../b"), "name");
 	refused("api_url", json_string("javascript:1"), "api_url");
+	refused("token", json_string("a\r\nX: y"), "token");
+	refused("credentials_path", json_string("/v2/credentials/a b"), "credentials_path");
+	refused("credentials_path", json_string("/v3/a"), "credentials_path");
 }
 
 TEST(there_are_at_most_twenty_channels)

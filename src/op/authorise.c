@@ -1,0 +1,193 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "op/authorise.h"
+
+#include <stdlib.h>
+
+#include "op/logs.h"
+#include "op/training_job.h"
+#include "store/store.h"
+
+int authorise_action(const struct api *api, const struct iam_session *s, const char *action, struct str resource,
+                     struct err *e)
+{
+	const struct iam_wish wish = { .action = str_of(action), .resource = resource };
+	_cleanup_buf_ struct buf why = { 0 };
+
+	if (!s || iam_may(api->iam, s, &wish, &why))
+		return 0;
+	return err_set(e, ERR_DENIED, "%s", why.p);
+}
+
+/* ---- resources ---- */
+
+static void add_training_job(const struct api *api, struct str name, struct buf *out)
+{
+	buf_f(out, "arn:aws:sagemaker:%s:%s:training-job/", api->region, api->account);
+	for (size_t i = 0; i < name.n; i++)
+		buf_c(out, name.p[i] >= 'A' && name.p[i] <= 'Z' ? (char)(name.p[i] + 32) : name.p[i]);
+}
+
+/* As CloudWatch Logs writes it, also where the group or the stream is not said. */
+static void add_logs(const struct api *api, const json_t *in, struct buf *out)
+{
+	struct str group = in_str(in, "logGroupName"), id = in_str(in, "logGroupIdentifier");
+	ptrdiff_t at = str_find(id, STR(":log-group:"));
+
+	if (!group.n)
+		group = at < 0 ? id : (struct str){ id.p + at + 11, id.n - (size_t)at - 11 };
+	buf_f(out, "arn:aws:logs:%s:%s:log-group:" PRIstr ":log-stream:" PRIstr, api->region, api->account,
+	      ARGstr(group), ARGstr(in_str(in, "logStreamName")));
+}
+
+int authorise(const struct api_call *call, const struct api_op *op, const json_t *in, struct err *e)
+{
+	_cleanup_free_ char *action = NULL;
+	_cleanup_buf_ struct buf resource = { 0 };
+
+	if (!call->session)
+		return 0;
+	switch (op->on) {
+	case ON_ONESELF: return 0; /* as AWS: nothing can take it away */
+	case ON_ANYTHING: buf_c(&resource, '*'); break;
+	case ON_TRAINING_JOB: add_training_job(call->api, in_str(in, "TrainingJobName"), &resource); break;
+	case ON_RESOURCE_ARN: buf_str(&resource, in_str(in, "ResourceArn")); break;
+	case ON_LOGS: add_logs(call->api, in, &resource); break;
+	case ON_ROLE: buf_str(&resource, in_str(in, "RoleArn")); break;
+	}
+	action = strf("%s:%s", op->service, op->name);
+	return authorise_action(call->api, call->session, action, buf_view(&resource), e);
+}
+
+/* ---- what a job's request names ---- */
+
+/* Where a request names places of S3 besides its channels; a job may read and write below them. */
+static const char *const named[][2] = {
+	{ "CheckpointConfig", "S3Uri" },
+	{ "DebugHookConfig", "S3OutputPath" },
+	{ "TensorBoardOutputConfig", "S3OutputPath" },
+	{ "ProfilerConfig", "S3OutputPath" },
+};
+
+/* Whether the key lies below the folder. */
+static bool is_below(struct str uri, struct str bucket, struct str key)
+{
+	struct str at, folder;
+
+	if (!s3_uri_split(uri, &at, &folder) || !str_eq(at, bucket))
+		return false;
+	while (folder.n && folder.p[folder.n - 1] == '/')
+		folder.n--;
+	return !folder.n || (str_skip(&key, folder) && (!key.n || key.p[0] == '/'));
+}
+
+static bool is_in_channel(const json_t *request, struct str bucket, struct str key)
+{
+	const json_t *channels = json_object_get(request, "InputDataConfig"), *c;
+	struct str at, prefix;
+	size_t i;
+
+	json_array_foreach (channels, i, c) {
+		const json_t *s3 = json_object_get(json_object_get(c, "DataSource"), "S3DataSource");
+
+		if (s3_uri_split(in_str(s3, "S3Uri"), &at, &prefix) && str_eq(at, bucket) && str_starts(key, prefix))
+			return true;
+	}
+	return false;
+}
+
+/* S3OutputPath/NAME */
+static char *output_of(const json_t *request, struct str name)
+{
+	struct str path = in_str(json_object_get(request, "OutputDataConfig"), "S3OutputPath");
+
+	while (path.n && path.p[path.n - 1] == '/')
+		path.n--;
+	return strf(PRIstr "/" PRIstr, ARGstr(path), ARGstr(name));
+}
+
+static json_t *request_of(struct store *s, int64_t n)
+{
+	_cleanup_free_ char *text = NULL;
+	struct err e = { 0 };
+
+	return store_job_request(s, n, &text, &e) < 0 ? NULL : json_loads(text, JSON_ALLOW_NUL, NULL);
+}
+
+static bool is_named_by(struct store *s, const char *job_id, bool reads, struct str bucket, struct str key)
+{
+	struct store_brief job;
+	struct err e = { 0 };
+	json_t *request;
+	bool found;
+
+	if (!job_id || store_job_brief(s, str_of(job_id), (struct str){ 0 }, &job, &e) < 0)
+		return false;
+	request = request_of(s, job.n);
+	if (request) {
+		_cleanup_free_ char *output = output_of(request, str_of(job.name));
+
+		found = is_below(str_of(output), bucket, key) || (reads && is_in_channel(request, bucket, key));
+		for (size_t i = 0; i < ARRAY_LEN(named) && !found; i++)
+			found = is_below(in_str(json_object_get(request, named[i][0]), named[i][1]), bucket, key);
+	} else {
+		found = false;
+	}
+	json_decref(request);
+	store_brief_fini(&job);
+	return found;
+}
+
+/* ---- hooks ---- */
+
+static bool job_lives(void *arg, struct str job_id, char **ret_name)
+{
+	struct store_brief job;
+	struct err e = { 0 };
+
+	if (store_job_brief(arg, job_id, (struct str){ 0 }, &job, &e) < 0)
+		return false;
+	if (job_state_info[job.state].final) {
+		store_brief_fini(&job);
+		return false;
+	}
+	*ret_name = job.name;
+	return true;
+}
+
+/* Whether `name`, a piece of the key, is a job that is not job_id's and has its output right there. */
+static bool is_output_of_other(struct store *s, const char *job_id, struct str name, struct str bucket, struct str key)
+{
+	struct store_brief job;
+	struct err e = { 0 };
+	json_t *request = NULL;
+	bool other;
+
+	if (!can_be_job(name))
+		return false;
+	if (store_job_brief(s, (struct str){ 0 }, name, &job, &e) < 0)
+		return e.kind != ERR_NOT_FOUND;
+	other = !job_id || strcmp(job.id, job_id) != 0;
+	if (other && (request = request_of(s, job.n))) {
+		_cleanup_free_ char *output = output_of(request, name);
+
+		other = is_below(str_of(output), bucket, key);
+	}
+	json_decref(request);
+	store_brief_fini(&job);
+	return other;
+}
+
+static bool others_output(void *arg, const char *job_id, bool reads, struct str bucket, struct str key)
+{
+	struct str rest = key;
+
+	while (rest.n)
+		if (is_output_of_other(arg, job_id, str_cut(&rest, '/'), bucket, key))
+			return !is_named_by(arg, job_id, reads, bucket, key);
+	return false;
+}
+
+struct iam_hooks authorise_hooks(struct store *s)
+{
+	return (struct iam_hooks){ .arg = s, .job_lives = job_lives, .others_output = others_output };
+}
