@@ -141,22 +141,6 @@ static uint64_t links_max(const struct conf *c)
 	return str_to_u64(str_of(c->fastfile_links_max), &n) && n < most ? n : most;
 }
 
-/* What the host shows to us, and what its container does: in an isolated one there is nobody to ask. */
-static void fill_tokens(const struct iam *iam, struct job_spec *s)
-{
-	_cleanup_buf_ struct buf token = { 0 }, path = { 0 };
-
-	if (!iam)
-		return;
-	iam_host_token(iam, IAM_FOR_HOST, s->id, s->host_number, &token);
-	s->token = buf_take(&token);
-	if (json_is_true(json_object_get(s->request, "EnableNetworkIsolation")))
-		return;
-	buf_z(&path, "/v2/credentials/");
-	iam_host_token(iam, IAM_FOR_CONTAINER, s->id, s->host_number, &path);
-	s->credentials_path = buf_take(&path);
-}
-
 static void fill_spec(struct freezer *f, const struct task *t, json_t *request, struct job_spec *s)
 {
 	const struct conf *conf = f->js->conf;
@@ -182,7 +166,6 @@ static void fill_spec(struct freezer *f, const struct task *t, json_t *request, 
 		fill_remote(conf, s);
 	s->api_url = t->api_url ? xstrdup(t->api_url) : NULL;
 	s->log_epoch_s = t->created.ms / 1000;
-	fill_tokens(f->js->iam, s);
 }
 
 static int open_job_dir(struct freezer *f, const char *id, int *ret_fd, int *ret_lists_fd, struct err *e)
@@ -213,8 +196,26 @@ static void copy_limits(const struct job_limits *from, struct job_limits *to)
 	to->clipped = from->clipped ? xstrdup(from->clipped) : NULL;
 }
 
+/* What the host shows to us, and what its container does: in an isolated one there is nobody to ask. */
+static void fill_tokens(const struct iam *iam, const char *job_id, struct job_spec *s)
+{
+	_cleanup_buf_ struct buf token = { 0 }, path = { 0 };
+
+	free(take_ptr(s->token));
+	free(take_ptr(s->credentials_path));
+	if (!iam)
+		return;
+	iam_host_token(iam, IAM_FOR_HOST, job_id, s->host_number, &token);
+	s->token = buf_take(&token);
+	if (json_is_true(json_object_get(s->request, "EnableNetworkIsolation")))
+		return;
+	buf_z(&path, "/v2/credentials/");
+	iam_host_token(iam, IAM_FOR_CONTAINER, job_id, s->host_number, &path);
+	s->credentials_path = buf_take(&path);
+}
+
 /* What is the host's own in the work order. */
-static void fill_host(const struct task *t, size_t i, struct job_spec *s)
+static void fill_host(const struct iam *iam, const struct task *t, size_t i, struct job_spec *s)
 {
 	free(s->id);
 	free(s->host_name);
@@ -223,6 +224,7 @@ static void fill_host(const struct task *t, size_t i, struct job_spec *s)
 	s->host_number = (unsigned)i + 1;
 	s->host_name = strf("algo-%u", s->host_number);
 	copy_limits(&t->hosts[i].limits, &s->limits);
+	fill_tokens(iam, t->id, s);
 }
 
 /* Host i's directory, with its lists, which are links to host 1's. *s is what host 1 was given, with the channels of
@@ -236,7 +238,7 @@ static int freeze_other(struct freezer *f, const struct task *t, size_t i, int f
 
 	if (open_job_dir(f, t->hosts[i].id, &dir, &lists, e) < 0)
 		return -1;
-	fill_host(t, i, s);
+	fill_host(f->js->iam, t, i, s);
 	rc = lists_for_host(s, first_lists, i ? lists : first_lists, &own, e);
 	if (rc == 0)
 		rc = fsync(lists) < 0 ? err_sys(e, "syncing the lists of objects") : spec_save(dir, &own, e);
@@ -259,7 +261,7 @@ static int freeze_into(struct freezer *f, const struct task *t, json_t *request,
 		return -1;
 	lists.dirfd = dirfd;
 	fill_spec(f, t, request, s);
-	fill_host(t, 0, s);
+	fill_host(f->js->iam, t, 0, s);
 	if (lists_make(&lists, s, e) < 0)
 		return -1;
 	if (fsync(dirfd) < 0)
