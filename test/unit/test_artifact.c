@@ -532,6 +532,47 @@ static int run(const char *const argv[])
 	return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
 }
 
+TEST(artifact_parts_are_one_archive)
+{
+	_cleanup_free_ char *tree_path = strf("%s/tree", test_tmpdir()), *whole = out_path();
+	_cleanup_free_ char *to = strf("%s/to", test_tmpdir());
+	_cleanup_buf_ struct buf hex = { 0 }, bytes = { 0 };
+	struct artifact_result part, all;
+	unsigned char digest[MD5_BYTES];
+	int fds[4], out;
+
+	for (size_t i = 0; i < ARRAY_LEN(fds); i++) { /* the third is of nothing: an empty directory */
+		_cleanup_free_ char *file = strf("of-%zu", i), *path = strf("%s/part-%zu", test_tmpdir(), i);
+		_cleanup_close_ int tree = tree_open();
+
+		if (i != 2)
+			put(tree, file, file);
+		fds[i] = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+		CHECK_OK(artifact_pack(tree, fds[i], &(struct artifact_options){ .part = true }, &part, e));
+		CHECK(part.bytes_out > 0);
+		lseek(fds[i], 0, SEEK_SET);
+		CHECK_OK(remove_tree(AT_FDCWD, tree_path, e));
+	}
+	out = open(whole, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+	CHECK_OK(artifact_join(fds, ARRAY_LEN(fds), out, &(struct artifact_options){ 0 }, &all, e));
+	CHECK_OK(file_read(whole, 1 << 20, &bytes, e));
+	CHECK_INT(bytes.n, all.bytes_out);
+	md5(buf_view(&bytes), digest);
+	buf_hex(&hex, digest, sizeof(digest));
+	CHECK_STR(all.md5, hex.p);
+	CHECK_INT(run((const char *const[]){ "gzip", "-t", whole, NULL }), 0);
+	CHECK(mkdir(to, 0755) == 0);
+	CHECK_INT(run((const char *const[]){ "tar", "-xzf", whole, "-C", to, NULL }), 0);
+	for (size_t i = 0; i < ARRAY_LEN(fds); i++) {
+		_cleanup_free_ char *file = strf("%s/of-%zu", to, i);
+
+		CHECK_INT(access(file, F_OK), i == 2 ? -1 : 0);
+	}
+	for (size_t i = 0; i < ARRAY_LEN(fds); i++)
+		close(fds[i]);
+	close(out);
+}
+
 TEST(artifact_other_readers_agree)
 {
 	static const char script[] = "import sys, tarfile\n"

@@ -107,19 +107,52 @@ TEST(an_idle_machine_fits_everything)
 	}
 }
 
+TEST(hosts_together_fit_an_idle_machine)
+{
+	struct capacity_needs second = needs("ml.b", 8, 16 * GIB), n = needs("ml.a", 2, 4 * GIB);
+	struct capacity_share share, used = { 0 };
+	struct job_limits l;
+
+	n.hosts = 2;
+	second.hosts = 3;
+	n.next = &second;
+	for (unsigned i = 1; i <= 5; i++) {
+		capacity_host_limits(&machine, &n, i, &l, &share);
+		CHECK(capacity_fits(&machine, &used, &share));
+		used.cpus += share.cpus;
+		used.memory_bytes += share.memory_bytes;
+		CHECK_STR(l.instance_type, i <= 2 ? "ml.a" : "ml.b");
+		CHECK(l.cpus == (i <= 2 ? 2 : 4)); /* they share what they have together */
+		CHECK(l.memory_bytes == share.memory_bytes && l.memory_bytes < (i <= 2 ? 4 : 16) * GIB);
+		CHECK_INT(l.volume_bytes, n.volume_bytes);
+		CHECK(strstr(l.clipped, "The 5 hosts of this job want "));
+		job_limits_fini(&l);
+	}
+	CHECK(used.cpus > 3.99); /* all of it */
+	n.next = NULL;
+	capacity_host_limits(&machine, &n, 2, &l, &share); /* two that fit get what they ask for */
+	CHECK(share.cpus == 2 && share.memory_bytes == 4 * GIB && !l.clipped);
+	job_limits_fini(&l);
+}
+
 TEST(needs_are_written_and_read)
 {
-	struct capacity_needs n = needs("ml.t3.medium", 2.5, 4 * GIB), back;
+	struct capacity_needs n = needs("ml.t3.medium", 2.5, 4 * GIB), other = needs("ml.o", 1, GIB), back;
 	_cleanup_free_ char *text = NULL;
 	struct err why = { 0 };
 
 	n.gpus = 3;
 	n.max_pending_s = 7200;
+	n.hosts = 3;
+	n.next = &other;
+	other.hosts = 2;
 	text = capacity_needs_text(&n);
 	CHECK_OK(capacity_needs_parse(text, &back, e));
 	CHECK_STR(back.instance_type, "ml.t3.medium");
 	CHECK(back.cpus == 2.5 && back.memory_bytes == 4 * GIB && back.gpus == 3 && back.max_pending_s == 7200 &&
 	      !back.whole_machine && back.volume_bytes == 5 * GIB);
+	CHECK(capacity_hosts(&back) == 5 && back.next && !back.next->next);
+	CHECK_STR(back.next->instance_type, "ml.o");
 	capacity_needs_fini(&back);
 	CHECK_INT(capacity_needs_parse("{\"instance_type\":1}", &back, &why), -1);
 	CHECK_INT(capacity_needs_parse("nonsense", &back, &why), -1);

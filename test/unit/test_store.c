@@ -282,6 +282,42 @@ TEST(schema_is_pinned)
 	/* Different? Databases in the field have the old text: add a version with a migration, then a golden for it. */
 	schema_text(1, &b);
 	CHECK_GOLDEN("schema-1.sql", buf_view(&b));
+	buf_reset(&b);
+	schema_text(2, &b);
+	CHECK_GOLDEN("schema-2.sql", buf_view(&b));
+}
+
+static int no_host(const struct stored_host *h, void *arg, struct err *e)
+{
+	(void)h, (void)arg;
+	return err_set(e, ERR_BUG, "there is none");
+}
+
+TEST(a_file_of_version_1_becomes_a_newer_one)
+{
+	_cleanup_free_ char *path = strf("%s/t.db", test_tmpdir());
+	_cleanup_(store_closep) struct store *s = NULL;
+	_cleanup_buf_ struct buf sql = { 0 };
+	struct stored_job j;
+	struct conn c;
+
+	CHECK_OK(store_open(path, &s, e));
+	store_close(s);
+	s = NULL;
+	CHECK_INT(unlink(path), 0);
+	CHECK_OK(conn_open(&c, path, true, e));
+	schema_text(1, &sql);
+	buf_z(&sql,
+	      "INSERT INTO training_job (id, name, name_lower, arn, state, last_fact, created_ms, modified_ms, needs)"
+	      " VALUES ('00000000000000aa', 'old', 'old', 'arn', 'TRAINING', 4, 1, 1, '{}');"
+	      "PRAGMA user_version = 1;");
+	CHECK_OK(conn_exec(&c, sql.p, e));
+	conn_close(&c);
+	CHECK_OK(store_open(path, &s, e));
+	CHECK_OK(store_job_find(s, STR("old"), &j, e));
+	CHECK(j.state == JOB_TRAINING && j.last_fact == 4);
+	CHECK_OK(store_hosts_each(s, j.n, no_host, NULL, e));
+	stored_job_fini(&j);
 }
 
 TEST(migrating_twice_is_fine_and_newer_files_are_refused)

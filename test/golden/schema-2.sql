@@ -1,0 +1,15 @@
+CREATE TABLE host (
+ job INTEGER NOT NULL,
+ number INTEGER NOT NULL,
+ id TEXT NOT NULL UNIQUE,
+ phase TEXT NOT NULL,
+ last_fact INTEGER NOT NULL DEFAULT 0,
+ cpus REAL NOT NULL DEFAULT 0,
+ memory_bytes INTEGER NOT NULL DEFAULT 0,
+ failed_ms INTEGER NOT NULL DEFAULT 0,
+ failure TEXT,
+ result TEXT,
+ exit TEXT,
+ parts TEXT,
+ PRIMARY KEY (job, number)
+) WITHOUT ROWID;
