@@ -16,6 +16,70 @@ void log_init(const char *program, enum log_level least)
 	log_least = least;
 }
 
+/* What is followed by a secret, and what ends it. Nobody means to log one; this is for a sentence that quotes a
+ * request. */
+static const char *const before_secrets[] = {
+	"X-Amz-Security-Token=",
+	"X-Amz-Security-Token: ",
+	"X-Amz-Signature=",
+	"Signature=",
+	"/v2/credentials/",
+	"Bearer ",
+	"Basic ",
+	"\"SecretAccessKey\":\"",
+	"\"SessionToken\":\"",
+	"\"secret_key\":\"",
+	"\"token\":\"",
+	"\"Token\":\"",
+	"\"Password\":\"",
+	"AWS_SECRET_ACCESS_KEY=",
+	"AWS_SESSION_TOKEN=",
+};
+
+/* The length of the marker that begins here; 0: none. */
+static size_t marker(struct str at)
+{
+	for (size_t i = 0; i < ARRAY_LEN(before_secrets); i++) {
+		struct str m = str_of(before_secrets[i]);
+
+		if (at.n > m.n && str_eq_nocase((struct str){ at.p, m.n }, m))
+			return m.n;
+	}
+	return 0;
+}
+
+static size_t secret_length(struct str at)
+{
+	size_t n = 0;
+
+	while (n < at.n && at.p[n] > ' ' && !strchr("\"'&,;", at.p[n]))
+		n++;
+	return n;
+}
+
+void log_clean(struct buf *out, struct str text)
+{
+	while (text.n) {
+		size_t m = marker(text);
+		struct str rest = { text.p + m, text.n - m };
+		unsigned char c = (unsigned char)*text.p;
+
+		if (m) {
+			buf_add(out, text.p, m);
+			m += secret_length(rest);
+			buf_z(out, "***");
+			text = (struct str){ text.p + m, text.n - m };
+			continue;
+		}
+		if (c < 0x20 || c == 0x7f)
+			buf_f(out, "\\x%02x", c);
+		else
+			buf_c(out, (char)c);
+		text.p++;
+		text.n--;
+	}
+}
+
 static void emit(enum log_level level, struct str text)
 {
 	_cleanup_buf_ struct buf line = { 0 };
@@ -23,14 +87,7 @@ static void emit(enum log_level level, struct str text)
 	ssize_t done;
 
 	buf_f(&line, "%s %s[%d] %s ", wall_iso8601(wall_now(), when), log_program, (int)getpid(), level_name[level]);
-	for (size_t i = 0; i < text.n; i++) {
-		unsigned char c = (unsigned char)text.p[i];
-
-		if (c < 0x20 || c == 0x7f)
-			buf_f(&line, "\\x%02x", c);
-		else
-			buf_c(&line, (char)c);
-	}
+	log_clean(&line, text);
 	buf_c(&line, '\n');
 	done = write(STDERR_FILENO, line.p, line.n);
 	(void)done; /* nowhere left to say that stderr is gone */

@@ -1,6 +1,7 @@
 /* bloomery-job - the supervisor of one training host of one job; see run/run.h. SPDX-License-Identifier: Apache-2.0 */
 #include <getopt.h>
 #include <stdio.h>
+#include <sys/prctl.h>
 #include <stdlib.h>
 
 #include "base/log.h"
@@ -41,6 +42,7 @@ int main(int argc, char **argv)
 		return 2;
 	}
 	log_init("bloomery-job", level);
+	prctl(PR_SET_DUMPABLE, 0); /* a core dump would hold keys */
 	if (run_job(&o, &e) == 0)
 		return 0;
 	log_err(LOG_ERROR, &e, "%s", o.job_dir);

@@ -96,6 +96,7 @@ int main(int argc, char **argv)
 		return 0;
 	/* `bloomery up` executes us by descriptor, which would be our name in ps and top. */
 	prctl(PR_SET_NAME, "bloomeryd");
+	prctl(PR_SET_DUMPABLE, 0); /* a core dump would hold keys */
 	/* An arena for each HTTP thread (with two, they wait for each other's malloc), and no more: an idle daemon
 	 * stays small. */
 	mallopt(M_ARENA_MAX, 8);

@@ -442,3 +442,30 @@ def test_secrets_are_in_no_log_and_no_answer(ours):
         text = text if text is not None else open(place, "rb").read().decode(errors="replace")
         for what, secret in secrets.items():
             assert secret not in text, f"{what} is in {place}"
+
+
+def test_nothing_that_knows_keys_dumps_core(ours):
+    name, _ = running(ours)
+    for program in ("bloomeryd", "bloomery-job"):
+        pids = ours.pids(program)
+        assert pids
+        for pid in pids:     # what /proc has of a process that may not dump core is root's, whoever it runs as
+            assert os.stat(f"/proc/{pid}/status").st_uid == 0
+    daemon = ours.pids("bloomeryd")[0]
+    assert [x for x in open(f"/proc/{daemon}/status") if x.startswith("Uid:")][0].split()[1] != "0"
+    ours.sm.stop_training_job(TrainingJobName=name)
+    ours.wait(name)
+
+
+def test_each_host_has_its_own_token(ours):
+    name = ours.create("while :; do sleep 0.1; done", ResourceConfig={"InstanceCount": 2})
+    ours.wait(name, {"Training"})
+    orders = [o for o in (json.load(open(p)) for p in glob.glob(f"{ours.data}/jobs/*/spec.json")) if o["name"] == name]
+    assert sorted(o["host_number"] for o in orders) == [1, 2]
+    assert len({o["token"] for o in orders} | {o["credentials_path"] for o in orders}) == 4
+    for o in orders:
+        assert get(ours, o["credentials_path"])[0] == get(ours, "/bloomery/credentials", o["token"])[0] == 200
+    ours.sm.stop_training_job(TrainingJobName=name)
+    ours.wait(name)
+    for o in orders:
+        assert get(ours, o["credentials_path"])[0] == 401

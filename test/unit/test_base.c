@@ -2,6 +2,7 @@
 #include "base/clock.h"
 #include "base/fd.h"
 #include "base/hash.h"
+#include "base/log.h"
 #include "harness.h"
 
 #include <fcntl.h>
@@ -204,4 +205,29 @@ TEST(xml_is_utf8_whatever_came)
 	buf_xml(&b, STR("\xff-\xc3-\xed\xa0\x80-\xe2\x82"));
 	CHECK(utf8_valid(buf_view(&b)));
 	CHECK_STR(b.p, "\xef\xbf\xbd-\xef\xbf\xbd-\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd-\xef\xbf\xbd\xef\xbf\xbd");
+}
+
+/* ---- log ---- */
+
+static void cleaned(const char *text, const char *want)
+{
+	_cleanup_buf_ struct buf got = { 0 };
+
+	buf_need(&got, 0);
+	log_clean(&got, str_of(text));
+	CHECK_STR(got.p, want);
+}
+
+TEST(the_log_has_lines_and_no_secrets)
+{
+	cleaned("", "");
+	cleaned("a\nb\x7f", "a\\x0ab\\x7f");
+	cleaned("GET /v2/credentials/abc.1.def from here", "GET /v2/credentials/*** from here");
+	cleaned("/b/k?X-Amz-Security-Token=IQ%2Fo&X-Amz-Signature=0a1b",
+	        "/b/k?X-Amz-Security-Token=***&X-Amz-Signature=***");
+	cleaned("authorization: bearer x.1.y, and", "authorization: bearer ***, and");
+	cleaned("Authorization: Basic QUtJQTp4", "Authorization: Basic ***");
+	cleaned("{\"Token\":\"t\",\"a\":1}", "{\"Token\":\"***\",\"a\":1}");
+	cleaned("Signature=", "Signature="); /* nothing follows */
+	cleaned("Bearer", "Bearer");
 }
