@@ -25,6 +25,7 @@
 	X(stop_grace_seconds, "120",          "from SIGTERM to SIGKILL when a job is stopped (the service: 120)")       \
 	X(output_hosts,    "first",           "of several hosts, whose /opt/ml/output/data is in output.tar.gz: first or all") \
 	X(registry_insecure, "",              "host:port of registries spoken to without TLS, separated by blanks")   \
+	X(network_pool,    "10.213.0.0/16",   "private addresses for the networks of jobs; `none`: jobs share the machine's network") \
 	X(fastfile_links_max, "5000",         "FastFile: objects of the embedded store that are linked; more are served by FUSE, and 0 serves all so") \
 	X(default_role_policy, "",            "the policy file of roles that have none of their own; empty: everything but other jobs' output") \
 	X(roles,           "open",            "`strict`: a role that is not named here is refused; `open`: it has the default policy")

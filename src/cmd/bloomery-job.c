@@ -7,14 +7,16 @@
 #include "base/log.h"
 #include "run/run.h"
 
-static const char usage[] = "usage: bloomery-job --dir DATA/jobs/ID [--data DATA] [--file-systems FD] [--verbose]\n"
-                            "Runs the job whose work order is DIR/spec.json. Started by bloomery-host, as root.\n";
+static const char usage[] =
+        "usage: bloomery-job --dir DATA/jobs/ID [--data DATA] [--file-systems FD] [--no-network WHY] [--verbose]\n"
+        "Runs the job whose work order is DIR/spec.json. Started by bloomery-host, as root.\n";
 
 int main(int argc, char **argv)
 {
 	static const struct option options[] = { { "dir", required_argument, NULL, 'd' },
 		                                 { "data", required_argument, NULL, 'D' },
 		                                 { "file-systems", required_argument, NULL, 'f' },
+		                                 { "no-network", required_argument, NULL, 'n' },
 		                                 { "verbose", no_argument, NULL, 'v' },
 		                                 { "version", no_argument, NULL, 'V' },
 		                                 { "help", no_argument, NULL, 'h' },
@@ -31,6 +33,7 @@ int main(int argc, char **argv)
 		case 'd': o.job_dir = optarg; break;
 		case 'D': o.data_dir = optarg; break;
 		case 'f': bad |= !str_to_u64(str_of(optarg), &fd) || fd < 3 || fd > 1 << 20; break;
+		case 'n': o.no_network = optarg; break;
 		case 'v': level = LOG_DEBUG; break;
 		case 'V': puts("bloomery-job " BLOOMERY_VERSION); return 0;
 		case 'h': fputs(usage, stdout); return 0;

@@ -23,6 +23,7 @@
 #include "base/fd.h"
 #include "host/host.h"
 #include "jobdir/jobdir.h"
+#include "net/net.h"
 #include "oci/bundle.h"
 
 enum { MOUNTS_MAX_BYTES = 8 << 20, ROUNDS = 10, ROUND_MS = 5000 };
@@ -168,6 +169,7 @@ static int detach_loops(const char *dir, struct err *e)
 static int undo(const char *dir, const char *id, struct err *e)
 {
 	_cleanup_free_ char *cgroup = strf("/bloomery/%s", id);
+	char port[NET_NAME_BYTES];
 	int visible, left;
 
 	if (unmount_below(dir, &visible, e) < 0)
@@ -178,6 +180,9 @@ static int undo(const char *dir, const char *id, struct err *e)
 	if (cgroup_destroy(cgroup, e) < 0)
 		return -1;
 	if (!visible && kill_in_namespaces(dir, e) < 0)
+		return -1;
+	net_port_name(id, port);
+	if (net_sweep(port, e) < 0)
 		return -1;
 	return detach_loops(dir, e);
 }

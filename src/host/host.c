@@ -11,6 +11,7 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "host/inside.h"
+#include "net/net.h"
 
 static int lock_data(struct host *h, struct err *e)
 {
@@ -69,6 +70,7 @@ static int read_file_systems(struct host *h, struct err *e)
 		return err_sys(e, "keeping the file systems");
 	conf_init(&conf);
 	rc = conf_read_root(&conf, h->options.config ? h->options.config : usual, e);
+	h->networks = rc == 0 && strcmp(conf.network_pool, "none") != 0;
 	conf_file_systems_write(&conf, &text);
 	conf_fini(&conf);
 	if (rc < 0 || fd_write_all(fd, buf_view(&text).p, text.n, e) < 0)
@@ -77,6 +79,25 @@ static int read_file_systems(struct host *h, struct err *e)
 		return err_sys(e, "keeping the file systems");
 	h->file_systems_fd = take_fd(fd);
 	return 0;
+}
+
+/* That jobs have to share the machine's network is for the operator's log and each job's, but nothing to stop for. */
+static void open_networks(struct host *h)
+{
+	struct err e = { 0 };
+	char text[2048];
+
+	if (!h->networks)
+		return;
+	if (net_open(&e) == 0) {
+		if (net_sweep(NULL, &e) < 0)
+			log_err(LOG_WARN, &e, "removing networks that nobody uses");
+		return;
+	}
+	log_err(LOG_WARN, &e,
+	        "jobs cannot have networks of their own here, so they share the machine's, and only jobs of "
+	        "one host can run");
+	h->no_network = xstrdup(err_text(&e, text, sizeof(text)));
 }
 
 static void on_signal(void *arg, int signo)
@@ -95,6 +116,7 @@ static int start(struct host *h, struct err *e)
 	if (!loop_signal(h->loop, SIGTERM, on_signal, h) || !loop_signal(h->loop, SIGINT, on_signal, h))
 		return err_sys(e, "taking signals");
 	find_runtime(h);
+	open_networks(h);
 	host_scan(h);
 	if (link_open(h, e) < 0)
 		return -1;
@@ -129,6 +151,7 @@ int host_run(const struct host_options *o, struct err *e)
 	cleanup_closep(&h.jobs_fd);
 	cleanup_closep(&h.data_fd);
 	cleanup_closep(&h.lock_fd);
+	free(h.no_network);
 	free(h.supervisor);
 	free(h.cleaner);
 	return rc;

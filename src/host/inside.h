@@ -66,6 +66,8 @@ struct host {
 	int data_fd, jobs_fd, lock_fd;
 	int file_systems_fd; /* memory: what supervisors are told of bloomery.conf */
 	struct job *jobs;
+	bool networks;          /* bloomery.conf wants them */
+	char *no_network;       /* why jobs cannot have networks of their own; NULL: they can */
 	struct runtime runtime; /* path NULL: none works here */
 
 	int listen_fd;

@@ -8,6 +8,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 #include "job/jobs.h"
+#include "job/network.h"
 
 struct freezer;
 
@@ -40,6 +41,7 @@ struct job {
 	struct job_host *hosts;
 	size_t host_count;
 	struct capacity_share share; /* of all hosts */
+	struct net_range network;    /* its addresses, once it is placed; prefix 0: it has none */
 	bool freezing;               /* the freezer works for it */
 	bool lazy;      /* once frozen: its container reads objects of the store as it runs, so their files stay */
 	bool placed;    /* capacity is reserved in the store too: a supervisor may exist */
@@ -67,6 +69,7 @@ struct jobs {
 	struct launcher *launcher;
 	struct capacity capacity;
 	struct capacity_share used;
+	struct network_pool *networks;
 	struct job_list waiting, running;
 	void *by_id; /* tsearch tree of struct job_host */
 	struct freezer *freezer;

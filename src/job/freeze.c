@@ -34,6 +34,7 @@ struct task {
 		struct job_limits limits;
 	} * hosts;
 	size_t host_count;
+	struct net_range network;
 	bool lazy; /* when done: what lists_are_lazy() says */
 	bool failed;
 	struct err why; /* when failed */
@@ -224,6 +225,8 @@ static void fill_host(const struct iam *iam, const struct task *t, size_t i, str
 	s->host_number = (unsigned)i + 1;
 	s->host_name = strf("algo-%u", s->host_number);
 	copy_limits(&t->hosts[i].limits, &s->limits);
+	if (t->network.prefix)
+		network_fill(s, t->id, t->network, json_is_true(json_object_get(s->request, "EnableNetworkIsolation")));
 	fill_tokens(iam, t->id, s);
 }
 
@@ -421,6 +424,7 @@ static struct task *task_of(const struct job *j, enum task_kind kind)
 	t->arn = xstrdup(j->arn);
 	t->n = j->n;
 	t->created = j->created;
+	t->network = j->network;
 	t->host_count = j->host_count;
 	t->hosts = xcalloc(j->host_count, sizeof(*t->hosts));
 	for (size_t i = 0; i < j->host_count; i++) {

@@ -123,21 +123,21 @@ static void set_state(struct job *j, enum job_state state)
 }
 
 /* From the work order that it was launched with. One that cannot be read may be anything. */
-static bool is_lazy(const struct jobs *js, const struct job *j)
+static void read_orders(struct jobs *js, struct job *j)
 {
-	bool lazy = false;
-
-	for (size_t i = 0; i < j->host_count && !lazy; i++) {
+	j->lazy = false;
+	for (size_t i = 0; i < j->host_count; i++) {
 		_cleanup_free_ char *dir = strf("%s/jobs/%s", js->data_dir, j->hosts[i].id);
 		struct job_spec s;
 
-		lazy = true;
-		if (spec_load(dir, &s, NULL) == 0) {
-			lazy = lists_are_lazy(&s);
-			spec_fini(&s);
+		if (spec_load(dir, &s, NULL) < 0) {
+			j->lazy = true;
+			continue;
 		}
+		j->lazy |= lists_are_lazy(&s);
+		network_known(js->networks, j->id, &s.network);
+		spec_fini(&s);
 	}
-	return lazy;
 }
 
 /* A row of several. */
@@ -220,7 +220,8 @@ int job_load(struct jobs *js, const struct stored_job *row, struct job **ret, st
 		if (j->placed && !host_is_over(&j->hosts[i]))
 			host_reserve(js, &j->hosts[i]);
 	}
-	j->lazy = j->placed && is_lazy(js, j);
+	if (j->placed)
+		read_orders(js, j);
 	list_insert_in_order(j->placed ? &js->running : &js->waiting, j);
 	*ret = j;
 	return 0;
@@ -228,6 +229,7 @@ int job_load(struct jobs *js, const struct stored_job *row, struct job **ret, st
 
 void job_drop(struct jobs *js, struct job *j)
 {
+	network_give(js->networks, j->id);
 	list_remove(j);
 	for (size_t i = 0; i < j->host_count; i++) {
 		host_release(js, &j->hosts[i]);

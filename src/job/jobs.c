@@ -60,7 +60,8 @@ int jobs_new(const struct jobs_options *o, struct jobs **ret, struct err *e)
 	js->data_dir = xstrdup(o->data_dir);
 	js->fetch_program = o->fetch_program ? xstrdup(o->fetch_program) : strf("bloomery-fetch");
 	js->via = o->launcher;
-	if (capacity_read(js->conf, &js->capacity, e) < 0)
+	if (capacity_read(js->conf, &js->capacity, e) < 0 ||
+	    network_pool_new(js->conf->network_pool, &js->networks, e) < 0)
 		return -1;
 	js->soon_timer = loop_timer(js->loop, -1, 0, scheduler_tick, js);
 	js->pending_timer = loop_timer(js->loop, -1, 0, scheduler_pending_over, js);
@@ -104,6 +105,7 @@ void jobs_free(struct jobs *js)
 	loop_source_free(js->retry_timer);
 	loop_source_free(js->cleanup_timer);
 	loop_source_free(js->sweep_timer);
+	network_pool_free(js->networks);
 	free(js->data_dir);
 	free(js->api_url);
 	free(js->fetch_program);

@@ -37,6 +37,7 @@ static void reserve(struct jobs *js, struct job *j)
 
 static void unreserve(struct jobs *js, struct job *j)
 {
+	network_give(js->networks, j->id);
 	list_remove(j);
 	list_insert_in_order(&js->waiting, j);
 	for (size_t i = 0; i < j->host_count; i++)
@@ -88,6 +89,8 @@ void scheduler_run(struct jobs *js)
 	if (!end_stopping(js))
 		return;
 	while ((j = js->waiting.first) && capacity_fits(&js->capacity, &js->used, &j->share)) {
+		if (network_take(js->networks, j->id, (unsigned)j->host_count, &j->network) == NETWORK_LATER)
+			break; /* until another job gives its addresses back */
 		reserve(js, j);
 		j->freezing = true;
 		freezer_add(js->freezer, j);

@@ -77,6 +77,16 @@ static bool absolute_ok(struct str s)
 	return s.n > 0 && s.p[0] == '/';
 }
 
+static bool bridge_ok(struct str s)
+{
+	return s.n == 11 && str_skip(&s, STR("blm")) && only(s, DIGITS "abcdef");
+}
+
+static bool address_ok(struct str s)
+{
+	return s.n >= 7 && only(s, DIGITS "."); /* read by net/, which knows more of them */
+}
+
 static bool url_ok(struct str s)
 {
 	return str_starts(s, STR("http://")) || str_starts(s, STR("https://"));
@@ -167,6 +177,17 @@ static const struct member s3_members[] = {
 	{ AT(s3_target, access_key), .max = 256 },
 	{ AT(s3_target, secret_key), .max = 256 },
 };
+static const struct member network_members[] = {
+	{ AT(network_spec, bridge), .check = bridge_ok, .max = 11 },
+	{ AT(network_spec, address), .check = address_ok, .max = 15 },
+	{ AT(network_spec, gateway), .check = address_ok, .max = 15 },
+	{ AT(network_spec, prefix), FORM_UINT, .min = 8, .max = 30 },
+	{ AT(network_spec, isolated), FORM_BOOL },
+};
+static const struct member peer_members[] = {
+	{ AT(network_peer, name), .check = label_ok, .max = 63 },
+	{ AT(network_peer, address), .check = address_ok, .max = 15 },
+};
 /* clang-format on */
 
 /* ---- writing ---- */
@@ -200,6 +221,17 @@ static json_t *members_to_json(const struct member *m, size_t n, const void *bas
 	return j;
 }
 
+static json_t *network_to_json(const struct network_spec *n)
+{
+	json_t *j = members_to_json(network_members, ARRAY_LEN(network_members), n), *peers = json_array();
+
+	for (size_t i = 0; i < n->peer_count; i++)
+		json_array_append_new(peers, members_to_json(peer_members, ARRAY_LEN(peer_members), &n->peers[i]));
+	json_object_set_new(j, "kind", json_string("bridge"));
+	json_object_set_new(j, "peers", peers);
+	return j;
+}
+
 json_t *spec_to_json(const struct job_spec *s)
 {
 	json_t *j = members_to_json(spec_members, ARRAY_LEN(spec_members), s), *channels = json_array();
@@ -211,6 +243,8 @@ json_t *spec_to_json(const struct job_spec *s)
 	json_object_set(j, "request", s->request);
 	json_object_set_new(j, "limits", members_to_json(limits_members, ARRAY_LEN(limits_members), &s->limits));
 	json_object_set_new(j, "channels", channels);
+	if (s->network.bridge)
+		json_object_set_new(j, "network", network_to_json(&s->network));
 	if (s->s3.endpoint)
 		json_object_set_new(j, "s3", members_to_json(s3_members, ARRAY_LEN(s3_members), &s->s3));
 	return j;
@@ -384,10 +418,37 @@ static int channels_from_json(const json_t *j, struct job_spec *s, struct err *e
 	return 0;
 }
 
+static int network_from_json(const json_t *j, struct network_spec *n, unsigned hosts, struct err *e)
+{
+	static const char *const also[] = { "kind", "peers", NULL };
+	const json_t *peers = json_object_get(j, "peers");
+	const char *kind = json_string_value(json_object_get(j, "kind"));
+	size_t count = json_array_size(peers);
+
+	if (members_from_json(network_members, ARRAY_LEN(network_members), "network.", also, j, n, e) < 0)
+		return -1;
+	if (!kind || strcmp(kind, "bridge") != 0)
+		return refuse("network.", "kind", "not \"bridge\"", e);
+	if (!json_is_array(peers) || count != hosts)
+		return refuse("network.", "peers", "not an array of all hosts", e);
+	n->peers = xcalloc(count, sizeof(*n->peers));
+	n->peer_count = count;
+	for (size_t i = 0; i < count; i++) {
+		char where[40];
+
+		snprintf(where, sizeof(where), "network.peers[%zu].", i);
+		if (members_from_json(peer_members, ARRAY_LEN(peer_members), where, NULL, json_array_get(peers, i),
+		                      &n->peers[i], e) < 0)
+			return -1;
+	}
+	return 0;
+}
+
 static int whole_from_json(const json_t *j, struct job_spec *s, struct err *e)
 {
-	static const char *const also[] = { "v", "request", "limits", "channels", "s3", NULL };
-	const json_t *v = json_object_get(j, "v"), *s3 = json_object_get(j, "s3");
+	static const char *const also[] = { "v", "request", "limits", "channels", "s3", "network", NULL };
+	const json_t *v = json_object_get(j, "v"), *s3 = json_object_get(j, "s3"),
+	             *network = json_object_get(j, "network");
 
 	if (json_is_object(j) && (!json_is_integer(v) || json_integer_value(v) != SPEC_VERSION))
 		return err_set(e, ERR_INVALID, "v: this program reads version %d of the specification only",
@@ -405,6 +466,8 @@ static int whole_from_json(const json_t *j, struct job_spec *s, struct err *e)
 	                      &s->limits, e) < 0)
 		return -1;
 	if (s3 && members_from_json(s3_members, ARRAY_LEN(s3_members), "s3.", NULL, s3, &s->s3, e) < 0)
+		return -1;
+	if (network && network_from_json(network, &s->network, s->host_count, e) < 0)
 		return -1;
 	if (s->output_place == PLACE_REMOTE && !s3)
 		return refuse("", "s3", "missing, and the output is remote", e);
@@ -477,10 +540,20 @@ void channel_spec_fini(struct channel_spec *ch)
 	*ch = (struct channel_spec){ 0 };
 }
 
+void network_spec_fini(struct network_spec *n)
+{
+	free_texts(network_members, ARRAY_LEN(network_members), n);
+	for (size_t i = 0; i < n->peer_count; i++)
+		free_texts(peer_members, ARRAY_LEN(peer_members), &n->peers[i]);
+	free(n->peers);
+	*n = (struct network_spec){ 0 };
+}
+
 void spec_fini(struct job_spec *s)
 {
 	free_texts(spec_members, ARRAY_LEN(spec_members), s);
 	free_texts(limits_members, ARRAY_LEN(limits_members), &s->limits);
+	network_spec_fini(&s->network);
 	free_texts(s3_members, ARRAY_LEN(s3_members), &s->s3);
 	for (size_t i = 0; i < s->channel_count; i++)
 		channel_spec_fini(&s->channels[i]);

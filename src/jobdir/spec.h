@@ -55,6 +55,20 @@ struct s3_target { /* only where something is PLACE_REMOTE */
 	char *endpoint, *region, *access_key, *secret_key;
 };
 
+/* The network of the host. Without one it has the machine's (none at all when the job is isolated). Addresses are of
+ * IPv4, as text. */
+struct network_peer {
+	char *name, *address;
+};
+struct network_spec {
+	char *bridge;            /* NULL: there is none; else the job's, "blm" and 8 hex digits */
+	char *address, *gateway; /* this host's, and the machine's, which isolated ones have no use for */
+	unsigned prefix;
+	bool isolated;              /* peers, and nothing else */
+	struct network_peer *peers; /* all hosts of the job, this one too */
+	size_t peer_count;
+};
+
 struct job_spec {
 	char *id, *name, *arn, *region, *account;
 	char *host_name; /* "algo-1" */
@@ -71,6 +85,7 @@ struct job_spec {
 	enum place output_place;
 	char *output_bucket, *output_prefix; /* S3OutputPath without trailing slash, split */
 	struct s3_target s3;
+	struct network_spec network;
 	char *api_url; /* http://127.0.0.1:8770, for AWS_ENDPOINT_URL in the container; may be NULL */
 	/* What bloomery-job shows bloomeryd to prove for which host of which job it speaks; it never gets into the
 	 * container. NULL: bloomeryd gives none. */
@@ -86,4 +101,5 @@ int spec_from_json(const json_t *j, struct job_spec *ret, struct err *e) must_ch
 int spec_load(const char *job_dir, struct job_spec *ret, struct err *e) must_check;
 int spec_save(int job_dirfd, const struct job_spec *s, struct err *e) must_check; /* 0600, atomic, durable */
 void spec_fini(struct job_spec *s);
+void network_spec_fini(struct network_spec *n);
 void channel_spec_fini(struct channel_spec *ch);

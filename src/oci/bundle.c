@@ -36,10 +36,10 @@ char **bundle_args(const struct image *image, const char *const *entrypoint, con
 	return args;
 }
 
-/* What docker leaves a container, less what we do not have ourselves. In the machine's own network (doc/adr/0004) it
- * gets neither raw sockets, which see and forge everybody's packets, nor the ports that mean a service of the machine.
- */
-static json_t *capabilities(bool isolated_network)
+/* What docker leaves a container, less what we do not have ourselves. Raw sockets
+ * never: they see and forge packets of others. In the machine's own network (doc/adr/0017) neither the ports that mean
+ * a service of the machine. */
+static json_t *capabilities(bool own_network)
 {
 	static const struct {
 		const char *name;
@@ -54,7 +54,6 @@ static json_t *capabilities(bool isolated_network)
 		{ "CAP_KILL", CAP_KILL },
 		{ "CAP_MKNOD", CAP_MKNOD },
 		{ "CAP_NET_BIND_SERVICE", CAP_NET_BIND_SERVICE, true },
-		{ "CAP_NET_RAW", CAP_NET_RAW, true },
 		{ "CAP_SETFCAP", CAP_SETFCAP },
 		{ "CAP_SETGID", CAP_SETGID },
 		{ "CAP_SETPCAP", CAP_SETPCAP },
@@ -64,8 +63,7 @@ static json_t *capabilities(bool isolated_network)
 	json_t *set = json_array(), *all;
 
 	for (size_t i = 0; i < ARRAY_LEN(kept); i++)
-		if ((isolated_network || !kept[i].in_own_network) &&
-		    prctl(PR_CAPBSET_READ, kept[i].number, 0, 0, 0) == 1)
+		if ((own_network || !kept[i].in_own_network) && prctl(PR_CAPBSET_READ, kept[i].number, 0, 0, 0) == 1)
 			json_array_append_new(set, json_string(kept[i].name));
 	all = json_pack("{s:O, s:O, s:O}", "bounding", set, "effective", set, "permitted", set);
 	json_decref(set);
@@ -131,8 +129,8 @@ static int make_process(const struct bundle_options *o, json_t **ret, struct err
 		json_array_append_new(groups, json_integer(u.groups[i]));
 	process = json_pack("{s:b, s:{s:I, s:I, s:o}, s:s, s:o, s:o, s:b, s:i}", "terminal", 0, "user", "uid",
 	                    (json_int_t)u.uid, "gid", (json_int_t)u.gid, "additionalGids", groups, "cwd", cwd,
-	                    "capabilities", capabilities(o->isolated_network), "rlimits", rlimits(), "noNewPrivileges",
-	                    1, "oomScoreAdj", oom_score_adj());
+	                    "capabilities", capabilities(o->own_network), "rlimits", rlimits(), "noNewPrivileges", 1,
+	                    "oomScoreAdj", oom_score_adj());
 	rootfs_user_fini(&u);
 	if (!process)
 		return err_set(e, ERR_TRAINER, "the image's working directory is not valid UTF-8");
@@ -200,8 +198,8 @@ static json_t *make_namespaces(const struct bundle_options *o)
 	json_t *list = json_pack("[{s:s}, {s:s}, {s:s}, {s:s}]", "type", "pid", "type", "ipc", "type", "uts", "type",
 	                         "mount");
 
-	if (o->isolated_network)
-		json_array_append_new(list, json_pack("{s:s}", "type", "network"));
+	if (o->own_network)
+		json_array_append_new(list, json_pack("{s:s, s:s*}", "type", "network", "path", o->network_path));
 	if (cgroup_version() == 2)
 		json_array_append_new(list, json_pack("{s:s}", "type", "cgroup"));
 	return list;

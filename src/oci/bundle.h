@@ -22,7 +22,8 @@ struct bundle_options {
 	const char *cgroup; /* linux.cgroupsPath, e.g. "/bloomery/<id>" */
 	double cpus;
 	uint64_t memory_bytes, shm_bytes, pids;
-	bool isolated_network;             /* own network namespace with lo only; else the host's */
+	bool own_network;                  /* a network namespace that is not the machine's */
+	const char *network_path;          /* that one, absolute; NULL: a new one, in which only lo is up */
 	const struct bundle_mount *mounts; /* besides /proc /dev /dev/pts /dev/shm /dev/mqueue /sys /sys/fs/cgroup */
 	size_t mount_count;
 };

@@ -250,7 +250,7 @@ static int write_probe_bundle(const char *dir, const char *id, struct err *e)
 		.cpus = 1,
 		.memory_bytes = 256 << 20,
 		.pids = 64,
-		.isolated_network = true,
+		.own_network = true,
 	};
 	json_t *j;
 

@@ -48,6 +48,7 @@ static int find_runtime(struct run *r, struct err *e)
 
 static int write_bundle(struct run *r, char **args, char **env, struct err *e)
 {
+	_cleanup_free_ char *network = strf("/proc/%d/fd/%d", (int)getpid(), r->network_ns);
 	size_t mount_count;
 	struct bundle_mount *mounts = channel_mounts(r, &mount_count);
 	struct bundle_options o = { .rootfs = ROOTFS,
@@ -60,7 +61,8 @@ static int write_bundle(struct run *r, char **args, char **env, struct err *e)
 		                    .memory_bytes = r->spec.limits.memory_bytes,
 		                    .shm_bytes = r->spec.limits.shm_bytes,
 		                    .pids = r->spec.limits.pids,
-		                    .isolated_network = r->isolated,
+		                    .own_network = r->network_ns >= 0,
+		                    .network_path = r->network_ns >= 0 ? network : NULL,
 		                    .mounts = mounts,
 		                    .mount_count = mount_count };
 	json_t *config = NULL;

@@ -1,6 +1,8 @@
 /* What the container finds in its environment (contract 1.4). SPDX-License-Identifier: Apache-2.0 */
 #include <stdlib.h>
 
+#include "net/net.h"
+#include "run/network.h"
 #include "run/phase.h"
 
 struct environment {
@@ -59,7 +61,11 @@ static void put_platforms(struct environment *env, const struct job_spec *spec, 
 	set(env, "NVIDIA_VISIBLE_DEVICES", "void");
 	if (json_is_true(json_object_get(algorithm, "EnableSageMakerMetricsTimeSeries")))
 		set(env, "SAGEMAKER_METRICS_DIRECTORY", "/opt/ml/output/metrics/sagemaker");
-	if (spec->api_url && !isolated)
+	if (spec->credentials_path && !isolated && spec->network.bridge)
+		set(env, "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", spec->credentials_path);
+	if (spec->api_url && !isolated && spec->network.bridge)
+		put(env, strf("AWS_ENDPOINT_URL=http://" NET_LINK_ADDRESS ":%d", NETWORK_API_PORT));
+	else if (spec->api_url && !isolated)
 		set(env, "AWS_ENDPOINT_URL", spec->api_url);
 }
 

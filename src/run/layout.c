@@ -12,6 +12,7 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "run/config_files.h"
+#include "run/network.h"
 #include "run/phase.h"
 
 enum { ETC_FILE_MAX = 1 << 20 };
@@ -52,11 +53,13 @@ char *layout_interface(struct str routes)
 	return xstrdup("lo");
 }
 
-static char *find_interface(bool isolated)
+static char *find_interface(const struct job_spec *spec, bool isolated)
 {
 	struct buf routes = { 0 };
 	char *name;
 
+	if (spec->network.bridge)
+		return xstrdup("eth0");
 	if (isolated)
 		return xstrdup("lo");
 	if (file_read("/proc/net/route", ETC_FILE_MAX, &routes, NULL) < 0)
@@ -143,15 +146,22 @@ static void add_machines(const char *path, bool isolated, struct buf *out)
 
 static int make_etc(int tree_fd, const struct job_spec *spec, bool isolated, struct err *e)
 {
-	struct buf hosts = { 0 }, resolv = { 0 }, name = { 0 };
+	struct buf hosts = { 0 }, machines = { 0 }, resolv = { 0 }, name = { 0 };
+	const struct network_spec *net = &spec->network;
 	int r;
 
 	buf_z(&hosts, "127.0.0.1\tlocalhost\n");
-	for (unsigned i = 1; i <= spec->host_count; i++) /* they share the machine's network */
-		buf_f(&hosts, "127.0.0.1\talgo-%u\n", i);
+	if (!net->bridge)
+		buf_f(&hosts, "127.0.0.1\t%s\n", spec->host_name);
+	for (size_t i = 0; net->bridge && i < net->peer_count; i++)
+		buf_f(&hosts, "%s\t%s\n", net->peers[i].address, net->peers[i].name);
 	buf_z(&hosts, "::1\tlocalhost ip6-localhost ip6-loopback\n");
-	add_machines("/etc/hosts", isolated, &hosts);
-	add_machines("/etc/resolv.conf", isolated, &resolv);
+	add_machines("/etc/hosts", isolated || net->bridge, &hosts);
+	add_machines("/etc/resolv.conf", isolated, &machines);
+	if (net->bridge)
+		free(network_resolv(buf_view(&machines), &resolv));
+	else
+		buf_str(&resolv, buf_view(&machines));
 	buf_f(&name, "%s\n", spec->host_name);
 	r = file_put(tree_fd, "etc/hosts", buf_view(&hosts), 0644, e);
 	if (r == 0)
@@ -159,6 +169,7 @@ static int make_etc(int tree_fd, const struct job_spec *spec, bool isolated, str
 	if (r == 0)
 		r = file_put(tree_fd, "etc/resolv.conf", buf_view(&resolv), 0644, e);
 	buf_fini(&hosts);
+	buf_fini(&machines);
 	buf_fini(&resolv);
 	buf_fini(&name);
 	return r;
@@ -198,8 +209,7 @@ enum step phase_layout(struct run *r, struct err *e)
 {
 	_cleanup_close_ int fd = -EBADF;
 
-	r->isolated = json_is_true(json_object_get(r->spec.request, "EnableNetworkIsolation"));
-	r->network_interface = find_interface(r->isolated);
+	r->network_interface = find_interface(&r->spec, r->isolated);
 	if (mkdirat(r->work_fd, "tree", 0755) < 0) {
 		err_sys(e, "making work/tree");
 		return STEP_FAIL;

@@ -61,6 +61,7 @@ struct outcome {
 
 struct volume;  /* the file system that is being made, see volume.c */
 struct output;  /* the two pipes of the container, see output.c */
+struct network; /* see network.c */
 struct control; /* the socket and the signals, see control.c */
 
 struct run {
@@ -90,9 +91,12 @@ struct run {
 	struct volume *volume; /* being made; NULL before and after */
 	bool volume_mounted, volume_enforced;
 	uint64_t volume_bytes;
+	/* network */
+	struct network *network; /* NULL: none of its own */
+	int network_ns;          /* what the container joins; -EBADF: the machine's */
+	bool isolated;
 	/* layout */
 	char *network_interface;
-	bool isolated;
 	/* channels, image, upload: the one child at work */
 	struct worker *worker;
 	struct loop_source *pull;
@@ -142,6 +146,10 @@ void stop_mount(struct run *r);
 void undo_volume(struct run *r);         /* undoes both */
 pid_t volume_maker(const struct run *r); /* the process that makes it; 0: none */
 int volume_space(struct run *r, uint64_t *ret_size, uint64_t *ret_free, uint64_t *ret_free_inodes, struct err *e);
+/* network.c */
+enum step phase_network(struct run *r, struct err *e);
+void network_end(struct run *r); /* the container has ended: begins to undo it */
+void undo_network(struct run *r);
 /* layout.c */
 enum step phase_layout(struct run *r, struct err *e);
 /* The interface of the default route in the text of /proc/net/route, "lo" without one; caller frees. */

@@ -13,6 +13,7 @@
 
 #include "base/fd.h"
 #include "base/log.h"
+#include "net/net.h"
 #include "run/phase.h"
 #include "run/reason.h"
 
@@ -20,6 +21,7 @@
 const struct phase run_phases[] = {
 	/* name          run              stop            undo           */
 	{ "volume",      phase_volume,    NULL,           undo_volume    },
+	{ "network",     phase_network,   NULL,           undo_network   },
 	{ "layout",      phase_layout,    NULL,           NULL           },
 	{ "channels",    phase_channels,  stop_worker,    undo_channels  },
 	{ "image",       phase_image,     stop_image,     undo_image     },
@@ -304,10 +306,14 @@ static int isolate(struct run *r, struct err *e)
 /* What of an earlier supervisor's run may be alive: its container. Its mounts go with their last process. */
 static void undo_leftovers(struct run *r)
 {
+	char port[NET_NAME_BYTES];
 	struct err e = { 0 };
 
 	if (cgroup_destroy(r->cgroup, &e) < 0)
 		log_err(LOG_WARN, &e, "ending what is left of the container");
+	net_port_name(strrchr(r->job_dir, '/') + 1, port);
+	if (net_sweep(port, &e) < 0)
+		log_err(LOG_WARN, &e, "removing the network");
 	if (remove_tree(r->job_fd, "work", &e) < 0)
 		log_err(LOG_WARN, &e, "removing work");
 }
@@ -444,7 +450,12 @@ static int run_phases_through(struct run *r, struct err *e)
 
 int run_job(const struct run_options *o, struct err *e)
 {
-	struct run r = { .options = *o, .job_fd = -EBADF, .work_fd = -EBADF, .home_fd = -EBADF, .image_fd = -EBADF };
+	struct run r = { .options = *o,
+		         .job_fd = -EBADF,
+		         .work_fd = -EBADF,
+		         .home_fd = -EBADF,
+		         .image_fd = -EBADF,
+		         .network_ns = -EBADF };
 	int result = -1, other;
 
 	if (!r.options.drain_ms)

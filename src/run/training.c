@@ -271,6 +271,7 @@ static void training_ended(struct run *r)
 	else if (out->code != 0 && !r->failed)
 		explain(r);
 	feeds_end(r);
+	network_end(r);
 	run_next(r);
 }
 

@@ -135,7 +135,7 @@ TEST(config_says_what_was_asked)
 
 	o.mounts = &extra;
 	o.mount_count = 1;
-	o.isolated_network = true;
+	o.own_network = true;
 	CHECK_OK(bundle_config(&o, &j, e));
 	CHECK_STR(json_string_value(dig(j, "root.path")), test_tmpdir());
 	CHECK_STR(json_string_value(dig(j, "process.args.0")), "train");
@@ -153,7 +153,7 @@ TEST(config_says_what_was_asked)
 	CHECK_STR(json_string_value(json_object_get(mount_at(j, "/etc/hosts"), "type")), "bind");
 	CHECK_STR(json_string_value(dig(mount_at(j, "/dev/shm"), "options.4")), "size=268435456");
 	json_decref(j);
-	o.isolated_network = false;
+	o.own_network = false;
 	CHECK_OK(bundle_config(&o, &j, e));
 	CHECK(!has_namespace(j, "network"));
 	json_decref(j);
@@ -414,7 +414,7 @@ TEST(a_static_program_runs_as_the_only_file_of_its_image)
 		return;
 	box_program(&b, look_around);
 	o = options_for(b.rootfs, &image, args);
-	o.isolated_network = true;
+	o.own_network = true;
 	image.user = (char[]){ "1234:55" };
 	CHECK_OK(box_start(&b, &o, e));
 	status = box_wait(&b);

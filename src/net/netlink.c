@@ -1,0 +1,73 @@
+/* One exchange with the kernel. SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <sys/socket.h>
+#include <time.h>
+
+#include "net/inside.h"
+
+enum { ANSWER_BYTES = 32768 };
+
+int nl_open(struct nl *nl, int family, struct err *e)
+{
+	nl->socket = mnl_socket_open2(family, SOCK_CLOEXEC);
+	if (!nl->socket)
+		return err_sys(e, "opening a netlink socket");
+	if (mnl_socket_bind(nl->socket, 0, MNL_SOCKET_AUTOPID) < 0) {
+		err_sys(e, "binding a netlink socket");
+		nl_close(nl);
+		return -1;
+	}
+	nl->seq = 0;
+	return 0;
+}
+
+void nl_close(struct nl *nl)
+{
+	if (nl->socket)
+		mnl_socket_close(nl->socket);
+	nl->socket = NULL;
+}
+
+struct nlmsghdr *nl_begin(struct nl *nl, uint16_t type, uint16_t flags)
+{
+	struct nlmsghdr *m = mnl_nlmsg_put_header(nl->bytes);
+
+	m->nlmsg_type = type;
+	m->nlmsg_flags = NLM_F_REQUEST | flags;
+	m->nlmsg_seq = ++nl->seq;
+	return m;
+}
+
+/* mnl_cb_run() says MNL_CB_STOP at an acknowledgement or the end of a dump, and fails with the kernel's errno. */
+static int take_answer(struct nl *nl, mnl_cb_t fn, void *arg)
+{
+	char *bytes = xcalloc(1, ANSWER_BYTES);
+	int rc = MNL_CB_OK, why = 0;
+
+	while (rc > MNL_CB_STOP) {
+		ssize_t n = mnl_socket_recvfrom(nl->socket, bytes, ANSWER_BYTES);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		rc = n < 0 ? -1 : mnl_cb_run(bytes, (size_t)n, nl->seq, mnl_socket_get_portid(nl->socket), fn, arg);
+		why = rc < 0 ? errno : 0;
+	}
+	free(bytes);
+	return why;
+}
+
+int nl_talk(struct nl *nl, struct nlmsghdr *m, mnl_cb_t fn, void *arg)
+{
+	if ((m->nlmsg_flags & NLM_F_DUMP) != NLM_F_DUMP)
+		m->nlmsg_flags |= NLM_F_ACK;
+	if (mnl_socket_sendto(nl->socket, m, m->nlmsg_len) < 0)
+		return errno;
+	return take_answer(nl, fn, arg);
+}
+
+int nl_send(struct nl *nl, const void *bytes, size_t n)
+{
+	if (mnl_socket_sendto(nl->socket, bytes, n) < 0)
+		return errno;
+	return take_answer(nl, NULL, NULL);
+}

@@ -1,0 +1,250 @@
+/* What may pass, in the words of nftables. SPDX-License-Identifier: Apache-2.0
+ *
+ * The rules never change; what changes is the set of what each port may send as. nft(8) loads the rules, once. The
+ * set is changed at each start of a host, for which a program would take too long, so that is done here. */
+#include <arpa/inet.h>
+#include <fcntl.h>
+#include <linux/netfilter.h>
+#include <linux/netfilter/nf_tables.h>
+#include <linux/netfilter/nfnetlink.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+#include "loop/loop.h"
+#include "net/inside.h"
+
+#define TABLE "bloomery"
+#define SET "hosts"
+
+/* Two chains of the bridge run before the kernel's own look at bridged packets through `inet` (br_netfilter), which
+ * not every machine has on: the mark says there that both ends are ports of one bridge. The second mark, set where it
+ * is known where a packet comes from, says that it is to get the machine's address. Marks do not survive the way into
+ * or out of a namespace, so a container cannot bring its own. */
+static const char rules[] =
+        "add table bridge " TABLE "\n"
+        "add set bridge " TABLE " " SET " { type ifname . ether_addr . ipv4_addr ; }\n"
+        "add chain bridge " TABLE " prerouting { type filter hook prerouting priority -350 ; policy accept ; }\n"
+        "add chain bridge " TABLE " forward { type filter hook forward priority -350 ; policy accept ; }\n"
+        "flush chain bridge " TABLE " prerouting\n"
+        "flush chain bridge " TABLE " forward\n"
+        "add rule bridge " TABLE " prerouting iifname != \"blv*\" accept\n"
+        "add rule bridge " TABLE " prerouting ether type ip iifname . ether saddr . ip saddr @" SET " accept\n"
+        "add rule bridge " TABLE " prerouting ether type arp iifname . ether saddr . arp saddr ip @" SET
+        " iifname . arp saddr ether . arp saddr ip @" SET " accept\n"
+        "add rule bridge " TABLE " prerouting ether type { ip, arp } limit rate 6/minute burst 5 packets log prefix "
+        "\"bloomery: not its own address: \"\n"
+        "add rule bridge " TABLE " prerouting counter drop\n"
+        "add rule bridge " TABLE " forward iifname \"blv*\" oifname \"blv*\" meta mark set 0x626c6d01\n"
+        "add table inet " TABLE "\n"
+        "add chain inet " TABLE " input { type filter hook input priority -10 ; policy accept ; }\n"
+        "add chain inet " TABLE " forward { type filter hook forward priority -10 ; policy accept ; }\n"
+        "add chain inet " TABLE " postrouting { type nat hook postrouting priority 100 ; policy accept ; }\n"
+        "flush chain inet " TABLE " input\n"
+        "flush chain inet " TABLE " forward\n"
+        "flush chain inet " TABLE " postrouting\n"
+        "add rule inet " TABLE " input iifname \"blm*\" ct state established,related accept\n"
+        "add rule inet " TABLE " input iifname \"blm*\" limit rate 6/minute burst 5 packets log prefix "
+        "\"bloomery: to the machine: \"\n"
+        "add rule inet " TABLE " input iifname \"blm*\" counter drop\n"
+        "add rule inet " TABLE " forward iifname \"blm*\" oifname \"blm*\" meta mark 0x626c6d01 accept\n"
+        "add rule inet " TABLE
+        " forward iifname \"blm*\" oifname \"blm*\" limit rate 6/minute burst 5 packets log prefix "
+        "\"bloomery: to another job: \"\n"
+        "add rule inet " TABLE " forward iifname \"blm*\" oifname \"blm*\" counter drop\n"
+        "add rule inet " TABLE " forward iifname \"blm*\" meta mark set 0x626c6d02 accept\n"
+        "add rule inet " TABLE " forward oifname \"blm*\" ct state established,related accept\n"
+        "add rule inet " TABLE " forward oifname \"blm*\" counter drop\n"
+        "add rule inet " TABLE " postrouting meta mark 0x626c6d02 oifname != \"blm*\" masquerade\n";
+
+static const char *find_nft(void)
+{
+	static const char *const places[] = { "/usr/sbin/nft", "/sbin/nft", "/usr/bin/nft", "/usr/local/sbin/nft" };
+
+	for (size_t i = 0; i < ARRAY_LEN(places); i++)
+		if (access(places[i], X_OK) == 0)
+			return places[i];
+	return NULL;
+}
+
+int rules_load(struct err *e)
+{
+	const char *const argv[] = { find_nft(), "-f", "-", NULL };
+	_cleanup_close_ int reader = -EBADF, writer = -EBADF;
+	_cleanup_buf_ struct buf said = { 0 };
+	struct spawn_options o = { .argv = argv, .out = -1, .err_fd = -1, .die_with_parent = true };
+	int ends[2], status;
+
+	if (!argv[0])
+		return err_set(e, ERR_IO, "there is no nft here (install nftables)");
+	if (pipe2(ends, O_CLOEXEC) < 0)
+		return err_sys(e, "making a pipe");
+	o.in = reader = ends[0];
+	writer = ends[1];
+	/* A pipe takes far more than this without anybody reading. */
+	if (fd_write_all(writer, rules, sizeof(rules) - 1, e) < 0)
+		return -1;
+	cleanup_closep(&writer);
+	writer = -EBADF;
+	if (spawn_wait(&o, &said, 400, &status, e) < 0)
+		return -1;
+	if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
+		return 0;
+	return err_set(e, ERR_IO, "%s does not take the rules: " PRIstr, argv[0], ARGstr(str_trim(buf_view(&said))));
+}
+
+/* ---- the set ---- */
+
+/* As nftables joins the three: each filled up to a multiple of four bytes. */
+struct key {
+	char port[NET_NAME_BYTES];
+	unsigned char mac[8];
+	uint32_t address;
+};
+
+static struct key key_of(const char *port, uint32_t address)
+{
+	struct key k = { .address = htonl(address) };
+
+	memcpy(k.port, port, strnlen(port, sizeof(k.port) - 1));
+	link_mac(address, k.mac);
+	return k;
+}
+
+static struct nlmsghdr *put_head(struct mnl_nlmsg_batch *b, uint16_t type, uint16_t flags, uint32_t seq,
+                                 unsigned char family, uint16_t res_id)
+{
+	struct nlmsghdr *m = mnl_nlmsg_put_header(mnl_nlmsg_batch_current(b));
+	struct nfgenmsg *g;
+
+	m->nlmsg_type = type;
+	m->nlmsg_flags = NLM_F_REQUEST | flags;
+	m->nlmsg_seq = seq;
+	g = mnl_nlmsg_put_extra_header(m, sizeof(*g));
+	*g = (struct nfgenmsg){ .nfgen_family = family, .version = NFNETLINK_V0, .res_id = htons(res_id) };
+	return m;
+}
+
+static void put_key(struct nlmsghdr *m, const struct key *k)
+{
+	struct nlattr *list, *element, *key;
+
+	mnl_attr_put_strz(m, NFTA_SET_ELEM_LIST_TABLE, TABLE);
+	mnl_attr_put_strz(m, NFTA_SET_ELEM_LIST_SET, SET);
+	list = mnl_attr_nest_start(m, NFTA_SET_ELEM_LIST_ELEMENTS);
+	element = mnl_attr_nest_start(m, NFTA_LIST_ELEM);
+	key = mnl_attr_nest_start(m, NFTA_SET_ELEM_KEY);
+	mnl_attr_put(m, NFTA_DATA_VALUE, sizeof(*k), k);
+	mnl_attr_nest_end(m, key);
+	mnl_attr_nest_end(m, element);
+	mnl_attr_nest_end(m, list);
+}
+
+/* A transaction of one command. */
+static int change(uint16_t command, uint16_t flags, const char *port, uint32_t address)
+{
+	const uint16_t type = (uint16_t)(NFNL_SUBSYS_NFTABLES << 8 | command);
+	const struct key k = key_of(port, address);
+	struct mnl_nlmsg_batch *b;
+	struct nl nl = { 0 };
+	struct err e = { 0 };
+	int why;
+
+	if (nl_open(&nl, NETLINK_NETFILTER, &e) < 0)
+		return e.os ? e.os : EIO;
+	b = mnl_nlmsg_batch_start(nl.bytes, sizeof(nl.bytes) / 2);
+	must(b);
+	put_head(b, NFNL_MSG_BATCH_BEGIN, 0, 1, AF_UNSPEC, NFNL_SUBSYS_NFTABLES);
+	mnl_nlmsg_batch_next(b);
+	put_key(put_head(b, type, flags | NLM_F_ACK, 2, NFPROTO_BRIDGE, 0), &k);
+	mnl_nlmsg_batch_next(b);
+	put_head(b, NFNL_MSG_BATCH_END, 0, 3, AF_UNSPEC, NFNL_SUBSYS_NFTABLES);
+	mnl_nlmsg_batch_next(b);
+	nl.seq = 2;
+	why = nl_send(&nl, mnl_nlmsg_batch_head(b), mnl_nlmsg_batch_size(b));
+	mnl_nlmsg_batch_stop(b);
+	nl_close(&nl);
+	return why;
+}
+
+int rules_allow(const char *port, uint32_t address)
+{
+	return change(NFT_MSG_NEWSETELEM, NLM_F_CREATE, port, address);
+}
+
+int rules_forget(const char *port, uint32_t address)
+{
+	int why = change(NFT_MSG_DELSETELEM, 0, port, address);
+
+	return why == ENOENT ? 0 : why;
+}
+
+/* ---- looking ---- */
+
+struct look {
+	void (*fn)(const char *port, uint32_t address, void *arg);
+	void *arg;
+};
+
+/* The bytes of the attribute of one type among those nested in a; NULL without. */
+static const struct nlattr *nested(const struct nlattr *a, uint16_t type)
+{
+	const struct nlattr *n;
+
+	mnl_attr_for_each_nested(n, a)
+	{
+		if (mnl_attr_get_type(n) == type)
+			return n;
+	}
+	return NULL;
+}
+
+static void look_at(const struct nlattr *element, const struct look *l)
+{
+	const struct nlattr *key = nested(element, NFTA_SET_ELEM_KEY);
+	const struct nlattr *value = key ? nested(key, NFTA_DATA_VALUE) : NULL;
+	struct key k;
+
+	if (!value || mnl_attr_get_payload_len(value) != sizeof(k))
+		return;
+	memcpy(&k, mnl_attr_get_payload(value), sizeof(k));
+	k.port[sizeof(k.port) - 1] = 0;
+	l->fn(k.port, ntohl(k.address), l->arg);
+}
+
+static int on_elements(const struct nlmsghdr *m, void *arg)
+{
+	const struct nlattr *a, *element;
+
+	mnl_attr_for_each(a, m, sizeof(struct nfgenmsg))
+	{
+		if (mnl_attr_get_type(a) != NFTA_SET_ELEM_LIST_ELEMENTS)
+			continue;
+		mnl_attr_for_each_nested(element, a)
+		{
+			look_at(element, arg);
+		}
+	}
+	return MNL_CB_OK;
+}
+
+int rules_each(void (*fn)(const char *port, uint32_t address, void *arg), void *arg)
+{
+	struct look l = { fn, arg };
+	struct nl nl = { 0 };
+	struct nlmsghdr *m;
+	struct nfgenmsg *g;
+	struct err e = { 0 };
+	int why;
+
+	if (nl_open(&nl, NETLINK_NETFILTER, &e) < 0)
+		return 0; /* no nftables, no addresses */
+	m = nl_begin(&nl, NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_GETSETELEM, NLM_F_DUMP);
+	g = mnl_nlmsg_put_extra_header(m, sizeof(*g));
+	*g = (struct nfgenmsg){ .nfgen_family = NFPROTO_BRIDGE, .version = NFNETLINK_V0 };
+	mnl_attr_put_strz(m, NFTA_SET_ELEM_LIST_TABLE, TABLE);
+	mnl_attr_put_strz(m, NFTA_SET_ELEM_LIST_SET, SET);
+	why = nl_talk(&nl, m, on_elements, &l);
+	nl_close(&nl);
+	return why == ENOENT || why == EINVAL || why == EOPNOTSUPP ? 0 : why;
+}

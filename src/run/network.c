@@ -1,0 +1,303 @@
+/* The host's network: its namespace, its place on the bridge of the job, and what it may have of the machine there.
+ *
+ * What is made is undone in two steps, as the kernel takes a tenth of a second to remove an interface: once the
+ * container has ended a child of ours begins to, while the artifacts are packed; at the end it is waited for.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "run/network.h"
+
+#include <arpa/inet.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+#include "base/log.h"
+#include "net/net.h"
+#include "net/proxy.h"
+#include "run/phase.h"
+
+enum { SOCKETS = 4, BACKLOG = 64, STARTS = 5, RESOLV_MAX = 64 << 10 };
+
+struct network {
+	struct run *run;
+	struct net_host host;
+	bool joined;
+	pid_t parting; /* 0: not begun, or waited for */
+	/* the proxy */
+	struct {
+		int fd;
+		bool datagrams;
+		char *to; /* "127.0.0.1:8770" */
+	} socket[SOCKETS];
+	size_t count;
+	pid_t pid;
+	struct loop_source *process;
+	unsigned starts;
+};
+
+/* ---- the proxy ---- */
+
+static void start_proxy(struct network *n);
+
+static void on_proxy(void *arg, int code, int status)
+{
+	struct network *n = arg;
+
+	loop_source_free(take_ptr(n->process));
+	n->pid = 0;
+	log_warn("bloomery-proxy %s %d", code == CLD_EXITED ? "ended with status" : "was killed by signal", status);
+	start_proxy(n);
+}
+
+static int spawn_proxy(struct network *n, struct err *e)
+{
+	_cleanup_free_ char *program = strf("%s/bloomery-proxy", n->run->programs_dir);
+	const char *argv[1 + 3 * SOCKETS + 1] = { program };
+	char number[SOCKETS][16];
+	int keep[SOCKETS];
+	struct spawn_options o = { .argv = argv,
+		                   .in = -1,
+		                   .out = -1,
+		                   .err_fd = STDERR_FILENO,
+		                   .keep = keep,
+		                   .keep_count = n->count,
+		                   .die_with_parent = true,
+		                   .setsid = true };
+
+	for (size_t i = 0; i < n->count; i++) {
+		snprintf(number[i], sizeof(number[i]), "%d", n->socket[i].fd);
+		argv[1 + 3 * i] = n->socket[i].datagrams ? "udp" : "tcp";
+		argv[2 + 3 * i] = number[i];
+		argv[3 + 3 * i] = n->socket[i].to;
+		keep[i] = n->socket[i].fd;
+	}
+	if (spawn(&o, &n->pid, e) < 0)
+		return -1;
+	n->process = loop_process(n->run->loop, n->pid, true, on_proxy, n);
+	return n->process ? 0 : err_sys(e, "watching bloomery-proxy");
+}
+
+/* Its sockets are ours, so who connects while there is none only waits. */
+static void start_proxy(struct network *n)
+{
+	struct err e = { 0 };
+
+	if (n->starts++ >= STARTS) {
+		run_say(n->run, "The container cannot reach the API any more: bloomery-proxy has ended %u times.",
+		        STARTS);
+		return;
+	}
+	if (spawn_proxy(n, &e) < 0)
+		log_err(LOG_ERROR, &e, "starting bloomery-proxy");
+}
+
+static void end_proxy(struct network *n)
+{
+	loop_source_free(take_ptr(n->process));
+	if (n->pid > 0) {
+		kill(n->pid, SIGKILL);
+		while (waitpid(n->pid, NULL, 0) < 0 && errno == EINTR)
+			;
+	}
+	n->pid = 0;
+	for (size_t i = 0; i < n->count; i++) {
+		cleanup_closep(&n->socket[i].fd);
+		free(n->socket[i].to);
+	}
+	n->count = 0;
+}
+
+/* A socket of the container's, on the address that only it has. */
+static int add_socket(struct network *n, uint16_t port, bool datagrams, const char *to, struct err *e)
+{
+	_cleanup_close_ int fd = net_socket(n->run->network_ns, AF_INET, datagrams ? SOCK_DGRAM : SOCK_STREAM, e);
+	struct sockaddr_in in = { .sin_family = AF_INET, .sin_port = htons(port) };
+
+	if (fd < 0)
+		return -1;
+	inet_pton(AF_INET, NET_LINK_ADDRESS, &in.sin_addr);
+	if (bind(fd, (const struct sockaddr *)&in, sizeof(in)) < 0 || (!datagrams && listen(fd, BACKLOG) < 0))
+		return err_sys(e, "listening on " NET_LINK_ADDRESS ":%u", port);
+	n->socket[n->count].fd = take_fd(fd);
+	n->socket[n->count].datagrams = datagrams;
+	n->socket[n->count++].to = xstrdup(to);
+	return 0;
+}
+
+/* "http://127.0.0.1:8770" -> "127.0.0.1:8770"; NULL when it is nothing that the proxy can connect to. */
+static char *api_address(const char *url)
+{
+	struct str s = str_of(url);
+	struct proxy_address a;
+
+	if (!str_skip(&s, STR("http://")))
+		return NULL;
+	s = str_cut(&s, '/');
+	return proxy_address_parse(s, &a) ? str_dup(s) : NULL;
+}
+
+static int open_sockets(struct network *n, const char *resolver, struct err *e)
+{
+	_cleanup_free_ char *api = api_address(n->run->spec.api_url), *dns = resolver ? strf("%s:53", resolver) : NULL;
+
+	if (api && (add_socket(n, NETWORK_CREDENTIALS_PORT, false, api, e) < 0 ||
+	            add_socket(n, NETWORK_API_PORT, false, api, e) < 0))
+		return -1;
+	if (!api && n->run->spec.api_url)
+		run_say(n->run, "The container cannot reach the API: %s is no address with a port.",
+		        n->run->spec.api_url);
+	if (dns && (add_socket(n, 53, true, dns, e) < 0 || add_socket(n, 53, false, dns, e) < 0))
+		return -1;
+	return 0;
+}
+
+/* ---- names ---- */
+
+/* A line of resolv.conf: the server it names, without a zone. */
+static bool is_server(struct str line, struct str *ret)
+{
+	line = str_trim(line);
+	if (!str_skip(&line, STR("nameserver")) || !line.n || (line.p[0] != ' ' && line.p[0] != '\t'))
+		return false;
+	*ret = str_trim(line);
+	return true;
+}
+
+/* A server that packets from the container reach by themselves: it has an IPv4 address, and is not this machine. */
+static bool reachable(struct str server)
+{
+	uint32_t address;
+
+	return net_address_parse(server, &address) && !net_address_is_ours(address);
+}
+
+char *network_resolv(struct str machines, struct buf *out)
+{
+	_cleanup_free_ char *first = NULL;
+	struct str line, server;
+	bool direct = false;
+
+	for (struct str rest = machines; rest.n;)
+		if (is_server(str_cut(&rest, '\n'), &server)) {
+			direct |= reachable(server);
+			if (!first)
+				first = memchr(server.p, ':', server.n) ? strf("[" PRIstr "]", ARGstr(server))
+				                                        : str_dup(server);
+		}
+	if (!direct && first)
+		buf_z(out, "nameserver " NET_LINK_ADDRESS "\n");
+	for (struct str rest = machines; rest.n;) {
+		line = str_cut(&rest, '\n');
+		if (is_server(line, &server) ? direct && reachable(server) : line.n > 0 && line.p[0] != '#')
+			buf_f(out, PRIstr "\n", ARGstr(line));
+	}
+	return direct ? NULL : take_ptr(first);
+}
+
+/* ---- the phase ---- */
+
+static int host_of(const struct run *r, struct net_host *h, struct err *e)
+{
+	const struct network_spec *s = &r->spec.network;
+
+	*h = (struct net_host){ .prefix = s->prefix, .isolated = s->isolated };
+	snprintf(h->bridge, sizeof(h->bridge), "%s", s->bridge);
+	net_port_name(r->spec.id, h->port);
+	if (!net_address_parse(str_of(s->address), &h->address) || !net_address_parse(str_of(s->gateway), &h->gateway))
+		return err_set(e, ERR_INVALID, "spec.json: the addresses of the network are none");
+	return 0;
+}
+
+/* Hosts that are to reach each other do not without networks; one alone can do with the machine's. */
+static int do_without(struct run *r, const char *why, struct err *e)
+{
+	if (r->spec.host_count > 1)
+		return err_set(e, ERR_CLIENT,
+		               "A job of %u hosts needs networks of its own, which do not work on this machine: %s",
+		               r->spec.host_count, why);
+	run_say(r, "The container shares the network of the machine, as jobs cannot have their own here: %s", why);
+	free(take_ptr(r->spec.network.bridge));
+	return 0;
+}
+
+static int join(struct run *r, struct err *e)
+{
+	struct network *n = xcalloc(1, sizeof(*n));
+	_cleanup_buf_ struct buf machines = { 0 }, resolv = { 0 };
+	_cleanup_free_ char *resolver = NULL;
+
+	r->network = n;
+	n->run = r;
+	if (host_of(r, &n->host, e) < 0 || net_namespace_new(&r->network_ns, e) < 0 ||
+	    net_join(&n->host, r->network_ns, e) < 0)
+		return -1;
+	n->joined = true;
+	if (n->host.isolated)
+		return 0;
+	if (file_read("/etc/resolv.conf", RESOLV_MAX, &machines, NULL) < 0)
+		buf_reset(&machines);
+	resolver = network_resolv(buf_view(&machines), &resolv);
+	if (open_sockets(n, resolver, e) < 0)
+		return -1;
+	if (n->count)
+		start_proxy(n);
+	return 0;
+}
+
+enum step phase_network(struct run *r, struct err *e)
+{
+	bool isolated = json_is_true(json_object_get(r->spec.request, "EnableNetworkIsolation"));
+
+	r->isolated = isolated;
+	if (isolated && r->spec.host_count == 1)
+		free(take_ptr(r->spec.network.bridge)); /* lo is all there is to have */
+	else if (r->spec.network.bridge && r->options.no_network && do_without(r, r->options.no_network, e) < 0)
+		return STEP_FAIL;
+	else if (!r->spec.network.bridge && r->spec.host_count > 1)
+		return do_without(r, "network_pool is `none` in bloomery.conf", e), STEP_FAIL;
+	if (r->spec.network.bridge)
+		return join(r, e) < 0 ? STEP_FAIL : STEP_NEXT;
+	if (isolated && net_namespace_new(&r->network_ns, e) < 0)
+		return STEP_FAIL;
+	return STEP_NEXT;
+}
+
+void network_end(struct run *r)
+{
+	struct network *n = r->network;
+	struct err e = { 0 };
+
+	if (!n || !n->joined || n->parting)
+		return;
+	end_proxy(n);
+	cleanup_closep(&r->network_ns);
+	r->network_ns = -EBADF;
+	n->parting = fork();
+	if (n->parting == 0)
+		_exit(net_part(&n->host, &e) < 0);
+	if (n->parting < 0)
+		n->parting = 0; /* in good time then */
+}
+
+void undo_network(struct run *r)
+{
+	struct network *n = take_ptr(r->network);
+	struct err e = { 0 };
+	int status = 0;
+
+	cleanup_closep(&r->network_ns);
+	r->network_ns = -EBADF;
+	if (!n)
+		return;
+	end_proxy(n);
+	while (n->parting > 0 && waitpid(n->parting, &status, 0) < 0 && errno == EINTR)
+		;
+	if (n->joined && (n->parting <= 0 || status != 0) && net_part(&n->host, &e) < 0)
+		log_err(LOG_WARN, &e, "removing the network");
+	free(n);
+}

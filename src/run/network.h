@@ -1,0 +1,14 @@
+/* network.h - the network phase of a run. Private to src/run/; the work order's `network` says what is wanted.
+ *
+ * After the phase spec.network.bridge is NULL when the host has none: it is isolated and alone, or has the machine's
+ * network because its own could not be. network_ns is the namespace the container is to join, negative: the machine's.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+#include "base/str.h"
+
+enum { NETWORK_API_PORT = 8770, NETWORK_CREDENTIALS_PORT = 80 };
+
+/* The container's resolv.conf, from the machine's. Servers that it can reach are its own as well; when there is none,
+ * the address of the proxy, and what is returned is where that is to ask (the caller frees). */
+char *network_resolv(struct str machines, struct buf *out);
