@@ -132,6 +132,9 @@ void reply_error(const struct front *f, const struct http_request *r, enum s3_co
 	if (s3_code_info[code].status >= 500 && code != S3_NotImplemented)
 		log_err(LOG_ERROR, e, "%s: S3 request " PRIstr " " PRIstr, r->request_id, ARGstr(r->method),
 		        ARGstr(r->path));
+	if (code == S3_AccessDenied && f->session)
+		log_info("S3 request refused to %s: %s, request %s", f->session->arn, e && e->depth ? e->frame[0] : "",
+		         r->request_id);
 	out->status = s3_code_info[code].status;
 	buf_reset(&out->body);
 	if (code == S3_NotModified)

@@ -193,6 +193,8 @@ static void fail_err(const struct request *q, const struct http_request *r, stru
 	f.message = str_of(err_text(e, text, ERR_FRAMES * ERR_FRAME_BYTES));
 	if (f.http >= 500 && e->kind != ERR_NO_HANDLER)
 		log_err(LOG_ERROR, e, "request %s failed", r->request_id);
+	if (e->kind == ERR_DENIED)
+		log_err(LOG_INFO, e, "refused, request %s", r->request_id);
 	fail(q, r, out, &f);
 }
 
@@ -276,15 +278,16 @@ static const char *resource_of(const json_t *in)
 
 static void audit(const struct request *q, const struct http_request *r, const json_t *in, int status, const char *type)
 {
+	const char *who = q->auth.session ? q->auth.session->arn : q->auth.key->id;
 	bool mutates = q->row->flags & API_MUTATES;
 
 	if (mutates)
 		log_info("api %s %s '%.256s' by %s from " PRIstr ": %d%s%s in %lld ms, request %s", q->service->name,
-		         q->op->name, resource_of(in), q->auth.key->id, ARGstr(r->remote), status, *type ? " " : "",
-		         type, (long long)(wall_now().ms - r->arrived.ms), r->request_id);
+		         q->op->name, resource_of(in), who, ARGstr(r->remote), status, *type ? " " : "", type,
+		         (long long)(wall_now().ms - r->arrived.ms), r->request_id);
 	else
-		log_debug("api %s %s by %s from " PRIstr ": %d%s%s, request %s", q->service->name, q->op->name,
-		          q->auth.key->id, ARGstr(r->remote), status, *type ? " " : "", type, r->request_id);
+		log_debug("api %s %s by %s from " PRIstr ": %d%s%s, request %s", q->service->name, q->op->name, who,
+		          ARGstr(r->remote), status, *type ? " " : "", type, r->request_id);
 }
 
 /* Whether the answer may be, or become, one that is given again. A body in disguise is not what its digest says. */

@@ -20,7 +20,7 @@ int authorise_action(const struct api *api, const struct iam_session *s, const c
 
 /* ---- resources ---- */
 
-static void add_training_job(const struct api *api, struct str name, struct buf *out)
+void add_training_job_arn(const struct api *api, struct str name, struct buf *out)
 {
 	buf_f(out, "arn:aws:sagemaker:%s:%s:training-job/", api->region, api->account);
 	for (size_t i = 0; i < name.n; i++)
@@ -49,7 +49,7 @@ int authorise(const struct api_call *call, const struct api_op *op, const json_t
 	switch (op->on) {
 	case ON_ONESELF: return 0; /* as AWS: nothing can take it away */
 	case ON_ANYTHING: buf_c(&resource, '*'); break;
-	case ON_TRAINING_JOB: add_training_job(call->api, in_str(in, "TrainingJobName"), &resource); break;
+	case ON_TRAINING_JOB: add_training_job_arn(call->api, in_str(in, "TrainingJobName"), &resource); break;
 	case ON_RESOURCE_ARN: buf_str(&resource, in_str(in, "ResourceArn")); break;
 	case ON_LOGS: add_logs(call->api, in, &resource); break;
 	case ON_ROLE: buf_str(&resource, in_str(in, "RoleArn")); break;

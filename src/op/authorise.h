@@ -19,6 +19,9 @@ int authorise(const struct api_call *call, const struct api_op *op, const json_t
 int authorise_action(const struct api *api, const struct iam_session *s, const char *action, struct str resource,
                      struct err *e) must_check;
 
+/* Appends arn:aws:sagemaker:REGION:ACCOUNT:training-job/name. */
+void add_training_job_arn(const struct api *api, struct str name, struct buf *out);
+
 /* contract 2.2: whether the role of a new job is one, may list the channels' buckets or read their manifests, and may
  * write the results. A session must also be allowed to pass that role, and may itself what it lets the job do.
  * ERR_INVALID, ERR_DENIED. */

@@ -104,6 +104,7 @@ int authorise_training_job(const struct api_call *call, const json_t *in, struct
 {
 	const struct asked a = { .call = call, .in = in, .role = in_str(in, "RoleArn") };
 	const json_t *channels = json_object_get(in, "InputDataConfig"), *c;
+	_cleanup_buf_ struct buf arn = { 0 };
 	size_t i;
 
 	if (!call->api->iam)
@@ -116,6 +117,11 @@ int authorise_training_job(const struct api_call *call, const json_t *in, struct
 		               ARGstr(a.role), ARGstr(a.role));
 	if (ask_caller(&a, "iam:PassRole", a.role, (struct str){ 0 }, e) < 0)
 		return -1;
+	if (json_array_size(json_object_get(in, "Tags"))) { /* as the service: to create with tags is to tag */
+		add_training_job_arn(call->api, in_str(in, "TrainingJobName"), &arn);
+		if (ask_caller(&a, "sagemaker:AddTags", buf_view(&arn), (struct str){ 0 }, e) < 0)
+			return -1;
+	}
 	json_array_foreach (channels, i, c)
 		if (ask_channel(&a, c, e) < 0)
 			return -1;

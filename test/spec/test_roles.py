@@ -122,6 +122,7 @@ def test_objects_are_as_the_policy_says(ours, reader):
     said = fails("AccessDenied", s3.put_object, Bucket="bucket", Key="in/a", Body=b"no")
     assert said.endswith("because no identity-based policy allows the s3:PutObject action")
     assert ours.s3.get_object(Bucket="bucket", Key="in/a")["Body"].read() == b"A"
+    assert "S3 request refused to arn:aws:sts::000000000000:assumed-role/reader/somebody: " in open(str(ours.data) + ".log").read()
     with pytest.raises(botocore.exceptions.ClientError) as ex:
         s3.head_object(Bucket="bucket", Key="out/x")
     assert ex.value.response["ResponseMetadata"]["HTTPStatusCode"] == 403
@@ -190,6 +191,9 @@ def test_the_other_services(ours, reader):
     fails("AccessDeniedException", sm.stop_training_job, TrainingJobName="mine-1")
     assert delete(ours, "mine-1", reader) == "AccessDeniedException"
     fails("AccessDeniedException", sm.create_training_job, **ours.request("true"))
+    log = open(str(ours.data) + ".log").read()      # what is refused is on record
+    assert "refused, request " in log and "sagemaker:ListTrainingJobs on resource: *" in log
+    assert "by arn:aws:sts::000000000000:assumed-role/reader/somebody from 127.0.0.1: 400 AccessDeniedException" in log
     arn = "arn:aws:sagemaker:us-east-1:000000000000:training-job/mine-1"
     fails("AccessDeniedException", sm.add_tags, ResourceArn=arn, Tags=[{"Key": "k", "Value": "v"}])
     fails("AccessDeniedException", sm.list_tags, ResourceArn=arn)
