@@ -45,6 +45,7 @@ struct job {
 	bool damaged;           /* its journal cannot be read further; said once */
 	uint64_t after, offset; /* of the watch */
 	char *reason;           /* of LOST, and while CLEANING what it will be */
+	struct wall gone;       /* when it was seen to be; 0: not seen by us */
 
 	struct {
 		enum job_word wanted;

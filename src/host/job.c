@@ -217,6 +217,7 @@ static void gone(struct job *j, char *reason)
 {
 	free(j->reason);
 	j->reason = reason;
+	j->gone = wall_now();
 	j->at = JOB_CLEANING;
 	job_clean(j);
 }

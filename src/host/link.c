@@ -62,16 +62,31 @@ static int send_fact(const struct fact *f, void *arg, struct err *e)
 	                    e);
 }
 
-static int send_lost(struct host *h, const char *id, const char *reason, struct err *e)
+static int send_lost(struct host *h, const char *id, const char *reason, struct wall at, struct err *e)
 {
-	return send_message(h, json_pack("{ss ss ss+}", "t", "lost", "job", id, "reason", reason, ""), e);
+	json_t *msg = json_pack("{ss ss ss+}", "t", "lost", "job", id, "reason", reason, "");
+
+	must(msg);
+	if (at.ms)
+		json_object_set_new(msg, "at", json_integer(at.ms));
+	return send_message(h, msg, e);
+}
+
+/* When the supervisor was seen to be gone, or when that was noted, which is after cleaning up. */
+static struct wall gone_at(const struct job *j)
+{
+	struct stat st;
+
+	if (!j->gone.ms && fstatat(j->dir_fd, "lost", &st, AT_SYMLINK_NOFOLLOW) == 0)
+		return (struct wall){ (int64_t)st.st_mtim.tv_sec * 1000 + st.st_mtim.tv_nsec / 1000000 };
+	return j->gone;
 }
 
 void link_lost(struct host *h, const char *id, const char *reason)
 {
 	struct err e = { 0 };
 
-	if (send_lost(h, id, reason, &e) < 0)
+	if (send_lost(h, id, reason, (struct wall){ 0 }, &e) < 0)
 		log_err(LOG_WARN, &e, "job %s", id); /* the daemon asks again when it comes back */
 }
 
@@ -88,12 +103,14 @@ void job_pump(struct job *j)
 		j->damaged = true;
 	}
 	if (j->at == JOB_ENDED && j->damaged) {
-		if (send_lost(j->host, j->id, "The job's journal is damaged, so its end is not known.", &e) == 0)
+		if (send_lost(j->host, j->id, "The job's journal is damaged, so its end is not known.", gone_at(j),
+		              &e) == 0)
 			j->watched = false;
 	} else if (j->at == JOB_ENDED) {
 		j->watched = false; /* all is sent */
 	} else if (j->at == JOB_LOST) {
-		if (send_lost(j->host, j->id, j->reason ? j->reason : "The job's supervisor has gone.", &e) == 0)
+		if (send_lost(j->host, j->id, j->reason ? j->reason : "The job's supervisor has gone.", gone_at(j),
+		              &e) == 0)
 			j->watched = false;
 	}
 }

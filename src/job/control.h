@@ -118,7 +118,7 @@ void host_release(struct jobs *js, struct job_host *h);
 /* ---- hosts.c: jobs of several hosts ---- */
 bool host_is_over(const struct job_host *h);
 int hosts_take(struct jobs *js, struct job_host *h, const struct fact *f, struct err *e) must_check;
-int hosts_take_loss(struct jobs *js, struct job_host *h, struct str reason, struct err *e) must_check;
+int hosts_take_loss(struct jobs *js, struct job_host *h, struct str reason, struct wall at, struct err *e) must_check;
 /* Has done what the phases of the hosts call for: tells them to go or to stop, ends the job. Often; j may be gone
  * after. */
 void hosts_go_on(struct jobs *js, struct job *j);

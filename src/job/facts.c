@@ -182,7 +182,7 @@ static int take_loss(struct jobs *js, struct job *j, struct str reason, struct e
 	return job_transition(js, j, EV_LOST, &c, e);
 }
 
-static void on_lost(void *arg, struct str id, struct str reason)
+static void on_lost(void *arg, struct str id, struct str reason, struct wall at)
 {
 	struct jobs *js = arg;
 	struct job_host *h = host_by_id(js, id);
@@ -193,7 +193,7 @@ static void on_lost(void *arg, struct str id, struct str reason)
 		return;
 	if (h->behind) /* facts from before the loss have still to be taken; it is reported again with them */
 		return;
-	if ((j->host_count > 1 ? hosts_take_loss(js, h, reason, &e) : take_loss(js, j, reason, &e)) < 0) {
+	if ((j->host_count > 1 ? hosts_take_loss(js, h, reason, at, &e) : take_loss(js, j, reason, &e)) < 0) {
 		log_err(LOG_ERROR, &e, "training job %s is lost, and that cannot be stored yet", j->name);
 		fall_behind(js, h);
 		return;

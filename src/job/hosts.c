@@ -176,7 +176,7 @@ int hosts_take(struct jobs *js, struct job_host *h, const struct fact *f, struct
 	                   : job_transition(js, h->job, (enum job_event)d.event, &d.job, e);
 }
 
-int hosts_take_loss(struct jobs *js, struct job_host *h, struct str reason, struct err *e)
+int hosts_take_loss(struct jobs *js, struct job_host *h, struct str reason, struct wall at, struct err *e)
 {
 	_cleanup_free_ char *text = reason.n ? strf("InternalServerError: " PRIstr, ARGstr(reason))
 	                                     : xstrdup("InternalServerError: the supervisor of the training host is "
@@ -184,7 +184,7 @@ int hosts_take_loss(struct jobs *js, struct job_host *h, struct str reason, stru
 	                                               "Please try again.");
 	struct host_change hc = { .host = h,
 		                  .phase = HOST_LOST,
-		                  .failed = h->failed.ms ? h->failed : wall_now(),
+		                  .failed = h->failed.ms ? h->failed : at,
 		                  .failure = h->failure ? NULL : text };
 	struct job_change c = { .at = wall_now(), .host = &hc };
 

@@ -14,7 +14,8 @@
 struct launcher_events {
 	void (*on_up)(void *arg);                                        /* it can be talked to from now on */
 	void (*on_fact)(void *arg, struct str id, const struct fact *f); /* kind FACT_COUNT: one we do not know */
-	void (*on_lost)(void *arg, struct str id, struct str reason);
+	/* at: when it was seen to be gone */
+	void (*on_lost)(void *arg, struct str id, struct str reason, struct wall at);
 };
 
 struct launcher; /* each has its own */

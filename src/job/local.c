@@ -83,6 +83,13 @@ static void take_fact(struct launcher *l, struct str id, const json_t *msg)
 	fact_fini(&f);
 }
 
+static struct wall lost_at(const json_t *msg)
+{
+	json_int_t at = json_integer_value(json_object_get(msg, "at"));
+
+	return at > 0 ? (struct wall){ at } : wall_now();
+}
+
 static void take(struct launcher *l, const json_t *msg)
 {
 	struct str type = str_of(json_string_value(json_object_get(msg, "t")));
@@ -97,7 +104,7 @@ static void take(struct launcher *l, const json_t *msg)
 	else if (str_is(type, "fact"))
 		take_fact(l, id, msg);
 	else if (str_is(type, "lost"))
-		l->events->on_lost(l->arg, id, str_of(json_string_value(json_object_get(msg, "reason"))));
+		l->events->on_lost(l->arg, id, str_of(json_string_value(json_object_get(msg, "reason"))), lost_at(msg));
 }
 
 static void readable(struct launcher *l)

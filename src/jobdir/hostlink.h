@@ -13,7 +13,8 @@
  *                   {"t":"delete","job":ID}           as forget, and remove the whole job directory
  *   host → daemon   {"t":"hello","v":1,"runtime":"runc 1.1.5","cgroups":"v1"}
  *                   {"t":"fact","job":ID,"n":N,"at":MS,"fact":NAME,"args":{...}}   in order, per job
- *                   {"t":"lost","job":ID,"reason":TEXT}   the supervisor is gone without ENDED; all is cleaned up
+ *                   {"t":"lost","job":ID,"reason":TEXT}   the supervisor is gone without ENDED; all is cleaned up;
+ *                                                         "at":MS, where it is known, when it was seen to be gone
  *
  * A supervisor answers in the same way on <job>/sock: {"t":"stop"} and {"t":"go"} with {"t":"ok"}, {"t":"ping"} with
  * {"t":"pong"}.

@@ -35,6 +35,21 @@ def test_data_comes_from_there_and_artifacts_go_there(server, elsewhere):
     assert elsewhere.leftovers() == []
 
 
+def test_several_hosts_put_one_model_there(server, elsewhere):
+    uri = server.put("remote-shards/", {f"{i}": b"x" for i in range(5)})
+    d = elsewhere.completed("ls /opt/ml/input/data/train > /opt/ml/model/$(hostname)", ResourceConfig={"InstanceCount": 2},
+                            InputDataConfig=[{"ChannelName": "train", "DataSource": {"S3DataSource": {
+                                "S3DataType": "S3Prefix", "S3Uri": uri, "S3DataDistributionType": "ShardedByS3Key"}}}])
+    got = subprocess.run(["tar", "xzO", "algo-1", "algo-2"], capture_output=True,
+                         input=server.artifact(d["ModelArtifacts"]["S3ModelArtifacts"]))
+    assert got.returncode == 0 and got.stdout.decode().split() == ["0", "2", "4", "1", "3"]
+    assert elsewhere.leftovers() == []
+    why = elsewhere.failed("echo m > /opt/ml/model/m", ResourceConfig={"InstanceCount": 2},
+                           OutputDataConfig={"S3OutputPath": "s3://no-such-bucket-here/x"})
+    assert why.startswith("ClientError: Artifact upload failed:") and "no-such-bucket-here" in why, why
+    assert elsewhere.leftovers() == []
+
+
 def test_uncompressed_artifacts_go_there_too(server, elsewhere):
     d = elsewhere.call("DescribeTrainingJob", {"TrainingJobName": elsewhere_uncompressed(elsewhere)})
     assert d["TrainingJobStatus"] == "Completed", d

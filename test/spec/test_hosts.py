@@ -210,6 +210,20 @@ def test_instance_groups_partition_the_hosts(server):
         {"instance_group_name": "small", "instance_type": "ml.m5.large", "hosts": ["algo-2", "algo-3"]}]
 
 
+def test_every_mode_deals_the_same_shares(server):
+    uri = server.put("modes2/", {f"{i}": b"%d\n" % i for i in range(5)})
+    channels = [{"ChannelName": mode.lower(), "InputMode": mode, "DataSource": {"S3DataSource": {
+        "S3DataType": "S3Prefix", "S3Uri": uri, "S3DataDistributionType": "ShardedByS3Key"}}}
+        for mode in ("File", "FastFile", "Pipe")]
+    d = server.completed("cd /opt/ml/input/data; for c in file/* fastfile/* pipe_0; do cat $c; done > /opt/ml/model/$(hostname)",
+                         InputDataConfig=channels, ResourceConfig=hosts(2))
+    got = members(server.artifact(d["ModelArtifacts"]["S3ModelArtifacts"]))
+    assert got == {"algo-1": "0\n2\n4\n" * 3, "algo-2": "1\n3\n" * 3}
+    told = server.bloomery("describe", d["TrainingJobName"])
+    assert told.returncode == 0 and "algo-1: " in told.stdout and "algo-2: " in told.stdout
+    assert server.leftovers() == []
+
+
 def test_uncompressed_models_of_all_hosts(server):
     r = server.request("mkdir /opt/ml/model/d; hostname > /opt/ml/model/d/$(hostname)", ResourceConfig=hosts(3),
                        OutputDataConfig={"CompressionType": "NONE"})

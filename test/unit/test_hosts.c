@@ -142,7 +142,7 @@ TEST(a_lost_host_fails_the_job)
 	start_hosts("demo", 2);
 	train(2);
 	buf_reset(&asked);
-	events->on_lost(events_arg, str_of(ids[2]), STR("it was killed."));
+	events->on_lost(events_arg, str_of(ids[2]), STR("it was killed."), wall_now());
 	CHECK_STR(asked.p, "peer demo/1; ");
 	CHECK_INT(state_of("demo"), JOB_TRAINING);
 	restart();

@@ -28,7 +28,7 @@ TEST(a_job_goes_through_its_life)
 	CHECK_INT(jobs->used.cpus, 0);
 	CHECK(!live("demo"));
 	fact(id, 7, FACT_ENDED, ended("ok", "")); /* again, after the end */
-	events->on_lost(events_arg, str_of(id), STR("late"));
+	events->on_lost(events_arg, str_of(id), STR("late"), wall_now());
 	CHECK_INT(state_of("demo"), JOB_COMPLETED);
 	down();
 }
@@ -287,7 +287,8 @@ TEST(completed_means_the_artifact_is_there)
 	CHECK_INT(state_of("demo"), JOB_UPLOADING);
 	CHECK(strstr(asked.p, "watch>6 demo;"));
 	CHECK(!object_is_there());
-	events->on_lost(events_arg, str_of(id), STR("gone")); /* with facts still to come, not believed yet */
+	events->on_lost(events_arg, str_of(id), STR("gone"),
+	                wall_now()); /* with facts still to come, not believed yet */
 	CHECK_INT(state_of("demo"), JOB_UPLOADING);
 	deliver(id, 6);
 	CHECK(object_is_there());
@@ -415,7 +416,7 @@ TEST(a_lost_supervisor_fails_the_job_in_every_state)
 		stage(id);
 		for (size_t k = 0; k < facts; k++)
 			deliver(id, k);
-		events->on_lost(events_arg, str_of(id), STR("bloomery-job was killed"));
+		events->on_lost(events_arg, str_of(id), STR("bloomery-job was killed"), wall_now());
 		CHECK_INT(state_of(name), JOB_FAILED);
 		{
 			_cleanup_buf_ struct buf b = { 0 };

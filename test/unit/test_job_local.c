@@ -93,8 +93,9 @@ static void on_fact(void *arg, struct str id, const struct fact *f)
 	      f->kind < FACT_COUNT ? fact_name[f->kind] : "?");
 	enough();
 }
-static void on_lost(void *arg, struct str id, struct str reason)
+static void on_lost(void *arg, struct str id, struct str reason, struct wall at)
 {
+	(void)at;
 	(void)arg;
 	buf_f(&told, "lost " PRIstr " " PRIstr "\n", ARGstr(id), ARGstr(reason));
 	enough();

@@ -278,11 +278,11 @@ TEST(files_of_lazy_jobs_stay_until_these_have_ended)
 		for (const char *const *other = (const char *const[]){ one, two, NULL }; *other; other++) {
 			_cleanup_free_ char *other_id = id_of(*other);
 
-			events->on_lost(events_arg, str_of(other_id), STR("done"));
+			events->on_lost(events_arg, str_of(other_id), STR("done"), wall_now());
 		}
 		CHECK_INT(files_after_sweep(three), 1);
 		id = (free(id), id_of(three));
-		events->on_lost(events_arg, str_of(id), STR("done"));
+		events->on_lost(events_arg, str_of(id), STR("done"), wall_now());
 	}
 	down();
 }
