@@ -96,12 +96,21 @@ def test_the_first_failure_ends_the_job_and_the_rest_is_stopped(server):
     assert server.leftovers() == []
 
 
-def test_a_host_that_cannot_start_fails_the_job_before_any_container_runs(server):
-    """Its volume is too small for its data, which it copies; the others wait for it, and have not begun."""
-    d = server.run("echo began; sleep 60", AlgorithmSpecification={"ContainerEntrypoint": ["/no/such/program"]},
-                   ResourceConfig=hosts(2))
-    assert d["TrainingJobStatus"] == "Failed" and "/no/such/program" in d["FailureReason"]
-    assert "of 2 hosts to fail" in d["FailureReason"]
+def test_a_host_that_is_never_ready_fails_the_job_before_any_container_runs(server):
+    """Only the second host's channel has a key that cannot be a file; the first is ready, and waits for it."""
+    good, bad = server.put("good-key/", {"a": b"1"}), server.put("bad-key/", {"a//b": b"1"})
+    r = server.request("echo began; sleep 60", InputDataConfig=[
+        {"ChannelName": name, "DataSource": {"S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": uri,
+                                                              "InstanceGroupNames": [group]}}}
+        for name, uri, group in (("a", good, "one"), ("b", bad, "two"))])
+    r["ResourceConfig"] = {"VolumeSizeInGB": 1, "InstanceGroups": [
+        {"InstanceGroupName": g, "InstanceType": "ml.m5.large", "InstanceCount": 1} for g in ("one", "two")]}
+    server.sm.create_training_job(**r)
+    d = server.wait(r["TrainingJobName"])
+    assert d["TrainingJobStatus"] == "Failed" and "has an illegal char sub-sequence '//'" in d["FailureReason"]
+    assert d["FailureReason"].endswith("(algo-2 was the first of 2 hosts to fail; the others were stopped)")
+    assert not any("began" in lines for lines in streams_or_none(server, r["TrainingJobName"]).values())
+    assert [t["Status"] for t in d["SecondaryStatusTransitions"]] == ["Starting", "Downloading", "Failed"]
     assert server.leftovers() == []
 
 

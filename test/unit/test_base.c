@@ -231,3 +231,27 @@ TEST(the_log_has_lines_and_no_secrets)
 	cleaned("Signature=", "Signature="); /* nothing follows */
 	cleaned("Bearer", "Bearer");
 }
+
+TEST(a_plain_file_of_several_names_only_from_its_directorys_owner)
+{
+	_cleanup_close_ int dir = open(test_tmpdir(), O_RDONLY | O_DIRECTORY | O_CLOEXEC), a = -EBADF, b = -EBADF;
+	struct err why = { 0 };
+
+	CHECK_OK(file_put(dir, "list", STR("x"), 0644, e));
+	CHECK((a = open_plain_shared(dir, "list", NULL)) >= 0);
+	CHECK(linkat(dir, "list", dir, "list-2", 0) == 0);
+	CHECK((b = open_plain_shared(dir, "list", NULL)) >= 0);
+	CHECK_INT(open_plain(dir, "list", O_RDONLY, 0, &why), -1);
+	CHECK_INT(why.kind, ERR_DENIED);
+	why = (struct err){ 0 };
+	CHECK_INT(open_plain_shared(dir, "list-3", &why), -1);
+	CHECK_INT(why.kind, ERR_NOT_FOUND);
+	CHECK(symlinkat("list", dir, "list-4") == 0);
+	CHECK_INT(open_plain_shared(dir, "list-4", &why), -1);
+	if (geteuid() == 0) { /* somebody else's, linked here */
+		why = (struct err){ 0 };
+		CHECK(fchown(b, 64123, 64123) == 0);
+		CHECK_INT(open_plain_shared(dir, "list", &why), -1);
+		CHECK_INT(why.kind, ERR_DENIED);
+	}
+}
