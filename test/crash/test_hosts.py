@@ -70,6 +70,19 @@ def test_one_of_four_supervisors_dies(s, number):
     assert s.leftovers() == []
 
 
+def test_those_who_miss_it_are_not_the_first(s):
+    """What breaks because a peer went is later than its going, however long it took to clean up after it."""
+    name = s.create("if [ $(hostname) = algo-3 ]; then echo up; nc -ll -p 5000 -e cat; else sleep 0.3; "
+                    "mkfifo /tmp/f; exec 3<>/tmp/f; nc algo-3 5000 <&3; echo missed; exit 5; fi", ResourceConfig=RESOURCES)
+    s.wait(name, {"Training"})
+    time.sleep(1.5)
+    kill(s.pids("bloomery-job", directory(s, name, 3)))
+    d = s.wait(name, timeout=60)
+    assert d["TrainingJobStatus"] == "Failed"
+    assert "algo-3 was the first of 4 hosts to fail" in d["FailureReason"], d["FailureReason"]
+    assert s.leftovers() == []
+
+
 SCRIPT = ("me=$(hostname); echo m > /opt/ml/model/$me; ls /opt/ml/input/data/train | wc -l > /opt/ml/model/n-$me; "
           "sleep 0.7; echo ran")
 
