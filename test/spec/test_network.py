@@ -225,3 +225,19 @@ def test_pool_of_none_is_the_machines(make_server):
     s = make_server("stop_grace_seconds = 1\nnetwork_pool = none\n")
     name = s.completed("echo $AWS_ENDPOINT_URL")["TrainingJobName"]
     assert s.logs(name)[0] == s.url and "network" not in spec(s, name)
+
+
+def test_credentials_are_where_the_environment_says(networks):
+    """What an SDK in the container does: ask the link address for the path of the environment."""
+    name = networks.completed("wget -q -O - http://169.254.170.2$AWS_CONTAINER_CREDENTIALS_RELATIVE_URI; echo; "
+                              "wget -q -O - http://169.254.170.2/v2/credentials/other; true")["TrainingJobName"]
+    found = json.loads(next(x for x in networks.logs(name) if x.startswith("{")))
+    assert found["AccessKeyId"].startswith("ASIA") and found["SecretAccessKey"] and found["Token"] and found["Expiration"]
+
+
+def test_names_are_resolved_by_a_server_on_the_loopback(networks):
+    """The machine's resolv.conf is what it is: asked only where the proxy has to."""
+    if not re.match(r"nameserver\s+127\.", open("/etc/resolv.conf").read()):
+        pytest.skip("the machine's resolver is no loopback address")
+    name = networks.completed("cat /etc/resolv.conf")["TrainingJobName"]
+    assert "nameserver 169.254.170.2" in networks.logs(name)

@@ -20,6 +20,9 @@
 #include "harness.h"
 #include "net/net.h"
 
+/* Open until the end of the test, and not named again. */
+#define used __attribute__((unused))
+
 TEST(addresses)
 {
 	char text[NET_ADDRESS_BYTES];
@@ -180,10 +183,11 @@ TEST(two_hosts_of_a_job_see_each_other_and_another_job_does_not)
 	CHECK(there(a.bridge) && there(a.port) && there(b.port) && there(c.bridge));
 	CHECK(allowed(a.port) && allowed(b.port));
 
-	_cleanup_close_ int la = bound(na, SOCK_STREAM, "0.0.0.0", 7000), lb = bound(nb, SOCK_STREAM, "0.0.0.0", 7000);
-	_cleanup_close_ int lc = bound(nc, SOCK_STREAM, "0.0.0.0", 7000),
-	                    lm = bound(self, SOCK_STREAM, "0.0.0.0", 7001);
-	_cleanup_close_ int ll = bound(na, SOCK_STREAM, NET_LINK_ADDRESS, 80);
+	_cleanup_close_ used int la = bound(na, SOCK_STREAM, "0.0.0.0", 7000),
+	                         lb = bound(nb, SOCK_STREAM, "0.0.0.0", 7000);
+	_cleanup_close_ used int lc = bound(nc, SOCK_STREAM, "0.0.0.0", 7000),
+	                         lm = bound(self, SOCK_STREAM, "0.0.0.0", 7001);
+	_cleanup_close_ used int ll = bound(na, SOCK_STREAM, NET_LINK_ADDRESS, 80);
 
 	CHECK_INT(reach(na, "10.213.0.3", 7000), 0);
 	CHECK_INT(reach(nb, "10.213.0.2", 7000), 0);
@@ -226,8 +230,8 @@ TEST(an_isolated_network_has_peers_and_nothing_else)
 	CHECK_OK(net_join(&a, na, e));
 	CHECK_OK(net_join(&b, nb, e));
 
-	_cleanup_close_ int lb = bound(nb, SOCK_STREAM, "0.0.0.0", 7000),
-	                    lm = bound(self, SOCK_STREAM, "0.0.0.0", 7001);
+	_cleanup_close_ used int lb = bound(nb, SOCK_STREAM, "0.0.0.0", 7000),
+	                         lm = bound(self, SOCK_STREAM, "0.0.0.0", 7001);
 
 	settle();
 	CHECK_INT(reach(na, "10.213.0.3", 7000), 0);
@@ -359,8 +363,8 @@ TEST(outwards_by_nat)
 	CHECK_OK(net_namespace_new(&na, e));
 	CHECK_OK(net_join(&a, na, e));
 
-	_cleanup_close_ int lo = bound(outside, SOCK_STREAM, "0.0.0.0", 7000),
-	                    la = bound(na, SOCK_STREAM, "0.0.0.0", 7000);
+	_cleanup_close_ used int lo = bound(outside, SOCK_STREAM, "0.0.0.0", 7000),
+	                         la = bound(na, SOCK_STREAM, "0.0.0.0", 7000);
 
 	settle();
 	CHECK_INT(reach(na, "198.51.100.2", 7000), 0);
