@@ -78,8 +78,8 @@ int model_check(const struct operation *op, json_t *in, struct err *e) must_chec
 int model_check_text(const struct operation *op, json_t *in, struct buf *ret_text, struct err *e) must_check;
 
 /* Looks for what model/support.json refuses in a checked request: ERR_INVALID naming the first such member with its
- * value and the reason written there, e.g. ResourceConfig.InstanceCount (2) is refused: training on several hosts is
- * not built yet; use 1 */
+ * value and the reason written there, e.g. ResourceConfig.InstanceCount (251) is refused: a job can have at most
+ * 250 hosts on this machine */
 int model_refuse(const struct operation *op, const json_t *in, struct err *e) must_check;
 
 /* Appends x as compact JSON, with secret members' values replaced by "***" and members unknown to s left out. */

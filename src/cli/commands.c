@@ -38,6 +38,7 @@ static const struct cli_option train_options[] = {
 	{ "output", 'o', "s3://...", "where artifacts go (default: s3://BUCKET/output)", false },
 	{ "bucket", 0, "NAME", "for uploads and output (default: bloomery; made when it is missing)", false },
 	{ "instance-type", 't', "TYPE", "default: local, the whole machine", false },
+	{ "hosts", 0, "N", "train on N hosts (default: 1)", false },
 	{ "volume-size", 0, "GB", "disk space of the container (default: 10)", false },
 	{ "max-runtime", 0, "SECONDS", "stop it after this time (default: 86400)", false },
 	{ "input-mode", 0, "MODE", "File, Pipe or FastFile (default: File)", false },

@@ -93,7 +93,7 @@ static int request_of(const struct cli_args *a, const char *name, json_t **ret, 
 {
 	const char *image = cli_text(a, "image", NULL);
 	_cleanup_free_ char *output = strf("s3://%s/output", cli_text(a, "bucket", "bloomery"));
-	int64_t runtime, volume;
+	int64_t runtime, volume, hosts;
 	json_t *j, *hp = NULL, *env = NULL;
 
 	if (!image)
@@ -106,7 +106,8 @@ static int request_of(const struct cli_args *a, const char *name, json_t **ret, 
 			return -1;
 	}
 	if (cli_number(a, "max-runtime", 1, INT32_MAX, 86400, &runtime, e) < 0 ||
-	    cli_number(a, "volume-size", 1, 16384, 10, &volume, e) < 0 || pairs_of(a, "hp", &hp, e) < 0)
+	    cli_number(a, "volume-size", 1, 16384, 10, &volume, e) < 0 ||
+	    cli_number(a, "hosts", 1, INT32_MAX, 1, &hosts, e) < 0 || pairs_of(a, "hp", &hp, e) < 0)
 		return -1;
 	if (pairs_of(a, "env", &env, e) < 0) {
 		json_decref(hp);
@@ -116,7 +117,7 @@ static int request_of(const struct cli_args *a, const char *name, json_t **ret, 
 	              cli_text(a, "role", "arn:aws:iam::000000000000:role/bloomery"), "AlgorithmSpecification",
 	              "TrainingImage", image, "TrainingInputMode", cli_text(a, "input-mode", "File"),
 	              "OutputDataConfig", "S3OutputPath", cli_text(a, "output", output), "ResourceConfig",
-	              "InstanceType", cli_text(a, "instance-type", "local"), "InstanceCount", (json_int_t)1,
+	              "InstanceType", cli_text(a, "instance-type", "local"), "InstanceCount", (json_int_t)hosts,
 	              "VolumeSizeInGB", (json_int_t)volume, "StoppingCondition", "MaxRuntimeInSeconds",
 	              (json_int_t)runtime, "HyperParameters", hp, "Environment", env);
 	if (!j)

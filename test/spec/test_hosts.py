@@ -255,3 +255,11 @@ def test_the_command_line_shows_whose_line_it_is(server):
     out = server.bloomery("logs", d["TrainingJobName"])
     assert out.returncode == 0
     assert "algo-1: hello\n" in out.stdout and "algo-2: hello\n" in out.stdout
+
+
+def test_the_command_line_trains_on_several_hosts(server):
+    out = server.bloomery("train", "--image", "busy", "--hosts", "3", "--output", "s3://bucket/cli-hosts", "--volume-size", "1",
+                          "--hp", "script=echo I am $(hostname); nproc", "--follow")
+    assert out.returncode == 0, out.stderr
+    for n in (1, 2, 3):
+        assert f"algo-{n}: I am algo-{n}\n" in out.stdout
