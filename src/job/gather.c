@@ -81,8 +81,10 @@ static int deliver(const struct gather *g, const struct whole *w, int fd, const 
 	struct err why = { 0 };
 
 	if (g->remote) {
-		if (remote_put(g->remote, fd, w->bucket, w->key, g->stop_fd, e) < 0)
-			return err_in(e, "uploading to s3://%s/%s", w->bucket, w->key);
+		if (remote_put(g->remote, fd, w->bucket, w->key, g->stop_fd, e) < 0) {
+			err_in(e, "uploading to s3://%s/%s", w->bucket, w->key);
+			return give_up(e); /* bloomery-fetch was patient already */
+		}
 		return unlink(path) < 0 ? err_sys(e, "removing what is uploaded") : 0;
 	}
 	if (blob_adopt(g->blobs, str_of(w->bucket), str_of(w->key), path, r->bytes_out, str_of(r->md5), &why) == 0)
