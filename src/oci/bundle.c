@@ -37,7 +37,7 @@ char **bundle_args(const struct image *image, const char *const *entrypoint, con
 }
 
 /* What docker leaves a container, less what we do not have ourselves. Raw sockets
- * never: they see and forge packets of others. In the machine's own network (doc/adr/0017) neither the ports that mean
+ * never: they see and forge packets of others. In the machine's own network (doc/adr/0019) neither the ports that mean
  * a service of the machine. */
 static json_t *capabilities(bool own_network)
 {
