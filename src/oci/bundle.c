@@ -244,6 +244,10 @@ int bundle_config(const struct bundle_options *o, json_t **ret, struct err *e)
 	                   "/proc/kcore", "/proc/keys", "/proc/latency_stats", "/proc/sched_debug", "/proc/scsi",
 	                   "/proc/timer_list", "/proc/timer_stats", "/sys/devices/virtual/powercap", "/sys/firmware",
 	                   "readonlyPaths", "/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger");
+	if (config && o->own_network) /* what a machine of its own allows: ping without raw sockets, and any port */
+		json_object_set_new(json_object_get(config, "linux"), "sysctl",
+		                    json_pack("{s:s, s:s}", "net.ipv4.ping_group_range", "0 2147483647",
+		                              "net.ipv4.ip_unprivileged_port_start", "0"));
 	if (!config)
 		return err_set(e, ERR_BUG, "the container's configuration holds text that is not UTF-8");
 	*ret = config;

@@ -390,13 +390,17 @@ static void box_fini(struct box *b)
 
 static const char look_around[] =
         "#include <stdio.h>\n#include <unistd.h>\n#include <sys/stat.h>\n#include <sys/statvfs.h>\n#include <errno.h>\n"
-        "#include <sys/socket.h>\n#include <sched.h>\n#include <fcntl.h>\n"
+        "#include <sys/socket.h>\n#include <sched.h>\n#include <fcntl.h>\n#include <netinet/in.h>\n"
         "int main(int c, char **v) { char h[99]; struct statvfs s; int n = 0; gethostname(h, 99);\n"
         " statvfs(\"/dev/shm\", &s); printf(\"%s %s %d:%d\\n\", h, v[c - 1], getuid(), getgid());\n"
         " printf(\"shm %lu\\n\", (unsigned long)(s.f_blocks * s.f_frsize));\n"
         " printf(\"unshare %d\\n\", unshare(CLONE_NEWUSER) < 0 ? errno : 0);\n"
         " printf(\"vsock %d\\n\", socket(40, SOCK_STREAM, 0) < 0 ? errno : 0);\n"
         " printf(\"sysctl %d\\n\", open(\"/proc/sys/kernel/hostname\", O_WRONLY) < 0 ? errno : 0);\n"
+        " printf(\"ping %d\\n\", close(socket(AF_INET, SOCK_DGRAM, IPPROTO_ICMP)) < 0 ? errno : 0);\n"
+        " struct sockaddr_in a = { .sin_family = AF_INET, .sin_port = htons(80) }; int f = socket(AF_INET, "
+        "SOCK_STREAM, 0);\n"
+        " printf(\"port 80 %d\\n\", bind(f, (void *)&a, sizeof(a)) < 0 ? errno : 0); close(f);\n"
         " for (int i = 3; i < 100; i++) if (fcntl(i, F_GETFD) >= 0) n++; printf(\"extra descriptors %d\\n\", n);\n"
         " fprintf(stderr, \"to stderr\\n\"); return 7; }\n";
 
@@ -423,9 +427,8 @@ TEST(a_static_program_runs_as_the_only_file_of_its_image)
 	CHECK_INT(stats.memory_limit_bytes, 512 << 20);
 	CHECK(stats.memory_peak_bytes > 0 && stats.oom_kills == 0);
 	CHECK_OK(file_read(b.output, 65536, &out, e));
-	CHECK_STR(
-	        out.p,
-	        "to stderr\nalgo-1 train 1234:55\nshm 268435456\nunshare 1\nvsock 1\nsysctl 13\nextra descriptors 0\n");
+	CHECK_STR(out.p, "to stderr\nalgo-1 train 1234:55\nshm 268435456\nunshare 1\nvsock 1\nsysctl 13\nping 0\nport "
+	                 "80 0\nextra descriptors 0\n");
 	box_fini(&b);
 }
 
