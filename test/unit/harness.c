@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "harness.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -43,6 +44,15 @@ void test_skip(const char *why)
 {
 	skipped = true;
 	printf("# %s\n", why);
+}
+
+int test_kill(const char *file, int line, pid_t pid, int signo)
+{
+	if (pid > 1)
+		return (kill)(pid, signo);
+	test_failed(file, line, "process %d is not to be sent a signal", (int)pid);
+	errno = ESRCH;
+	return -1;
 }
 
 bool test_same_text(const char *got, const char *want)

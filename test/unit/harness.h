@@ -11,7 +11,9 @@
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #pragma once
+#include <signal.h>
 #include <stdbool.h>
+#include <sys/types.h>
 
 #include "base/str.h"
 
@@ -27,6 +29,10 @@ void test_failed(const char *file, int line, const char *fmt, ...) printf_like(3
 void test_skip(const char *why);
 bool test_same_text(const char *got, const char *want);
 const char *test_tmpdir(void);
+/* kill() in tests. A pid that could not be found out is 0 or -1, which would end the whole test run, or more: it fails
+ * the test instead. */
+int test_kill(const char *file, int line, pid_t pid, int signo);
+#define kill(pid, signo) test_kill(__FILE__, __LINE__, pid, signo)
 /* Compares with test/golden/NAME; UPDATE=1 in the environment rewrites the file instead. */
 void test_golden(const char *file, int line, const char *name, struct str got);
 
