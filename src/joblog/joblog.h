@@ -45,6 +45,10 @@ DEFINE_CLEANUP(struct joblog_reader, joblog_reader_close)
 int joblog_seek(struct joblog_reader *r, uint64_t offset, struct err *e) must_check;
 uint64_t joblog_offset(const struct joblog_reader *r);                                      /* of the next record */
 int joblog_next(struct joblog_reader *r, struct log_record *ret, struct err *e) must_check; /* 1, 0 at the end, -1 */
+/* What is left of the frame at the current position, in one piece: `bytes` with their '\n's, of one time and source; it
+ * begins with record `n` of the log, and its last line may have no end. For who reads the whole log fast. Otherwise as
+ * joblog_next. */
+int joblog_next_lines(struct joblog_reader *r, struct log_record *ret, struct err *e) must_check;
 /* One record before the current position, moving back over it: 1, 0 at the start, -1. */
 int joblog_prev(struct joblog_reader *r, struct log_record *ret, struct err *e) must_check;
 /* Moves to the first record at or after t (the end if there is none); reads O(log size). */

@@ -171,6 +171,19 @@ int joblog_next(struct joblog_reader *r, struct log_record *ret, struct err *e)
 	return 1;
 }
 
+int joblog_next_lines(struct joblog_reader *r, struct log_record *ret, struct err *e)
+{
+	int rc = r->loaded ? 1 : load(r, false, e);
+
+	if (rc <= 0)
+		return rc;
+	*ret = (struct log_record){
+		r->f.at, r->f.source, r->body[r->f.length - 1] == '\n', { r->body + r->at, r->f.length - r->at }, r->n
+	};
+	stand_at(r, behind(r));
+	return 1;
+}
+
 /* Steps to the end of the frame before: 1; 0 at the start. */
 static int step_back(struct joblog_reader *r, struct err *e)
 {

@@ -504,3 +504,32 @@ TEST(joblog_escape_as_the_service_does)
 		CHECK_STR(out.p ? out.p : "", rows[i].want);
 	}
 }
+
+TEST(joblog_gives_the_rest_of_a_frame_in_one_piece)
+{
+	_cleanup_free_ char *path = log_path();
+	_cleanup_(joblog_reader_closep) struct joblog_reader *r = NULL;
+	struct joblog *l = NULL;
+	struct log_record rec;
+
+	CHECK_OK(joblog_open(path, &l, e));
+	CHECK_OK(joblog_add_lines(l, (struct wall){ 5 }, LOG_FROM_CONTAINER, STR("a\nb\nc\nd"), e));
+	CHECK_OK(joblog_add_lines(l, (struct wall){ 6 }, LOG_FROM_PLATFORM, STR("e\n"), e));
+	CHECK_OK(joblog_close(l, e));
+	CHECK_OK(joblog_reader_open(path, &r, e));
+	if (!r)
+		return;
+	CHECK_INT(joblog_next(r, &rec, NULL), 1);
+	CHECK_INT(joblog_next_lines(r, &rec, NULL), 1);
+	CHECK(str_is(rec.bytes, "b\nc\nd"));
+	CHECK(!rec.ends_line);
+	CHECK_INT(rec.n, 1);
+	CHECK_INT(rec.at.ms, 5);
+	CHECK_OK(joblog_seek(r, joblog_offset(r), e));
+	CHECK_INT(joblog_next_lines(r, &rec, NULL), 1);
+	CHECK(str_is(rec.bytes, "e\n"));
+	CHECK(rec.ends_line);
+	CHECK(rec.source == LOG_FROM_PLATFORM);
+	CHECK_INT(rec.n, 4);
+	CHECK_INT(joblog_next_lines(r, &rec, NULL), 0);
+}
