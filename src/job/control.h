@@ -12,6 +12,8 @@
 
 struct freezer;
 
+enum host_told { HOST_TOLD_NOTHING, HOST_TOLD_TO_GO, HOST_TOLD_TO_STOP };
+
 /* A training host of a job: what bloomery-host and the supervisors know as a job, by its id. */
 struct job_host {
 	struct job *job;
@@ -25,9 +27,9 @@ struct job_host {
 
 	/* of several hosts only; in the store as well */
 	enum host_phase phase;
-	struct wall failed; /* when it did; 0: it has not */
+	struct wall failed; /* when it did, or was called off (see hosts.c); 0: it has not */
 	char *failure, *result, *parts;
-	bool told; /* what its phase calls for, since the launcher was last up: to go, or to stop */
+	enum host_told told; /* since its phase began and the launcher was last up */
 };
 
 struct job {

@@ -209,7 +209,8 @@ static void host_up(struct jobs *js, struct job_host *h)
 
 	if (host_is_over(h))
 		return;
-	h->behind = h->told = false;
+	h->behind = false;
+	h->told = HOST_TOLD_NOTHING;
 	if (state == JOB_LAUNCHING || state == JOB_ADMITTED ||
 	    !h->last_fact) /* starts it, unless it runs or has ended */
 		js->via->launch(js->launcher, h->id);

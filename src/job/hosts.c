@@ -5,6 +5,8 @@
  *     DOWNLOAD   the first host's DOWNLOADING            TRAIN      the first host's TRAINING
  *     UPLOAD     the last container has ended well       SALVAGE    the first has failed
  *     TIMEOUT    the first host's EXPIRED                END_*, LOST  all hosts have ended or are lost
+ * A job is called off when StopTrainingJob or MaxRuntimeInSeconds has reached the first of its hosts. A container of
+ * another that breaks later, as its peer is gone, has not failed: it would have been stopped a moment after.
  * What follows from where the hosts are - to go, to stop, to end - is worked out anew each time (hosts_go_on), so it is
  * the same after a restart. */
 #include <stdlib.h>
@@ -27,15 +29,41 @@ static bool all_over(const struct job *j)
 	return true;
 }
 
+/* Was told that all is over, and has not failed since. */
+static bool is_called_off(const struct job_host *h)
+{
+	return h->failed.ms && !h->failure && h->result &&
+	       (!strcmp(h->result, "stopped") || !strcmp(h->result, "expired"));
+}
+
+static int64_t called_off_ms(const struct job *j)
+{
+	int64_t first = INT64_MAX;
+
+	for (size_t i = 0; i < j->host_count; i++)
+		if (is_called_off(&j->hosts[i]) && j->hosts[i].failed.ms < first)
+			first = j->hosts[i].failed.ms;
+	return first;
+}
+
+/* By itself: neither its data nor this server is at fault. The reason comes with the last fact. */
+static bool container_failed(const struct job_host *h)
+{
+	return !h->failure || str_starts(str_of(h->failure), STR("AlgorithmError:"));
+}
+
 /* By the time it happened there; of two at once the lower number. NULL: none has. */
 static const struct job_host *first_to_fail(const struct job *j)
 {
+	int64_t called_off = called_off_ms(j);
 	const struct job_host *first = NULL;
 
 	for (size_t i = 0; i < j->host_count; i++) {
 		const struct job_host *h = &j->hosts[i];
 
-		if (h->failed.ms && (!first || h->failed.ms < first->failed.ms))
+		if (!h->failed.ms || is_called_off(h) || (h->failed.ms >= called_off && container_failed(h)))
+			continue;
+		if (!first || h->failed.ms < first->failed.ms)
 			first = h;
 	}
 	return first;
@@ -97,6 +125,12 @@ static void folded_fini(struct folded *d)
 	free(d->parts);
 }
 
+static void fold_called_off(struct folded *d, const struct fact *f, const char *result)
+{
+	d->host.failed = f->at;
+	d->host.result = result;
+}
+
 static void fold_end(struct folded *d, const struct job_host *h, const struct fact *f)
 {
 	const char *result = text_of(f, "result"), *reason = text_of(f, "reason");
@@ -131,6 +165,18 @@ static int fold(struct jobs *js, struct job_host *h, const struct fact *f, struc
 		if (j->state == JOB_DOWNLOADING)
 			d->job.message = "Downloading the training image"; /* contract 5.3 */
 		break;
+	case FACT_STOPPING:
+		if (str_is(str_of(text_of(f, "why")), "stop"))
+			fold_called_off(d, f, "stopped");
+		break;
+	case FACT_EXPIRED: {
+		const struct job_host *first = first_to_fail(j);
+
+		fold_called_off(d, f, "expired");
+		if (first && first->failed.ms < f->at.ms)
+			d->event = -1;
+		break;
+	}
 	case FACT_EXITED:
 		d->host.exit = d->exit = json_dumps(f->args, JSON_COMPACT);
 		if (h->number == 1)
@@ -209,8 +255,6 @@ static enum job_event end_of(const struct job *j, const struct job_host *failed)
 {
 	if (failed)
 		return failed->phase == HOST_LOST ? EV_LOST : EV_END_BAD;
-	if (j->failure)
-		return EV_END_BAD;
 	if (count_result(j, "expired"))
 		return EV_END_EXPIRED;
 	return count_result(j, "stopped") ? EV_END_STOPPED : EV_END_OK;
@@ -220,9 +264,7 @@ static void conclude(struct jobs *js, struct job *j, const char *failure)
 {
 	const struct job_host *failed = first_to_fail(j);
 	enum job_event event = failure && !failed ? EV_END_BAD : end_of(j, failed);
-	_cleanup_free_ char *reason = failed                  ? failure_of(j, failed)
-	                              : failure || j->failure ? xstrdup(failure ? failure : j->failure)
-	                                                      : NULL;
+	_cleanup_free_ char *reason = failed ? failure_of(j, failed) : failure ? xstrdup(failure) : NULL;
 	struct job_change c = { .at = wall_now() };
 	struct err e = { 0 };
 
@@ -267,7 +309,8 @@ static bool all_ready(const struct job *j)
 
 void hosts_go_on(struct jobs *js, struct job *j)
 {
-	bool failed, ready;
+	enum host_told word;
+	bool ready;
 
 	if (j->host_count < 2 || !j->placed)
 		return;
@@ -283,20 +326,19 @@ void hosts_go_on(struct jobs *js, struct job *j)
 		}
 		return;
 	}
-	failed = first_to_fail(j) != NULL;
-	ready = !failed && j->state != JOB_STOPPING && all_ready(j);
+	ready = j->state != JOB_STOPPING && all_ready(j);
+	word = first_to_fail(j) ? HOST_TOLD_TO_STOP : ready ? HOST_TOLD_TO_GO : HOST_TOLD_NOTHING;
 	for (size_t i = 0; i < j->host_count; i++) {
 		struct job_host *h = &j->hosts[i];
 
-		if (h->told || host_is_over(h) || h->failed.ms)
+		if (h->told >= word || host_is_over(h) || h->failed.ms ||
+		    (word == HOST_TOLD_TO_GO && h->phase != HOST_READY))
 			continue;
-		if (failed)
+		if (word == HOST_TOLD_TO_STOP)
 			js->via->stop(js->launcher, h->id, "peer");
-		else if (ready && h->phase == HOST_READY)
-			js->via->go(js->launcher, h->id);
 		else
-			continue;
-		h->told = true;
+			js->via->go(js->launcher, h->id);
+		h->told = word;
 	}
 }
 

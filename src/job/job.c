@@ -314,7 +314,8 @@ static void moved(struct job *j, const struct store_move *m, const struct job_ch
 		h->last_fact = c->fact;
 	if (!hc)
 		return;
-	h->told &= h->phase == hc->phase;
+	if (h->phase != hc->phase)
+		h->told = HOST_TOLD_NOTHING;
 	h->phase = hc->phase;
 	if (hc->failed.ms)
 		h->failed = hc->failed;

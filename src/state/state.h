@@ -92,6 +92,8 @@
 	X(UPLOADING, END_BAD, FAILED)                                                                         \
 	X(UPLOADING, LOST, FAILED)                                                                            \
 	X(SALVAGING, STOP, STOPPING)                                                                          \
+	/* Of several hosts: one broke as the time of another was over, and was heard of first. */            \
+	X(SALVAGING, TIMEOUT, EXPIRING)                                                                       \
 	X(SALVAGING, END_BAD, FAILED)                                                                         \
 	X(SALVAGING, LOST, FAILED)                                                                            \
 	/* A stop is a promise made to the caller; what the supervisor still reports does not take it back. */ \

@@ -119,9 +119,10 @@ struct stored_host {
 	uint64_t last_fact;
 	double cpus; /* reserved, since the job was placed */
 	uint64_t memory_bytes;
-	struct wall failed; /* when its container or its supervisor did; 0: it has not */
+	struct wall failed; /* when its container or its supervisor did, or was told to end by a stop or its time being
+	                     * over, which `result` says then; 0: none of it */
 	char *failure;      /* the FailureReason that would be a lone host's */
-	char *result;       /* of the fact ENDED */
+	char *result;       /* of the fact ENDED; before it: "stopped" or "expired" once that is what will end it */
 	char *exit;         /* args of the fact EXITED, JSON */
 	char *parts;        /* of artifacts that wait for those of the others; JSON, opaque to the store */
 };

@@ -350,6 +350,165 @@ TEST(parts_without_a_bucket_fail_the_job)
 	down();
 }
 
+/* ---- orders: what two journals say, whichever of their facts is heard first, and however often we start anew ---- */
+
+struct line {
+	enum fact_kind kind;
+	int64_t at;
+	const char *word, *reason; /* of ENDED and STOPPING */
+};
+enum { LINES_MAX = 10 };
+struct story {
+	const char *name, *want; /* the last words of what is shown */
+	struct line host[2][LINES_MAX];
+	bool stop; /* StopTrainingJob comes before the first fact after TRAINING */
+};
+#define BEGIN                                                                     \
+	{ FACT_STARTED, 1000 }, { FACT_DOWNLOADING, 1000 }, { FACT_READY, 1000 }, \
+	{                                                                         \
+		FACT_TRAINING, 3000                                               \
+	}
+
+static const struct story stories[] = {
+	{ .name = "a peer breaks as the time of the first is over",
+	  .want = "Stopping MaxRuntimeExceeded",
+	  .host = { { BEGIN,
+	              { FACT_EXPIRED, 9000 },
+	              { FACT_STOPPING, 9000, "max_runtime" },
+	              { FACT_EXITED, 9001 },
+	              { FACT_UPLOADING, 9001 },
+	              { FACT_ENDED, 9100, "expired" } },
+	            { BEGIN,
+	              { FACT_EXITED, 9002 },
+	              { FACT_SALVAGING, 9002 },
+	              { FACT_ENDED, 9100, "failed", "AlgorithmError: peer gone" } } } },
+	{ .name = "one broke before the time of the other was over",
+	  .want = "Failed (AlgorithmError: mine (algo-2 was the first of 2 hosts to fail))",
+	  .host = { { BEGIN,
+	              { FACT_EXPIRED, 9000 },
+	              { FACT_STOPPING, 9000, "max_runtime" },
+	              { FACT_EXITED, 9001 },
+	              { FACT_UPLOADING, 9001 },
+	              { FACT_ENDED, 9100, "expired" } },
+	            { BEGIN,
+	              { FACT_EXITED, 8999 },
+	              { FACT_SALVAGING, 8999 },
+	              { FACT_ENDED, 9100, "failed", "AlgorithmError: mine" } } } },
+	{ .name = "what goes wrong afterwards on our side still does",
+	  .want = "Failed (ClientError: full disk (algo-2 was the first of 2 hosts to fail))",
+	  .host = { { BEGIN,
+	              { FACT_EXPIRED, 9000 },
+	              { FACT_EXITED, 9001 },
+	              { FACT_UPLOADING, 9001 },
+	              { FACT_ENDED, 9100, "expired" } },
+	            { BEGIN,
+	              { FACT_EXPIRED, 9005 },
+	              { FACT_EXITED, 9006 },
+	              { FACT_UPLOADING, 9006 },
+	              { FACT_ENDED, 9200, "failed", "ClientError: full disk" } } } },
+	{ .name = "a peer breaks as the job is stopped",
+	  .want = "Stopping Stopped",
+	  .stop = true,
+	  .host = { { BEGIN,
+	              { FACT_STOPPING, 9000, "stop" },
+	              { FACT_EXITED, 9001 },
+	              { FACT_UPLOADING, 9001 },
+	              { FACT_ENDED, 9100, "stopped" } },
+	            { BEGIN,
+	              { FACT_EXITED, 9002 },
+	              { FACT_SALVAGING, 9002 },
+	              { FACT_ENDED, 9100, "failed", "AlgorithmError: peer gone" } } } },
+	{ .name = "one broke before the job was stopped",
+	  .want = "Failed (AlgorithmError: mine (algo-1 was the first of 2 hosts to fail; the others were stopped))",
+	  .stop = true,
+	  .host = { { BEGIN,
+	              { FACT_EXITED, 8000 },
+	              { FACT_SALVAGING, 8000 },
+	              { FACT_ENDED, 9100, "failed", "AlgorithmError: mine" } },
+	            { BEGIN,
+	              { FACT_STOPPING, 9000, "stop" },
+	              { FACT_EXITED, 9001 },
+	              { FACT_UPLOADING, 9001 },
+	              { FACT_ENDED, 9100, "stopped" } } } },
+	{ .name = "a supervisor is told to end by the machine",
+	  .want = "Failed (InternalServerError: SIGTERM (algo-1 was the first of 2 hosts to fail))",
+	  .host = { { BEGIN,
+	              { FACT_STOPPING, 9000, "stop" },
+	              { FACT_EXITED, 9001 },
+	              { FACT_UPLOADING, 9001 },
+	              { FACT_ENDED, 9100, "failed", "InternalServerError: SIGTERM" } },
+	            { BEGIN,
+	              { FACT_EXITED, 9002 },
+	              { FACT_SALVAGING, 9002 },
+	              { FACT_ENDED, 9100, "failed", "AlgorithmError: peer gone" } } } },
+	{ .name = "both break, the second first",
+	  .want = "Failed (AlgorithmError: two (algo-2 was the first of 2 hosts to fail))",
+	  .host = { { BEGIN,
+	              { FACT_EXITED, 9003 },
+	              { FACT_SALVAGING, 9003 },
+	              { FACT_ENDED, 9100, "failed", "AlgorithmError: one" } },
+	            { BEGIN,
+	              { FACT_EXITED, 9002 },
+	              { FACT_SALVAGING, 9002 },
+	              { FACT_ENDED, 9100, "failed", "AlgorithmError: two" } } } },
+};
+
+static void tell_line(unsigned number, size_t k, const struct line *l)
+{
+	json_t *args = l->kind == FACT_ENDED      ? ended(l->word, l->reason ? l->reason : "")
+	               : l->kind == FACT_STOPPING ? json_pack("{s:s}", "why", l->word)
+	                                          : NULL;
+
+	fact_at(ids[number], k + 1, l->kind, args, 2000000000000 + l->at);
+}
+
+/* Which of the two is heard next, by the bits of `order`. */
+static void play(const struct story *s, const char *name, uint64_t order)
+{
+	size_t heard[2] = { 0 };
+	bool stopped = !s->stop;
+
+	start_hosts(name, 2);
+	for (int step = 0; live(name) && step < 2 * LINES_MAX; step++, order >>= 2) {
+		unsigned i = order & 1;
+
+		if (heard[i] == LINES_MAX || !s->host[i][heard[i]].at || (heard[i] == 3 && heard[!i] < 3))
+			i = !i; /* it has said all, or waits for the other to be ready */
+		if (heard[i] == 4 && !stopped) {
+			CHECK_OK(jobs_stop(jobs, str_of(name), e));
+			stopped = true;
+		}
+		tell_line(i + 1, heard[i], &s->host[i][heard[i]]);
+		heard[i]++;
+		if ((order & 2) && live(name))
+			restart();
+	}
+}
+
+TEST(the_end_does_not_depend_on_who_is_heard_first)
+{
+	uint64_t seed = 11;
+
+	up();
+	for (size_t i = 0; i < ARRAY_LEN(stories); i++)
+		for (int round = 0; round < 24; round++) {
+			_cleanup_free_ char *name = strf("s%zu-%d", i, round);
+			_cleanup_buf_ struct buf b = { 0 };
+			uint64_t order = round == 0 ? 0
+			                 : round == 1
+			                         ? 0x5555555555555555
+			                         : (seed = seed * 6364136223846793005u + 1442695040888963407u) >> 20;
+
+			play(&stories[i], name, order);
+			show(name, &b);
+			if (!str_ends(buf_view(&b), str_of(stories[i].want)))
+				test_failed(__FILE__, __LINE__, "%s (order %llx)\n  got:  %s\n  want: ... %s",
+				            stories[i].name, (unsigned long long)order, b.p, stories[i].want);
+			CHECK(jobs->used.cpus == 0);
+		}
+	down();
+}
+
 /* What each of three hosts reports when all goes well. */
 static const enum fact_kind whole[] = { FACT_STARTED,  FACT_DOWNLOADING, FACT_IMAGE,     FACT_READY,
 	                                FACT_TRAINING, FACT_EXITED,      FACT_UPLOADING, FACT_ENDED };
