@@ -241,8 +241,8 @@ def test_channels_that_are_in_place(server, mode, way, says):
     uri = server.put("watch-place/", {"a": b"12", "b/c": b"345"})
     name = server.create("echo up; " + WAIT, channels={"train": uri}, AlgorithmSpecification={"TrainingInputMode": mode})
     server.wait(name, {"Training"})
-    text, channel = wait_for(lambda: (d := described(server, name))[1] and d, "the supervisor told nothing")
-    assert says in text and (channel["way"], channel["objects"], channel["bytes"]) == (way, 2, 5) and "feed" not in channel
+    text, channel = wait_for(lambda: says in (d := described(server, name))[0] and d, "the supervisor told nothing")
+    assert (channel["way"], channel["objects"], channel["bytes"]) == (way, 2, 5) and "feed" not in channel
     got = metrics(server)
     assert of_channel(got, "bloomery_channel_info", name, "train", host="algo-1", mode=mode, way=way) == 1
     assert of_channel(got, "bloomery_channel_share_bytes", name, "train") == 5
