@@ -96,6 +96,7 @@ enum network_taken network_take(struct network_pool *p, const char *job_id, unsi
 {
 	unsigned prefix = prefix_for(hosts);
 	const struct piece *had = find(p, job_id);
+	enum network_taken answer = NETWORK_LATER;
 	uint32_t pieces, start;
 
 	if (p->none)
@@ -112,13 +113,17 @@ enum network_taken network_take(struct network_pool *p, const char *job_id, unsi
 		uint32_t at = (start + i) & (pieces - 1);
 		struct net_range r = { p->range.base + (at << (32 - prefix)), prefix };
 
-		if (is_taken(p, r) || net_range_is_used(r))
+		if (is_taken(p, r))
 			continue;
+		if (net_range_is_used(r)) {
+			answer = NETWORK_SOON;
+			continue;
+		}
 		add(p, job_id, r);
 		*ret = r;
 		return NETWORK_TAKEN;
 	}
-	return NETWORK_LATER;
+	return answer;
 }
 
 void network_give(struct network_pool *p, const char *job_id)

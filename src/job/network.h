@@ -20,6 +20,7 @@ enum network_taken {
 	NETWORK_TAKEN,
 	NETWORK_NONE,  /* the machine's: the pool is `none` */
 	NETWORK_LATER, /* all taken now */
+	NETWORK_SOON,  /* one is free, but for an interface of the machine, perhaps of a job that has just ended */
 };
 /* Addresses for the job's hosts and its gateway. The same job gets the same piece again until it is given back. */
 enum network_taken network_take(struct network_pool *p, const char *job_id, unsigned hosts, struct net_range *ret);

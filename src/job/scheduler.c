@@ -9,7 +9,7 @@
 #include "base/log.h"
 #include "job/control.h"
 
-enum { RETRY_MS = 5000 };
+enum { RETRY_MS = 5000, NETWORK_MS = 200 };
 
 static int64_t pending_deadline(const struct job *j)
 {
@@ -89,7 +89,11 @@ void scheduler_run(struct jobs *js)
 	if (!end_stopping(js))
 		return;
 	while ((j = js->waiting.first) && capacity_fits(&js->capacity, &js->used, &j->share)) {
-		if (network_take(js->networks, j->id, (unsigned)j->host_count, &j->network) == NETWORK_LATER)
+		enum network_taken had = network_take(js->networks, j->id, (unsigned)j->host_count, &j->network);
+
+		if (had == NETWORK_SOON) /* the kernel takes a moment to remove the interfaces of a job */
+			loop_timer_set(js->soon_timer, NETWORK_MS, 0);
+		if (had == NETWORK_SOON || had == NETWORK_LATER)
 			break; /* until another job gives its addresses back */
 		reserve(js, j);
 		j->freezing = true;

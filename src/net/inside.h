@@ -28,7 +28,7 @@ int nl_send(struct nl *nl, const void *bytes, size_t n);
 /* ---- link.c: interfaces, on a socket of NETLINK_ROUTE. All 0 or an errno. ---- */
 
 int link_bridge(struct nl *nl, const char *name, uint32_t address_of_mac);
-/* The peer is eth0 in the other namespace. */
+/* The peer is eth0 in the other namespace. master 0: the port of no bridge. */
 int link_veth(struct nl *nl, const char *name, unsigned master, int peer_ns_fd, uint32_t address_of_peers_mac);
 int link_up(struct nl *nl, unsigned index); /* without an IPv6 address of its own */
 int link_delete(struct nl *nl, const char *name);
@@ -43,9 +43,18 @@ void link_mac(uint32_t address, unsigned char out[6]);
 
 /* ---- rules.c ---- */
 
+/* Where the kernel says what was refused (refused.c), and in what words. */
+#define NET_LOG_GROUP_TEXT "25197"
+enum { NET_LOG_GROUP = 25197 };
+#define NET_REFUSED_SENDER "not its own address"
+#define NET_REFUSED_MACHINE "to the machine"
+#define NET_REFUSED_JOB "to another job"
+#define NET_REFUSED_LIMITS "beyond its VpcConfig"
+
 /* Loads them, in place of what was there of ours. What ports may send is kept. */
 int rules_load(struct err *e) must_check;
-/* What the port may send. add: ENOENT when the rules are not loaded; remove: it need not be there. 0 or an errno. */
-int rules_allow(const char *port, uint32_t address);
-int rules_each(void (*fn)(const char *port, uint32_t address, void *arg), void *arg);
-int rules_forget(const char *port, uint32_t address);
+/* What the port may send, which is that of a bridge or, alone, the machine's end of a host's interface. add: ENOENT
+ * when the rules are not loaded; remove: it need not be there. 0 or an errno. */
+int rules_allow(const char *port, uint32_t address, bool alone);
+int rules_each(void (*fn)(const char *port, uint32_t address, bool alone, void *arg), void *arg);
+int rules_forget(const char *port, uint32_t address, bool alone);

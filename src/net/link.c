@@ -62,7 +62,8 @@ int link_veth(struct nl *nl, const char *name, unsigned master, int peer_ns_fd, 
 	struct nlattr *info, *data, *peer;
 
 	mnl_attr_put_strz(m, IFLA_IFNAME, name);
-	mnl_attr_put_u32(m, IFLA_MASTER, master);
+	if (master)
+		mnl_attr_put_u32(m, IFLA_MASTER, master);
 	info = mnl_attr_nest_start(m, IFLA_LINKINFO);
 	mnl_attr_put_strz(m, IFLA_INFO_KIND, "veth");
 	data = mnl_attr_nest_start(m, IFLA_INFO_DATA);

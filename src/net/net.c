@@ -88,6 +88,9 @@ static int set_up_new(void *arg, struct err *e)
 	/* A namespace whose ports and packets are its own; where the kernel has no such setting it is as it is. */
 	(void)!set("/proc/sys/net/ipv4/ip_unprivileged_port_start", "0", NULL);
 	(void)!set("/proc/sys/net/ipv4/ping_group_range", "0 2147483647", NULL);
+	/* Nobody tells it of IPv6 routers or addresses. */
+	(void)!set("/proc/sys/net/ipv6/conf/default/accept_ra", "0", NULL);
+	(void)!set("/proc/sys/net/ipv6/conf/default/autoconf", "0", NULL);
 	*ret_fd = open_own(e);
 	return *ret_fd < 0 ? -1 : 0;
 }
@@ -175,38 +178,44 @@ static int check_range(struct nl *nl, const struct net_host *h, unsigned bridge,
 	               net_address_text(r.range.base, text), h->prefix, if_indextoname(r.found, name) ? name : "?");
 }
 
-/* *ret_index: of the bridge, new or another host's. */
-static int have_bridge(struct nl *nl, const struct net_host *h, unsigned *ret_index, struct err *e)
+/* The machine's side: its address, unless the network is isolated. */
+static int have_gateway(struct nl *nl, const struct net_host *h, const char *name, unsigned *ret_index, struct err *e)
 {
-	int why = link_bridge(nl, h->bridge, h->isolated ? range_of(h).base : h->gateway);
-	unsigned index;
+	unsigned index = if_nametoindex(name);
+	int why = 0;
 
-	if (why && why != EEXIST)
-		return os_error(e, why, "making the bridge", h->bridge);
-	index = if_nametoindex(h->bridge);
 	if (index == 0)
-		return err_sys(e, "finding the bridge %s", h->bridge);
+		return err_sys(e, "finding the interface %s", name);
 	if (!h->isolated && check_range(nl, h, index, e) < 0)
 		return -1;
 	if (!h->isolated)
 		why = link_add_address(nl, index, h->gateway, h->prefix);
-	else
-		why = 0;
 	if (!why)
 		why = link_up(nl, index);
 	*ret_index = index;
-	return why ? os_error(e, why, "setting up the bridge", h->bridge) : 0;
+	return why ? os_error(e, why, "setting up the interface", name) : 0;
+}
+
+/* *ret_index: of the bridge, new or another host's. */
+static int have_bridge(struct nl *nl, const struct net_host *h, unsigned *ret_index, struct err *e)
+{
+	int why = link_bridge(nl, h->bridge, h->isolated ? range_of(h).base : h->gateway);
+
+	if (why && why != EEXIST)
+		return os_error(e, why, "making the bridge", h->bridge);
+	return have_gateway(nl, h, h->bridge, ret_index, e);
 }
 
 static int allow(const struct net_host *h, struct err *e)
 {
-	int why = rules_allow(h->port, h->address);
+	bool alone = !h->bridge[0];
+	int why = rules_allow(h->port, h->address, alone);
 
 	/* Somebody has flushed the machine's rules since they were loaded. */
 	if (why == ENOENT && rules_load(e) < 0)
 		return -1;
 	if (why == ENOENT)
-		why = rules_allow(h->port, h->address);
+		why = rules_allow(h->port, h->address, alone);
 	return why ? os_error(e, why, "allowing the address of", h->port) : 0;
 }
 
@@ -215,13 +224,15 @@ static int join_locked(struct nl *nl, const struct net_host *h, int ns_fd, struc
 	unsigned bridge = 0, port;
 	int why;
 
-	if (have_bridge(nl, h, &bridge, e) < 0)
+	if (h->bridge[0] && have_bridge(nl, h, &bridge, e) < 0)
 		return -1;
 	why = link_veth(nl, h->port, bridge, ns_fd, h->address);
 	if (why)
 		return os_error(e, why, "making the interface", h->port);
 	if (allow(h, e) < 0)
 		return -1;
+	if (!h->bridge[0])
+		return have_gateway(nl, h, h->port, &port, e);
 	port = if_nametoindex(h->port);
 	why = port ? link_up(nl, port) : errno;
 	return why ? os_error(e, why, "starting the interface", h->port) : 0;
@@ -242,7 +253,14 @@ static int check(const struct net_host *h, struct err *e)
 	return 0;
 }
 
-static int part_locked(struct nl *nl, const char *port, struct err *e);
+static int sweep_locked(struct nl *nl, struct err *e);
+
+static int delete_port(struct nl *nl, const char *port, struct err *e)
+{
+	int why = link_delete(nl, port);
+
+	return why && why != ENODEV ? os_error(e, why, "removing the interface", port) : 0;
+}
 
 int net_join(const struct net_host *h, int ns_fd, struct err *e)
 {
@@ -258,8 +276,8 @@ int net_join(const struct net_host *h, int ns_fd, struct err *e)
 	rc = join_locked(&nl, h, ns_fd, e);
 	if (rc == 0)
 		rc = within(ns_fd, set_up_inside, (void *)h, e);
-	if (rc < 0 && part_locked(&nl, h->port, NULL) < 0)
-		log_warn("the network %s is not whole and could not be removed", h->bridge);
+	if (rc < 0 && (delete_port(&nl, h->port, NULL) < 0 || sweep_locked(&nl, NULL) < 0))
+		log_warn("the network of %s is not whole and could not be removed", h->port);
 	nl_close(&nl);
 	return rc < 0 ? err_in(e, "joining the network of the job") : 0;
 }
@@ -307,11 +325,12 @@ struct stale {
 	struct {
 		char port[NET_NAME_BYTES];
 		uint32_t address;
+		bool alone;
 	} * entry;
 	size_t n;
 };
 
-static void note_stale(const char *port, uint32_t address, void *arg)
+static void note_stale(const char *port, uint32_t address, bool alone, void *arg)
 {
 	struct stale *s = arg;
 
@@ -319,6 +338,7 @@ static void note_stale(const char *port, uint32_t address, void *arg)
 		return;
 	s->entry = xrealloc(s->entry, (s->n + 1) * sizeof(*s->entry));
 	snprintf(s->entry[s->n].port, NET_NAME_BYTES, "%s", port);
+	s->entry[s->n].alone = alone;
 	s->entry[s->n++].address = address;
 }
 
@@ -328,7 +348,7 @@ static int forget_stale(const struct seen *seen)
 	int why = rules_each(note_stale, &s);
 
 	for (size_t i = 0; !why && i < s.n; i++)
-		why = rules_forget(s.entry[i].port, s.entry[i].address);
+		why = rules_forget(s.entry[i].port, s.entry[i].address, s.entry[i].alone);
 	free(s.entry);
 	return why;
 }
@@ -339,7 +359,7 @@ static int sweep_locked(struct nl *nl, struct err *e)
 	struct seen s = { 0 };
 	int why = link_each(nl, note_link, &s);
 
-	for (size_t i = 0; !why && i < s.n; i++)
+	for (size_t i = 0; (!why || why == ENODEV) && i < s.n; i++)
 		if (net_bridge_name_ok(str_of(s.link[i].name)) && !has_ports(&s, s.link[i].index))
 			why = link_delete(nl, s.link[i].name);
 	if (!why || why == ENODEV)
@@ -348,26 +368,21 @@ static int sweep_locked(struct nl *nl, struct err *e)
 	return why ? os_error(e, why, "removing", "a network that nobody uses") : 0;
 }
 
-static int part_locked(struct nl *nl, const char *port, struct err *e)
-{
-	int why = port ? link_delete(nl, port) : 0;
-
-	if (why && why != ENODEV)
-		return os_error(e, why, "removing the interface", port);
-	return sweep_locked(nl, e);
-}
-
+/* The port goes before the lock is taken: nobody else has to do with it, and the kernel takes its time. */
 int net_sweep(const char *port, struct err *e)
 {
-	_cleanup_close_ int lock = take_lock(e);
+	_cleanup_close_ int lock = -EBADF;
 	struct nl nl = { 0 };
 	int rc;
 
-	if (lock < 0 || nl_open(&nl, NETLINK_ROUTE, e) < 0)
+	if (nl_open(&nl, NETLINK_ROUTE, e) < 0)
 		return -1;
-	rc = part_locked(&nl, port, e);
+	rc = port ? delete_port(&nl, port, e) : 0;
+	lock = rc < 0 ? -EBADF : take_lock(e);
+	if (lock >= 0)
+		rc = sweep_locked(&nl, e);
 	nl_close(&nl);
-	return rc;
+	return lock < 0 ? -1 : rc;
 }
 
 int net_part(const struct net_host *h, struct err *e)

@@ -5,6 +5,9 @@
  *     lo 127.0.0.1, 169.254.170.2                        blm<8 hex>, the bridge of the job ──── NAT ──── outside
  *                       blv<another host of the job>  ───┘
  *
+ * The only host of a job has no bridge: the machine's address is at its port. (A bridge takes the kernel ten times as
+ * long to remove as a port, and nobody can have a network made meanwhile.)
+ *
  * bloomery-host calls net_open() once, which loads the rules (nftables, tables `bridge bloomery` and `inet bloomery`);
  * the supervisor of each host makes its namespace, joins, and parts at its end; net_sweep() removes what supervisors
  * that were killed have left. All need root. Every change of the machine's own namespace is made under one lock, so
@@ -43,7 +46,8 @@ bool net_range_private(struct net_range r); /* 10/8, 172.16/12, 192.168/16, 100.
 
 /* One host in the network of its job. */
 struct net_host {
-	char bridge[NET_NAME_BYTES], port[NET_NAME_BYTES];
+	char bridge[NET_NAME_BYTES]; /* "": it is the only host of its job, and needs none */
+	char port[NET_NAME_BYTES];
 	uint32_t address, gateway;
 	unsigned prefix;
 	bool isolated; /* gateway is not used */

@@ -11,51 +11,100 @@
 #include <unistd.h>
 
 #include "base/fd.h"
+#include "base/log.h"
 #include "loop/loop.h"
 #include "net/inside.h"
 
 #define TABLE "bloomery"
 #define SET "hosts"
 
+/* What is refused is told to who listens (refused.c), each interface's so often. */
+#define TELL "update @told { iifname limit rate 6/minute burst 5 packets } log group " NET_LOG_GROUP_TEXT " prefix "
+#define OFTEN "{ type ifname ; flags dynamic ; timeout 10m ; size 65535 ; }\n"
+#define CHAIN(family, name)                         \
+	"add chain " family " " TABLE " " name "\n" \
+	"flush chain " family " " TABLE " " name "\n"
+#define HOOK(family, name, hook)                                                   \
+	"add chain " family " " TABLE " " name " { " hook " ; policy accept ; }\n" \
+	"flush chain " family " " TABLE " " name "\n"
+#define RULE(family, chain, rule) "add rule " family " " TABLE " " chain " " rule "\n"
+
 /* Two chains of the bridge run before the kernel's own look at bridged packets through `inet` (br_netfilter), which
  * not every machine has on: the mark says there that both ends are ports of one bridge. The second mark, set where it
  * is known where a packet comes from, says that it is to get the machine's address. Marks do not survive the way into
- * or out of a namespace, so a container cannot bring its own. */
-static const char rules[] =
-        "add table bridge " TABLE "\n"
-        "add set bridge " TABLE " " SET " { type ifname . ether_addr . ipv4_addr ; }\n"
-        "add chain bridge " TABLE " prerouting { type filter hook prerouting priority -350 ; policy accept ; }\n"
-        "add chain bridge " TABLE " forward { type filter hook forward priority -350 ; policy accept ; }\n"
-        "flush chain bridge " TABLE " prerouting\n"
-        "flush chain bridge " TABLE " forward\n"
-        "add rule bridge " TABLE " prerouting iifname != \"blv*\" accept\n"
-        "add rule bridge " TABLE " prerouting ether type ip iifname . ether saddr . ip saddr @" SET " accept\n"
-        "add rule bridge " TABLE " prerouting ether type arp iifname . ether saddr . arp saddr ip @" SET
-        " iifname . arp saddr ether . arp saddr ip @" SET " accept\n"
-        "add rule bridge " TABLE " prerouting ether type { ip, arp } limit rate 6/minute burst 5 packets log prefix "
-        "\"bloomery: not its own address: \"\n"
-        "add rule bridge " TABLE " prerouting counter drop\n"
-        "add rule bridge " TABLE " forward iifname \"blv*\" oifname \"blv*\" meta mark set 0x626c6d01\n"
-        "add table inet " TABLE "\n"
-        "add chain inet " TABLE " input { type filter hook input priority -10 ; policy accept ; }\n"
-        "add chain inet " TABLE " forward { type filter hook forward priority -10 ; policy accept ; }\n"
-        "add chain inet " TABLE " postrouting { type nat hook postrouting priority 100 ; policy accept ; }\n"
-        "flush chain inet " TABLE " input\n"
-        "flush chain inet " TABLE " forward\n"
-        "flush chain inet " TABLE " postrouting\n"
-        "add rule inet " TABLE " input iifname \"blm*\" ct state established,related accept\n"
-        "add rule inet " TABLE " input iifname \"blm*\" limit rate 6/minute burst 5 packets log prefix "
-        "\"bloomery: to the machine: \"\n"
-        "add rule inet " TABLE " input iifname \"blm*\" counter drop\n"
-        "add rule inet " TABLE " forward iifname \"blm*\" oifname \"blm*\" meta mark 0x626c6d01 accept\n"
-        "add rule inet " TABLE
-        " forward iifname \"blm*\" oifname \"blm*\" limit rate 6/minute burst 5 packets log prefix "
-        "\"bloomery: to another job: \"\n"
-        "add rule inet " TABLE " forward iifname \"blm*\" oifname \"blm*\" counter drop\n"
-        "add rule inet " TABLE " forward iifname \"blm*\" meta mark set 0x626c6d02 accept\n"
-        "add rule inet " TABLE " forward oifname \"blm*\" ct state established,related accept\n"
-        "add rule inet " TABLE " forward oifname \"blm*\" counter drop\n"
-        "add rule inet " TABLE " postrouting meta mark 0x626c6d02 oifname != \"blm*\" masquerade\n";
+ * or out of a namespace, so a container cannot bring its own.
+ *
+ * In `inet` a job's packets come in by its bridge, blm*, or by the interface of the one host it has, blv*. Jobs with
+ * limits have an entry in the maps, which leads to a chain of their own. */
+/* clang-format off */
+static const char *const rules[] = {
+	"add table bridge " TABLE "\n"
+	"add set bridge " TABLE " " SET " { type ifname . ether_addr . ipv4_addr ; }\n"
+	"add set bridge " TABLE " told " OFTEN
+	HOOK("bridge", "prerouting", "type filter hook prerouting priority -350")
+	HOOK("bridge", "forward", "type filter hook forward priority -350")
+	RULE("bridge", "prerouting", "iifname != \"blv*\" accept")
+	RULE("bridge", "prerouting", "ether type ip iifname . ether saddr . ip saddr @" SET " accept")
+	RULE("bridge", "prerouting", "ether type arp iifname . ether saddr . arp saddr ip @" SET
+	                             " iifname . arp saddr ether . arp saddr ip @" SET " accept"),
+	RULE("bridge", "prerouting", "ether type { ip, arp } " TELL "\"" NET_REFUSED_SENDER "\""),
+	RULE("bridge", "prerouting", "counter drop")
+	RULE("bridge", "forward", "iifname \"blv*\" oifname \"blv*\" meta mark set 0x626c6d01")
+
+	"add table inet " TABLE "\n"
+	"add set inet " TABLE " " SET " { type ifname . ether_addr . ipv4_addr ; }\n"
+	"add set inet " TABLE " told " OFTEN
+	"add map inet " TABLE " outward { type ifname : verdict ; }\n"
+	"add map inet " TABLE " inward { type ifname : verdict ; }\n"
+	HOOK("inet", "prerouting", "type filter hook prerouting priority -350")
+	HOOK("inet", "input", "type filter hook input priority -10")
+	HOOK("inet", "forward", "type filter hook forward priority -10")
+	HOOK("inet", "postrouting", "type nat hook postrouting priority 100")
+	CHAIN("inet", "other_job") CHAIN("inet", "refused") CHAIN("inet", "nat")
+	CHAIN("inet", "to_machine") CHAIN("inet", "from_job") CHAIN("inet", "to_job")
+
+	RULE("inet", "prerouting", "iifname != \"blv*\" accept")
+	RULE("inet", "prerouting", "iifname . ether saddr . ip saddr @" SET " accept"),
+	RULE("inet", "prerouting", "meta nfproto ipv4 " TELL "\"" NET_REFUSED_SENDER "\""),
+	RULE("inet", "prerouting", "counter drop")
+
+	RULE("inet", "input", "iifname \"blm*\" goto to_machine")
+	RULE("inet", "input", "iifname \"blv*\" goto to_machine")
+	RULE("inet", "to_machine", "ct state established,related accept"),
+	RULE("inet", "to_machine", TELL "\"" NET_REFUSED_MACHINE "\""),
+	RULE("inet", "to_machine", "counter drop")
+
+	RULE("inet", "forward", "iifname \"blm*\" oifname \"blm*\" meta mark 0x626c6d01 accept")
+	RULE("inet", "forward", "iifname \"blm*\" goto from_job")
+	RULE("inet", "forward", "iifname \"blv*\" goto from_job")
+	RULE("inet", "forward", "oifname \"blm*\" goto to_job")
+	RULE("inet", "forward", "oifname \"blv*\" goto to_job")
+
+	RULE("inet", "from_job", "oifname \"blm*\" goto other_job")
+	RULE("inet", "from_job", "oifname \"blv*\" goto other_job")
+	RULE("inet", "from_job", "ct state established,related accept")
+	RULE("inet", "from_job", "iifname vmap @outward")
+	RULE("inet", "from_job", "goto nat")
+	RULE("inet", "nat", "meta mark set 0x626c6d02 accept")
+	RULE("inet", "to_job", "ct state established,related accept")
+	RULE("inet", "to_job", "oifname vmap @inward")
+	RULE("inet", "to_job", "counter drop"),
+
+	RULE("inet", "other_job", TELL "\"" NET_REFUSED_JOB "\""),
+	RULE("inet", "other_job", "counter drop"),
+	RULE("inet", "refused", TELL "\"" NET_REFUSED_LIMITS "\""),
+	RULE("inet", "refused", "counter drop")
+	RULE("inet", "postrouting", "meta mark 0x626c6d02 oifname != \"blm*\" oifname != \"blv*\" masquerade")
+};
+/* clang-format on */
+
+/* Every other piece tells; a kernel that cannot does without. */
+static void put_rules(struct buf *out, bool telling)
+{
+	for (size_t i = 0; i < ARRAY_LEN(rules); i++)
+		if (telling || str_find(str_of(rules[i]), STR(" log group ")) < 0)
+			buf_z(out, rules[i]);
+}
 
 static const char *find_nft(void)
 {
@@ -67,7 +116,8 @@ static const char *find_nft(void)
 	return NULL;
 }
 
-int rules_load(struct err *e)
+/* One transaction: all of it, or nothing. */
+static int run_nft(struct str script, struct err *e)
 {
 	const char *const argv[] = { find_nft(), "-f", "-", NULL };
 	_cleanup_close_ int reader = -EBADF, writer = -EBADF;
@@ -82,7 +132,7 @@ int rules_load(struct err *e)
 	o.in = reader = ends[0];
 	writer = ends[1];
 	/* A pipe takes far more than this without anybody reading. */
-	if (fd_write_all(writer, rules, sizeof(rules) - 1, e) < 0)
+	if (fd_write_all(writer, script.p, script.n, e) < 0)
 		return -1;
 	cleanup_closep(&writer);
 	writer = -EBADF;
@@ -91,6 +141,21 @@ int rules_load(struct err *e)
 	if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
 		return 0;
 	return err_set(e, ERR_IO, "%s does not take the rules: " PRIstr, argv[0], ARGstr(str_trim(buf_view(&said))));
+}
+
+int rules_load(struct err *e)
+{
+	_cleanup_buf_ struct buf telling = { 0 }, silent = { 0 };
+	struct err why = { 0 };
+
+	put_rules(&telling, true);
+	if (run_nft(buf_view(&telling), &why) == 0)
+		return 0;
+	put_rules(&silent, false);
+	if (run_nft(buf_view(&silent), e) < 0)
+		return -1;
+	log_err(LOG_WARN, &why, "what jobs are refused of the network will not be in the log");
+	return 0;
 }
 
 /* ---- the set ---- */
@@ -141,7 +206,7 @@ static void put_key(struct nlmsghdr *m, const struct key *k)
 }
 
 /* A transaction of one command. */
-static int change(uint16_t command, uint16_t flags, const char *port, uint32_t address)
+static int change(uint16_t command, uint16_t flags, bool alone, const char *port, uint32_t address)
 {
 	const uint16_t type = (uint16_t)(NFNL_SUBSYS_NFTABLES << 8 | command);
 	const struct key k = key_of(port, address);
@@ -156,7 +221,7 @@ static int change(uint16_t command, uint16_t flags, const char *port, uint32_t a
 	must(b);
 	put_head(b, NFNL_MSG_BATCH_BEGIN, 0, 1, AF_UNSPEC, NFNL_SUBSYS_NFTABLES);
 	mnl_nlmsg_batch_next(b);
-	put_key(put_head(b, type, flags | NLM_F_ACK, 2, NFPROTO_BRIDGE, 0), &k);
+	put_key(put_head(b, type, flags | NLM_F_ACK, 2, alone ? NFPROTO_INET : NFPROTO_BRIDGE, 0), &k);
 	mnl_nlmsg_batch_next(b);
 	put_head(b, NFNL_MSG_BATCH_END, 0, 3, AF_UNSPEC, NFNL_SUBSYS_NFTABLES);
 	mnl_nlmsg_batch_next(b);
@@ -167,14 +232,14 @@ static int change(uint16_t command, uint16_t flags, const char *port, uint32_t a
 	return why;
 }
 
-int rules_allow(const char *port, uint32_t address)
+int rules_allow(const char *port, uint32_t address, bool alone)
 {
-	return change(NFT_MSG_NEWSETELEM, NLM_F_CREATE, port, address);
+	return change(NFT_MSG_NEWSETELEM, NLM_F_CREATE, alone, port, address);
 }
 
-int rules_forget(const char *port, uint32_t address)
+int rules_forget(const char *port, uint32_t address, bool alone)
 {
-	int why = change(NFT_MSG_DELSETELEM, 0, port, address);
+	int why = change(NFT_MSG_DELSETELEM, 0, alone, port, address);
 
 	return why == ENOENT ? 0 : why;
 }
@@ -182,7 +247,8 @@ int rules_forget(const char *port, uint32_t address)
 /* ---- looking ---- */
 
 struct look {
-	void (*fn)(const char *port, uint32_t address, void *arg);
+	void (*fn)(const char *port, uint32_t address, bool alone, void *arg);
+	bool alone;
 	void *arg;
 };
 
@@ -209,7 +275,7 @@ static void look_at(const struct nlattr *element, const struct look *l)
 		return;
 	memcpy(&k, mnl_attr_get_payload(value), sizeof(k));
 	k.port[sizeof(k.port) - 1] = 0;
-	l->fn(k.port, ntohl(k.address), l->arg);
+	l->fn(k.port, ntohl(k.address), l->alone, l->arg);
 }
 
 static int on_elements(const struct nlmsghdr *m, void *arg)
@@ -228,9 +294,8 @@ static int on_elements(const struct nlmsghdr *m, void *arg)
 	return MNL_CB_OK;
 }
 
-int rules_each(void (*fn)(const char *port, uint32_t address, void *arg), void *arg)
+static int each_of(const struct look *l)
 {
-	struct look l = { fn, arg };
 	struct nl nl = { 0 };
 	struct nlmsghdr *m;
 	struct nfgenmsg *g;
@@ -241,10 +306,17 @@ int rules_each(void (*fn)(const char *port, uint32_t address, void *arg), void *
 		return 0; /* no nftables, no addresses */
 	m = nl_begin(&nl, NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_GETSETELEM, NLM_F_DUMP);
 	g = mnl_nlmsg_put_extra_header(m, sizeof(*g));
-	*g = (struct nfgenmsg){ .nfgen_family = NFPROTO_BRIDGE, .version = NFNETLINK_V0 };
+	*g = (struct nfgenmsg){ .nfgen_family = l->alone ? NFPROTO_INET : NFPROTO_BRIDGE, .version = NFNETLINK_V0 };
 	mnl_attr_put_strz(m, NFTA_SET_ELEM_LIST_TABLE, TABLE);
 	mnl_attr_put_strz(m, NFTA_SET_ELEM_LIST_SET, SET);
-	why = nl_talk(&nl, m, on_elements, &l);
+	why = nl_talk(&nl, m, on_elements, (void *)l);
 	nl_close(&nl);
 	return why == ENOENT || why == EINVAL || why == EOPNOTSUPP ? 0 : why;
+}
+
+int rules_each(void (*fn)(const char *port, uint32_t address, bool alone, void *arg), void *arg)
+{
+	int why = each_of(&(struct look){ .fn = fn, .arg = arg });
+
+	return why ? why : each_of(&(struct look){ .fn = fn, .arg = arg, .alone = true });
 }

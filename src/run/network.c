@@ -1,7 +1,8 @@
 /* The host's network: its namespace, its place on the bridge of the job, and what it may have of the machine there.
  *
- * What is made is undone in two steps, as the kernel takes a tenth of a second to remove an interface: once the
- * container has ended a child of ours begins to, while the artifacts are packed; at the end it is waited for.
+ * The kernel takes a tenth of a second to remove interfaces. Once the container has ended a child of ours begins to,
+ * and it is waited for when all else is done and the end has been told: nobody can use what is left of the network
+ * then.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "run/network.h"
@@ -206,7 +207,8 @@ static int host_of(const struct run *r, struct net_host *h, struct err *e)
 	const struct network_spec *s = &r->spec.network;
 
 	*h = (struct net_host){ .prefix = s->prefix, .isolated = s->isolated };
-	snprintf(h->bridge, sizeof(h->bridge), "%s", s->bridge);
+	if (r->spec.host_count > 1)
+		snprintf(h->bridge, sizeof(h->bridge), "%s", s->bridge);
 	net_port_name(r->spec.id, h->port);
 	if (!net_address_parse(str_of(s->address), &h->address) || !net_address_parse(str_of(s->gateway), &h->gateway))
 		return err_set(e, ERR_INVALID, "spec.json: the addresses of the network are none");
@@ -267,34 +269,44 @@ enum step phase_network(struct run *r, struct err *e)
 	return STEP_NEXT;
 }
 
-void network_end(struct run *r)
+static void begin_to_part(struct network *n)
 {
-	struct network *n = r->network;
-	struct err e = { 0 };
-
-	if (!n || !n->joined || n->parting)
+	if (!n->joined || n->parting)
 		return;
-	end_proxy(n);
-	cleanup_closep(&r->network_ns);
-	r->network_ns = -EBADF;
 	n->parting = fork();
-	if (n->parting == 0)
-		_exit(net_part(&n->host, &e) < 0);
+	if (n->parting == 0) {
+		close_range(3, ~0U, 0); /* locks and the like would last as long as this */
+		_exit(net_part(&n->host, NULL) < 0);
+	}
 	if (n->parting < 0)
 		n->parting = 0; /* in good time then */
 }
 
-void undo_network(struct run *r)
+void network_end(struct run *r)
 {
-	struct network *n = take_ptr(r->network);
-	struct err e = { 0 };
-	int status = 0;
+	struct network *n = r->network;
 
 	cleanup_closep(&r->network_ns);
 	r->network_ns = -EBADF;
 	if (!n)
 		return;
 	end_proxy(n);
+	begin_to_part(n);
+}
+
+void undo_network(struct run *r)
+{
+	network_end(r);
+}
+
+void network_wait(struct run *r)
+{
+	struct network *n = take_ptr(r->network);
+	struct err e = { 0 };
+	int status = 0;
+
+	if (!n)
+		return;
 	while (n->parting > 0 && waitpid(n->parting, &status, 0) < 0 && errno == EINTR)
 		;
 	if (n->joined && (n->parting <= 0 || status != 0) && net_part(&n->host, &e) < 0)

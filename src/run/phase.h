@@ -150,6 +150,7 @@ int volume_space(struct run *r, uint64_t *ret_size, uint64_t *ret_free, uint64_t
 enum step phase_network(struct run *r, struct err *e);
 void network_end(struct run *r); /* the container has ended: begins to undo it */
 void undo_network(struct run *r);
+void network_wait(struct run *r); /* at last: until it is gone */
 /* layout.c */
 enum step phase_layout(struct run *r, struct err *e);
 /* The interface of the default route in the text of /proc/net/route, "lo" without one; caller frees. */

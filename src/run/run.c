@@ -400,6 +400,7 @@ static void run_fini(struct run *r)
 {
 	struct err e = { 0 };
 
+	network_wait(r);
 	feeds_close(r);
 	control_close(r->control);
 	if (r->log && joblog_close(r->log, &e) < 0)
@@ -445,6 +446,7 @@ static int run_phases_through(struct run *r, struct err *e)
 		return -1;
 	if (remove_tree(r->job_fd, "work", e) < 0)
 		log_err(LOG_WARN, e, "removing work");
+	network_wait(r);
 	return finish(r, e);
 }
 

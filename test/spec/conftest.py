@@ -7,6 +7,7 @@ import pathlib
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import tempfile
 import time
@@ -226,7 +227,7 @@ class Server:
             if str(self.data) in backing:
                 left.append(f"loop device {b.split('/')[3]} {backing}")
         mine = {"blm" + i[:8] for i in ids} | {"blv" + i[:12] for i in ids}
-        left += [f"interface {n}" for n in os.listdir("/sys/class/net") if n in mine]
+        left += [f"interface {n}" for _, n in socket.if_nameindex() if n in mine]
         left += [f"directory {p}" for p in glob.glob(str(self.data / "jobs/*/work"))]
         left += [f"staged {p}" for p in glob.glob(str(self.data / "jobs/*/staged/*"))]
         return left

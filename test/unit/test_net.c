@@ -100,6 +100,15 @@ static struct net_host host(const char *job, unsigned number, uint32_t base, uns
 	return h;
 }
 
+/* Of a job of one host. */
+static struct net_host only_host(const char *job, uint32_t base)
+{
+	struct net_host h = host(job, 1, base, 30, false);
+
+	h.bridge[0] = 0;
+	return h;
+}
+
 static bool there(const char *name)
 {
 	return if_nametoindex(name) != 0;
@@ -108,7 +117,7 @@ static bool there(const char *name)
 /* What `nft` says of ours. */
 static bool allowed(const char *port)
 {
-	_cleanup_free_ char *command = strf("nft list set bridge bloomery hosts 2>/dev/null | grep -q %s", port);
+	_cleanup_free_ char *command = strf("nft list ruleset | grep -q '\"%s\" \\. 02:42'", port);
 	pid_t pid = fork();
 	int status;
 
@@ -211,6 +220,54 @@ TEST(two_hosts_of_a_job_see_each_other_and_another_job_does_not)
 	CHECK(!there(c.bridge));
 	close(na);
 	close(nb);
+	close(nc);
+	close(self);
+}
+
+TEST(the_only_host_of_a_job_needs_no_bridge)
+{
+	struct net_host a, b, c;
+	int na = -1, nb = -1, nc = -1, self;
+
+	if (!machine())
+		return;
+	self = own_namespace();
+	a = only_host("aaaaaaaaaaaaaaaa", 0x0ad50000);
+	b = only_host("bbbbbbbbbbbbbbbb", 0x0ad50004);
+	c = host("cccccccccccccccc", 1, 0x0ad50008, 30, false);
+	CHECK_OK(net_namespace_new(&na, e));
+	CHECK_OK(net_namespace_new(&nb, e));
+	CHECK_OK(net_namespace_new(&nc, e));
+	CHECK_OK(net_join(&a, na, e));
+	CHECK_OK(net_join(&b, nb, e));
+	CHECK_OK(net_join(&c, nc, e));
+	CHECK(there(a.port) && !there("blmaaaaaaaa") && allowed(a.port) && there(c.bridge));
+
+	int lb = bound(nb, SOCK_STREAM, "0.0.0.0", 7000);
+	_cleanup_close_ used int la = bound(na, SOCK_STREAM, "0.0.0.0", 7000);
+	_cleanup_close_ used int lc = bound(nc, SOCK_STREAM, "0.0.0.0", 7000),
+	                         lm = bound(self, SOCK_STREAM, "0.0.0.0", 7001);
+
+	CHECK_INT(reach(self, "10.213.0.2", 7000), 0);
+	CHECK_INT(reach(na, "10.213.0.6", 7000), ETIMEDOUT);
+	CHECK_INT(reach(na, "10.213.0.10", 7000), ETIMEDOUT);
+	CHECK_INT(reach(nc, "10.213.0.2", 7000), ETIMEDOUT);
+	CHECK_INT(reach(na, "10.213.0.1", 7001), ETIMEDOUT);
+	CHECK_INT(reach(na, "10.213.0.5", 7001), ETIMEDOUT);
+	CHECK_INT(reach(na, "127.0.0.1", 7001), ECONNREFUSED);
+	CHECK_OK(net_part(&a, e));
+	CHECK(!there(a.port) && !allowed(a.port) && there(b.port) && allowed(b.port));
+	CHECK_OK(net_part(&a, e)); /* again */
+	/* Its namespace goes, and the kernel removes the interface; what is left is swept. */
+	close(lb);
+	close(nb);
+	for (int i = 0; i < 300 && there(b.port); i++)
+		poll(NULL, 0, 100);
+	CHECK(!there(b.port) && allowed(b.port));
+	CHECK_OK(net_sweep(NULL, e));
+	CHECK(!allowed(b.port) && there(c.bridge));
+	CHECK_OK(net_part(&c, e));
+	close(na);
 	close(nc);
 	close(self);
 }
