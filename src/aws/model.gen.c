@@ -2713,8 +2713,6 @@ static const struct operation ops_sagemaker[] = {
 	{ .name = "CreateProcessingJob", .input = S(sagemaker_CreateProcessingJobRequest), .output = S(sagemaker_CreateProcessingJobResponse) },
 	{ .name = "CreateTrainingJob", .input = S(sagemaker_CreateTrainingJobRequest), .output = S(sagemaker_CreateTrainingJobResponse), .refusals = (const struct refusal[]){
 		{ .path = "AlgorithmSpecification.AlgorithmName", .when = REFUSE_PRESENT, .reason = "algorithm resources are not built yet; name an image in TrainingImage" },
-		{ .path = "AlgorithmSpecification.TrainingImageConfig.TrainingRepositoryAccessMode", .when = REFUSE_OTHER, .allowed = (const char *const[]){ "Platform", NULL }, .reason = "there is no VPC here; images are pulled over this machine's own network, so use Platform" },
-		{ .path = "AlgorithmSpecification.TrainingImageConfig.TrainingRepositoryAuthConfig", .when = REFUSE_PRESENT, .reason = "credentials for registries do not come from a Lambda function here; import the image with `bloomery image import` or log this machine in to the registry" },
 		{ .path = "InputDataConfig[].DataSource.S3DataSource.S3DataType", .when = REFUSE_OTHER, .allowed = (const char *const[]){ "S3Prefix", "ManifestFile", "AugmentedManifestFile", NULL }, .reason = "conversations are for customizing models of a hub, and there is none here; use S3Prefix, ManifestFile or AugmentedManifestFile" },
 		{ .path = "InputDataConfig[].DataSource.S3DataSource.ModelAccessConfig", .when = REFUSE_PRESENT, .reason = "there is no model hub here whose licences could be accepted; copy the data into a bucket, name it in S3Uri and leave ModelAccessConfig out" },
 		{ .path = "InputDataConfig[].DataSource.S3DataSource.HubAccessConfig", .when = REFUSE_PRESENT, .reason = "there is no model hub here; copy the data into a bucket and name it in S3Uri" },
@@ -2738,7 +2736,7 @@ static const struct operation ops_sagemaker[] = {
 		{ .path = "ServerlessJobConfig", .when = REFUSE_PRESENT, .reason = "serverless customization of hub models does not exist here; give AlgorithmSpecification and ResourceConfig" },
 		{ .path = "MlflowConfig", .when = REFUSE_PRESENT, .reason = "managed MLflow is not here; set MLFLOW_TRACKING_URI in Environment instead" },
 		{ .path = "ModelPackageConfig", .when = REFUSE_PRESENT, .reason = "model packages are not built yet; leave ModelPackageConfig out" } },
-	  .refusal_count = 26 },
+	  .refusal_count = 24 },
 	{ .name = "CreateTransformJob", .input = S(sagemaker_CreateTransformJobRequest), .output = S(sagemaker_CreateTransformJobResponse) },
 	{ .name = "CreateTrial", .input = S(sagemaker_CreateTrialRequest), .output = S(sagemaker_CreateTrialResponse) },
 	{ .name = "CreateTrialComponent", .input = S(sagemaker_CreateTrialComponentRequest), .output = S(sagemaker_CreateTrialComponentResponse) },

@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/conf_inside.h"
 #include "base/fd.h"
 
 enum { CONF_MAX_BYTES = 1 << 20 };
@@ -55,6 +56,9 @@ void conf_fini(struct conf *c)
 	for (size_t i = 0; i < c->role_count; i++)
 		role_fini(&c->role[i]);
 	free(c->role);
+	for (size_t i = 0; i < c->registry_count; i++)
+		conf_registry_fini(&c->registry[i]);
+	free(c->registry);
 	*c = (struct conf){ 0 };
 }
 
@@ -143,7 +147,7 @@ static int add_file_system(struct conf *c, struct str id, struct str value, cons
 	return 0;
 }
 
-void conf_file_systems_write(const struct conf *c, struct buf *out)
+void conf_host_write(const struct conf *c, struct buf *out)
 {
 	for (size_t i = 0; i < c->file_system_count; i++) {
 		const struct conf_file_system *fs = &c->file_systems[i];
@@ -151,6 +155,7 @@ void conf_file_systems_write(const struct conf *c, struct buf *out)
 		buf_f(out, "file_system.%s = %s%s\n", fs->id, fs->mount ? "mount " : "",
 		      fs->mount ? fs->mount : fs->directory);
 	}
+	conf_registries_write(c, out);
 }
 
 static char *fill_in(struct str word, const char *where, bool writable)
@@ -225,7 +230,7 @@ static struct conf_role *role_slot(struct conf *c, struct str arn)
 	return NULL;
 }
 
-static char *beside(const char *path, struct str file)
+char *conf_beside(const char *path, struct str file)
 {
 	struct str dir = str_of(path);
 
@@ -259,7 +264,7 @@ static int add_role(struct conf *c, struct str arn, struct str file, const char 
 	c->role = xrealloc(c->role, (c->role_count + 1) * sizeof(*c->role));
 	c->role[c->role_count++] = (struct conf_role){
 		.arn = arn.n ? str_dup(arn) : NULL,
-		.file = beside(path, file),
+		.file = conf_beside(path, file),
 		.where = strf("%s:%d", path, n),
 	};
 	return 0;
@@ -289,6 +294,7 @@ static int conf_line(struct conf *c, struct str line, const char *path, int n, s
 {
 	struct str rest = line, key = str_trim(str_cut(&rest, '=')), value = str_trim(rest), id = key;
 	char **slot = conf_slot(c, key);
+	int rc;
 
 	if (key.n == line.n)
 		return err_set(e, ERR_INVALID, "%s:%d: '" PRIstr "' is not `key = value`", path, n, ARGstr(line));
@@ -296,6 +302,8 @@ static int conf_line(struct conf *c, struct str line, const char *path, int n, s
 		return add_file_system(c, id, value, path, n, e);
 	if (str_skip(&id, STR("role.")))
 		return add_role(c, id.n ? id : STR("?"), value, path, n, e);
+	if (str_skip(&id, STR("registry_")) && conf_registry_line(c, id, value, path, n, &rc, e))
+		return rc;
 	if (!slot)
 		return err_set(e, ERR_INVALID, "%s:%d: there is no setting '" PRIstr "'", path, n, ARGstr(key));
 	if (check_value(c, slot, value, path, n, e) < 0)
@@ -346,6 +354,14 @@ static const char *why_not_roots(int fd, const struct stat *st)
 	return st->st_nlink != 1 ? "has another name (a hard link)" : NULL;
 }
 
+static bool names_files(const struct conf *c)
+{
+	for (size_t i = 0; i < c->registry_count; i++)
+		if (c->registry[i].kind != CONF_REGISTRY_MIRROR)
+			return true;
+	return false;
+}
+
 /* What was looked at is what is read: one descriptor, and a file that is root's does not change under root's feet. */
 int conf_read_root(struct conf *c, const char *path, struct err *e)
 {
@@ -366,15 +382,16 @@ int conf_read_root(struct conf *c, const char *path, struct err *e)
 	if (conf_text(c, buf_view(&text), path, e) < 0)
 		return -1;
 	why = why_not_roots(fd, &st);
-	if (why && c->file_system_count)
+	if (why && (c->file_system_count || names_files(c)))
 		return err_set(e, ERR_DENIED,
-		               "%s names file systems for root to mount, but it %s: make it root's own (chown root, "
+		               "%s names %s for root to %s, but it %s: make it root's own (chown root, "
 		               "chmod go-w), or keep it elsewhere and use --config",
-		               path, why);
+		               path, c->file_system_count ? "file systems" : "files of registries",
+		               c->file_system_count ? "mount" : "read", why);
 	return 0;
 }
 
-int conf_file_systems_read(struct conf *c, int fd, const char *name, struct err *e)
+int conf_host_read(struct conf *c, int fd, const char *name, struct err *e)
 {
 	_cleanup_free_ char *path = strf("/proc/self/fd/%d", fd);
 	_cleanup_buf_ struct buf text = { 0 };
@@ -383,8 +400,11 @@ int conf_file_systems_read(struct conf *c, int fd, const char *name, struct err 
 	if (file_read(path, CONF_MAX_BYTES, &text, e) < 0)
 		return err_in(e, "reading %s", name);
 	rest = buf_view(&text);
-	for (struct str all = rest; all.n;)
-		if (!str_starts(str_cut(&all, '\n'), STR("file_system.")))
-			return err_set(e, ERR_INVALID, "%s: only file systems are expected here", name);
+	for (struct str all = rest; all.n;) {
+		struct str line = str_cut(&all, '\n');
+
+		if (!str_starts(line, STR("file_system.")) && !str_starts(line, STR("registry_")))
+			return err_set(e, ERR_INVALID, "%s: only file systems and registries are expected here", name);
+	}
 	return conf_text(c, rest, name, e);
 }

@@ -1,7 +1,8 @@
 /* conf.h - bloomery.conf: `key = value` lines, '#' comments, unknown keys refused by name. Read once at start.
  *
- * bloomeryd and the command line read all of it. Root's programs act on one thing in it, the file systems, and only
- * when nobody but root can have written them (doc/adr/0014): bloomery-host reads those and hands them to bloomery-job.
+ * bloomeryd and the command line read all of it. Root's programs act on two things in it, the file systems and the
+ * registries, and only when nobody but root can have written them (doc/adr/0014): bloomery-host reads those and hands
+ * them to bloomery-job.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #pragma once
@@ -52,6 +53,22 @@ struct conf_role {
 	char *where; /* "FILE:LINE", for sentences */
 };
 
+/* How images are pulled from a registry, which is HOST or HOST:PORT as in the names of images. The files are opened by
+ * root when an image is pulled (oci/registry.h); a secret is never in here.
+ *
+ *     registry_auth.registry.example:5000 = FILE         who we are to it
+ *     registry_ca.registry.example:5000 = FILE           who signed its certificate, besides those the machine trusts
+ *     registry_mirror.docker.io = https://mirror.example http://10.0.0.1:5000/hub      asked first, in this order
+ *     registry_credentials.arn:aws:lambda:us-east-1:000000000000:function:NAME = FILE  who we are for jobs that name it
+ */
+enum conf_registry_kind { CONF_REGISTRY_AUTH, CONF_REGISTRY_CA, CONF_REGISTRY_MIRROR, CONF_REGISTRY_CREDENTIALS };
+struct conf_registry {
+	enum conf_registry_kind kind;
+	char *name;  /* the registry, or the ARN */
+	char *value; /* the file, beside bloomery.conf unless the path is absolute; or the URLs, separated by blanks */
+	char *where; /* the key, for sentences */
+};
+
 struct conf {
 #define X(key, value, meaning) char *key;
 	CONF_KEYS(X)
@@ -60,6 +77,8 @@ struct conf {
 	size_t file_system_count;
 	struct conf_role *role;
 	size_t role_count;
+	struct conf_registry *registry;
+	size_t registry_count;
 };
 
 void conf_init(struct conf *c); /* the defaults */
@@ -70,13 +89,18 @@ void conf_fini(struct conf *c);
 /* What FileSystemId stands for here; NULL: there is no such entry. */
 const struct conf_file_system *conf_file_system(const struct conf *c, struct str id);
 
-/* conf_read() for who runs as root. ERR_DENIED when there are file systems in the file and others than root may have
- * written them: it is not root's, can be written by others, or has another name. A symbolic link, or what is no regular
- * file, is as good as no file: nothing is taken from it. */
+/* NULL: there is no such line. Registries are compared without regard to case. */
+const struct conf_registry *conf_registry(const struct conf *c, enum conf_registry_kind kind, struct str name);
+
+/* conf_read() for who runs as root. ERR_DENIED when there are file systems or registries' files in the file and others
+ * than root may have written them: it is not root's, can be written by others, or has another name. A symbolic link, or
+ * what is no regular file, is as good as no file: nothing is taken from it. */
 int conf_read_root(struct conf *c, const char *path, struct err *e) must_check;
-/* The file systems as text, and back from a descriptor (`name` is for sentences); nothing else may be in it. */
-void conf_file_systems_write(const struct conf *c, struct buf *out);
-int conf_file_systems_read(struct conf *c, int fd, const char *name, struct err *e) must_check;
+/* What a host of a job is told: the file systems and the registries as text, and back from a descriptor (`name` is for
+ * sentences); nothing else may be in it. */
+void conf_host_write(const struct conf *c, struct buf *out);
+void conf_registries_write(const struct conf *c, struct buf *out); /* that part of it */
+int conf_host_read(struct conf *c, int fd, const char *name, struct err *e) must_check;
 /* The words of fs->mount with the places filled in: an argv, NULL-terminated; free with conf_argv_free. */
 char **conf_mount_argv(const struct conf_file_system *fs, const char *where, bool writable);
 void conf_argv_free(char **argv);

@@ -22,6 +22,8 @@ static const struct cli_option image_options[] = {
 	{ "json", 0, NULL, "JSON on standard output", false },
 	{ "quiet", 'q', NULL, "no progress line", false },
 	{ "as", 0, "NAME[:TAG]", "pull: the name it gets here", false },
+	{ "config", 0, "FILE", "pull: settings (default: bloomery.conf in the data directory)", false },
+	{ "provider", 0, "ARN", "pull: with the credentials of registry_credentials.ARN", false },
 	{ "entrypoint", 0, "WORD", "import: what to execute; once for each word", true },
 	{ "env", 0, "NAME=VALUE", "import: one more environment variable", true },
 	{ "workdir", 0, "DIR", "import: the working directory", false },

@@ -2,7 +2,6 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#include "base/conf.h"
 #include "base/fd.h"
 #include "cli/commands.h"
 
@@ -47,26 +46,17 @@ int command_image(const struct cli_args *a, struct err *e)
 	_cleanup_free_ char *programs = program_dir(), *program = strf("%s/bloomery-image", programs);
 	_cleanup_free_ char *images = strf("%s/images", cli_data_dir(a));
 	_cleanup_free_ const char **argv = xcalloc(2 * a->given_count + a->rest_count + 8, sizeof(*argv));
-	struct conf conf;
 	size_t n = 0;
 
 	if (check_verb(a, e) < 0)
 		return -1;
-	if (cli_conf(a, cli_data_dir(a), &conf, e) == 0) {
-		argv[n++] = program;
-		argv[n++] = "--images";
-		argv[n++] = images;
-		if (strcmp(a->rest[0], "pull") == 0 && *conf.registry_insecure) {
-			argv[n++] = "--insecure-registries";
-			argv[n++] = conf.registry_insecure;
-		}
-		n = pass_options(a, argv, n);
-		for (size_t i = 0; i < a->rest_count; i++)
-			argv[n++] = a->rest[i];
-		fflush(NULL);
-		execv(program, (char *const *)argv);
-		err_sys(e, "executing %s", program);
-	}
-	conf_fini(&conf);
-	return -1; /* the process ends, and with it what the names took */
+	argv[n++] = program;
+	argv[n++] = "--images";
+	argv[n++] = images;
+	n = pass_options(a, argv, n);
+	for (size_t i = 0; i < a->rest_count; i++)
+		argv[n++] = a->rest[i];
+	fflush(NULL);
+	execv(program, (char *const *)argv);
+	return err_sys(e, "executing %s", program); /* the process ends, and with it what the names took */
 }

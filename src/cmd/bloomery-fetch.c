@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "base/secret.h"
 #include "feed/feed.h"
 #include "s3/fetch.h"
 
@@ -39,7 +40,7 @@ int main(int argc, char **argv)
 		return usage();
 	/* bloomeryd executes us by descriptor, which would be our name in ps and top. */
 	prctl(PR_SET_NAME, "bloomery-fetch");
-	prctl(PR_SET_DUMPABLE, 0); /* a core dump would hold keys */
+	no_core_dumps_below(); /* it would hold keys */
 	log_init("bloomery-fetch", LOG_INFO);
 	if (argc == 2 && strcmp(argv[1], "pipe") == 0)
 		return feed_main(STDIN_FILENO, STDOUT_FILENO); /* keeps the one that it needs */

@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "base/secret.h"
 #include "fuse/fastfile.h"
 
 #ifdef __has_feature
@@ -30,5 +31,6 @@ int main(int argc, char **argv)
 		return 2;
 	}
 	log_init("bloomery-fuse", LOG_INFO);
+	no_core_dumps_below(); /* they would hold keys of another S3 */
 	return fastfile_main(STDIN_FILENO, STDOUT_FILENO);
 }

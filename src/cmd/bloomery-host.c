@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "base/secret.h"
 #include "host/host.h"
 
 static const char usage[] = "usage: bloomery-host --data DIR --uid N [--config FILE] [--ready-fd N]\n"
@@ -65,6 +66,7 @@ int main(int argc, char **argv)
 		return 2;
 	}
 	log_init("bloomery-host", LOG_INFO);
+	no_core_dump(); /* bloomery.conf has keys */
 	if (geteuid() != 0)
 		rc = err_set(&e, ERR_DENIED, "bloomery-host starts containers, so it must run as root");
 	else

@@ -1,26 +1,24 @@
 /* bloomery-job - the supervisor of one training host of one job; see run/run.h. SPDX-License-Identifier: Apache-2.0 */
 #include <getopt.h>
 #include <stdio.h>
-#include <sys/prctl.h>
 #include <stdlib.h>
 
 #include "base/log.h"
+#include "base/secret.h"
 #include "run/run.h"
 
 static const char usage[] =
-        "usage: bloomery-job --dir DATA/jobs/ID [--data DATA] [--file-systems FD] [--no-network WHY] [--verbose]\n"
+        "usage: bloomery-job --dir DATA/jobs/ID [--data DATA] [--conf-fd FD] [--no-network WHY] [--verbose]\n"
         "Runs the job whose work order is DIR/spec.json. Started by bloomery-host, as root.\n";
 
 int main(int argc, char **argv)
 {
-	static const struct option options[] = { { "dir", required_argument, NULL, 'd' },
-		                                 { "data", required_argument, NULL, 'D' },
-		                                 { "file-systems", required_argument, NULL, 'f' },
-		                                 { "no-network", required_argument, NULL, 'n' },
-		                                 { "verbose", no_argument, NULL, 'v' },
-		                                 { "version", no_argument, NULL, 'V' },
-		                                 { "help", no_argument, NULL, 'h' },
-		                                 { NULL, 0, NULL, 0 } };
+	static const struct option options[] = {
+		{ "dir", required_argument, NULL, 'd' },     { "data", required_argument, NULL, 'D' },
+		{ "conf-fd", required_argument, NULL, 'f' }, { "no-network", required_argument, NULL, 'n' },
+		{ "verbose", no_argument, NULL, 'v' },       { "version", no_argument, NULL, 'V' },
+		{ "help", no_argument, NULL, 'h' },          { NULL, 0, NULL, 0 }
+	};
 	struct run_options o = { 0 };
 	enum log_level level = LOG_INFO;
 	struct err e = { 0 };
@@ -39,13 +37,13 @@ int main(int argc, char **argv)
 		case 'h': fputs(usage, stdout); return 0;
 		default: fputs(usage, stderr); return 2;
 		}
-	o.file_systems_fd = (int)fd;
+	o.conf_fd = (int)fd;
 	if (bad || !o.job_dir || optind != argc) {
 		fputs(usage, stderr);
 		return 2;
 	}
 	log_init("bloomery-job", level);
-	prctl(PR_SET_DUMPABLE, 0); /* a core dump would hold keys */
+	no_core_dump(); /* it would hold keys */
 	if (run_job(&o, &e) == 0)
 		return 0;
 	log_err(LOG_ERROR, &e, "%s", o.job_dir);

@@ -9,6 +9,7 @@
 #include <sys/resource.h>
 
 #include "base/log.h"
+#include "base/secret.h"
 #include "op/daemon.h"
 
 static const char usage[] =
@@ -96,7 +97,7 @@ int main(int argc, char **argv)
 		return 0;
 	/* `bloomery up` executes us by descriptor, which would be our name in ps and top. */
 	prctl(PR_SET_NAME, "bloomeryd");
-	prctl(PR_SET_DUMPABLE, 0); /* a core dump would hold keys */
+	no_core_dumps_below(); /* it would hold keys */
 	/* An arena for each HTTP thread (with two, they wait for each other's malloc), and no more: an idle daemon
 	 * stays small. */
 	mallopt(M_ARENA_MAX, 8);

@@ -58,26 +58,26 @@ static int open_directories(struct host *h, struct err *e)
 }
 
 /* Taken once, before anybody else is let in, and sealed: every supervisor gets the same (doc/adr/0014). */
-static int read_file_systems(struct host *h, struct err *e)
+static int read_conf(struct host *h, struct err *e)
 {
 	_cleanup_free_ char *usual = strf("%s/bloomery.conf", h->options.data_dir);
-	_cleanup_close_ int fd = memfd_create("file-systems", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	_cleanup_close_ int fd = memfd_create("bloomery.conf", MFD_CLOEXEC | MFD_ALLOW_SEALING);
 	_cleanup_buf_ struct buf text = { 0 };
 	struct conf conf;
 	int rc;
 
 	if (fd < 0)
-		return err_sys(e, "keeping the file systems");
+		return err_sys(e, "keeping what hosts are told of bloomery.conf");
 	conf_init(&conf);
 	rc = conf_read_root(&conf, h->options.config ? h->options.config : usual, e);
 	h->networks = rc == 0 && strcmp(conf.network_pool, "none") != 0;
-	conf_file_systems_write(&conf, &text);
+	conf_host_write(&conf, &text);
 	conf_fini(&conf);
 	if (rc < 0 || fd_write_all(fd, buf_view(&text).p, text.n, e) < 0)
 		return -1;
 	if (fcntl(fd, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_WRITE | F_SEAL_GROW | F_SEAL_SHRINK) < 0)
-		return err_sys(e, "keeping the file systems");
-	h->file_systems_fd = take_fd(fd);
+		return err_sys(e, "keeping what hosts are told of bloomery.conf");
+	h->conf_fd = take_fd(fd);
 	return 0;
 }
 
@@ -111,7 +111,7 @@ static void on_signal(void *arg, int signo)
 static int start(struct host *h, struct err *e)
 {
 	h->loop = loop_new();
-	if (read_file_systems(h, e) < 0 || open_directories(h, e) < 0 || follow_open(h, e) < 0)
+	if (read_conf(h, e) < 0 || open_directories(h, e) < 0 || follow_open(h, e) < 0)
 		return -1;
 	if (!loop_signal(h->loop, SIGTERM, on_signal, h) || !loop_signal(h->loop, SIGINT, on_signal, h))
 		return err_sys(e, "taking signals");
@@ -129,7 +129,7 @@ int host_run(const struct host_options *o, struct err *e)
 	struct host h = { .options = *o,
 		          .data_fd = -EBADF,
 		          .jobs_fd = -EBADF,
-		          .file_systems_fd = -EBADF,
+		          .conf_fd = -EBADF,
 		          .lock_fd = -EBADF,
 		          .listen_fd = -EBADF,
 		          .inotify_fd = -EBADF,
@@ -147,7 +147,7 @@ int host_run(const struct host_options *o, struct err *e)
 	follow_close(&h);
 	loop_free(h.loop);
 	runtime_fini(&h.runtime);
-	cleanup_closep(&h.file_systems_fd);
+	cleanup_closep(&h.conf_fd);
 	cleanup_closep(&h.jobs_fd);
 	cleanup_closep(&h.data_fd);
 	cleanup_closep(&h.lock_fd);

@@ -65,7 +65,7 @@ struct host {
 	char *supervisor, *cleaner;
 	struct loop *loop;
 	int data_fd, jobs_fd, lock_fd;
-	int file_systems_fd; /* memory: what supervisors are told of bloomery.conf */
+	int conf_fd; /* memory: what supervisors are told of bloomery.conf */
 	struct job *jobs;
 	bool networks;          /* bloomery.conf wants them */
 	char *no_network;       /* why jobs cannot have networks of their own; NULL: they can */

@@ -283,15 +283,15 @@ static int start_supervisor(struct job *j, struct err *e)
 {
 	_cleanup_close_ int log = open_plain(j->dir_fd, "supervisor.log", O_WRONLY | O_CREAT | O_APPEND, 0644, e);
 	_cleanup_free_ char *dir = strf("%s/jobs/%s", j->host->options.data_dir, j->id);
-	_cleanup_free_ char *fs = strf("%d", j->host->file_systems_fd);
+	_cleanup_free_ char *fs = strf("%d", j->host->conf_fd);
 	const char *const argv[] = { j->host->supervisor, "--dir", dir,
-		                     "--file-systems",    fs,      j->host->no_network ? "--no-network" : NULL,
+		                     "--conf-fd",         fs,      j->host->no_network ? "--no-network" : NULL,
 		                     j->host->no_network, NULL };
 	const struct spawn_options o = { .argv = argv,
 		                         .in = -1,
 		                         .out = -1,
 		                         .err_fd = log,
-		                         .keep = &j->host->file_systems_fd,
+		                         .keep = &j->host->conf_fd,
 		                         .keep_count = 1,
 		                         .setsid = true };
 

@@ -41,6 +41,11 @@ bool jobs_know_file_system(const struct jobs *js, struct str id)
 	return conf_file_system(js->conf, id) != NULL;
 }
 
+bool jobs_know_provider(const struct jobs *js, struct str arn)
+{
+	return conf_registry(js->conf, CONF_REGISTRY_CREDENTIALS, arn) != NULL;
+}
+
 static int load_one(const struct stored_job *row, void *arg, struct err *e)
 {
 	struct job *j;

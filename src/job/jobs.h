@@ -50,6 +50,8 @@ int jobs_remote_exists(const struct jobs *js, const char *bucket, const char *pr
                        int64_t timeout_ms, bool *ret, struct err *e) must_check;
 /* Whether bloomery.conf says what FileSystemId stands for. */
 bool jobs_know_file_system(const struct jobs *js, struct str id);
+/* Whether bloomery.conf has credentials for registries by this TrainingRepositoryCredentialsProviderArn. */
+bool jobs_know_provider(const struct jobs *js, struct str arn);
 
 struct jobs_create {
 	const char *name, *arn, *request, *echo; /* as in struct store_new_job */

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "base/fd.h"
+#include "base/secret.h"
 #include "net/relay.h"
 
 enum {
@@ -250,12 +251,13 @@ int proxy_confine(struct err *e)
 {
 	struct __user_cap_header_struct head = { .version = _LINUX_CAPABILITY_VERSION_3 };
 	struct __user_cap_data_struct none[2] = { 0 };
-	struct rlimit files = { FILES, FILES }, core = { 0, 0 };
+	struct rlimit files = { FILES, FILES };
 	pid_t parent = getppid();
 	int dies = 0;
 
 	prctl(PR_GET_PDEATHSIG, &dies);
-	if (setrlimit(RLIMIT_NOFILE, &files) < 0 || setrlimit(RLIMIT_CORE, &core) < 0)
+	no_core_dumps_below(); /* credentials pass by */
+	if (setrlimit(RLIMIT_NOFILE, &files) < 0)
 		return err_sys(e, "setting limits");
 	if (geteuid() == 0 &&
 	    (setgroups(0, NULL) < 0 || setresgid(NOBODY, NOBODY, NOBODY) < 0 || setresuid(NOBODY, NOBODY, NOBODY) < 0))

@@ -3,6 +3,7 @@
 
 #include <getopt.h>
 #include <jansson.h>
+#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/resource.h>
@@ -10,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/conf.h"
+#include "base/secret.h"
 #include "oci/image.h"
 #include "oci/import.h"
 
@@ -17,14 +19,15 @@ enum { LIST_MAX = 128, OPEN_FILES = 8192 };
 
 struct call {
 	struct import_options o;
-	const char *as;
+	const char *as, *config;
+	int conf_fd;
 	bool json, quiet;
 	const char *entrypoint[LIST_MAX + 1], *env[LIST_MAX + 1];
 };
 
 static const char usage[] =
         "usage: bloomery-image [--images DIR] [--json] [--quiet] import [options] NAME[:TAG] FILE|DIR|-\n"
-        "       bloomery-image [--images DIR] [--json] [--quiet] pull [--as NAME[:TAG]] NAME\n"
+        "       bloomery-image [--images DIR] [--json] [--quiet] pull [--as NAME[:TAG]] [options] NAME\n"
         "       bloomery-image [--images DIR] [--json] list\n"
         "       bloomery-image [--images DIR] remove NAME[:TAG]\n"
         "\n"
@@ -35,8 +38,9 @@ static const char usage[] =
         "  --workdir DIR         instead of the image's WORKDIR\n"
         "  --user USER[:GROUP]   instead of the image's USER\n"
         "  --max-bytes N         refuse what is larger when unpacked (default: nine tenths of the free space)\n"
-        "  --insecure-registries \"HOST:PORT ...\"   pull from these without TLS (default: registry_insecure of\n"
-        "                        bloomery.conf beside the image store)\n"
+        "  --config FILE         what bloomery.conf says of registries (default: beside the image store)\n"
+        "  --conf-fd FD          the same, from a descriptor\n"
+        "  --provider ARN        pull with the credentials that registry_credentials.ARN of bloomery.conf names\n"
         "exit status: 0 done, 1 failed, 2 wrong usage, 3 not found, 4 in use, 5 not a valid image or name, 6 cannot be "
         "pulled\n";
 
@@ -104,9 +108,17 @@ static char *beside(const char *images_dir)
 	return strf(PRIstr "/bloomery.conf", ARGstr(data));
 }
 
+static int read_conf(const struct call *c, struct conf *ret, struct err *e)
+{
+	_cleanup_free_ char *usual = beside(c->o.images_dir);
+
+	if (c->conf_fd > 0)
+		return conf_host_read(ret, c->conf_fd, "what bloomery.conf says", e);
+	return conf_read_root(ret, c->config ? c->config : usual, e);
+}
+
 static int do_pull(const struct call *c, char **args, int n)
 {
-	_cleanup_free_ char *path = NULL;
 	struct import_options o = c->o;
 	struct import_result r = { 0 };
 	struct err e = { 0 };
@@ -115,11 +127,9 @@ static int do_pull(const struct call *c, char **args, int n)
 
 	if (n != 1)
 		return usage_error("pull needs one name");
-	path = beside(c->o.images_dir);
 	conf_init(&conf);
-	rc = conf_read(&conf, path, &e);
-	if (!o.insecure_registries)
-		o.insecure_registries = conf.registry_insecure;
+	o.conf = &conf;
+	rc = read_conf(c, &conf, &e);
 	if (rc == 0)
 		rc = image_pull(&o, str_of(args[0]), str_of(c->as), &r, &e);
 	conf_fini(&conf);
@@ -177,7 +187,9 @@ enum {
 	OPT_WORKDIR,
 	OPT_USER,
 	OPT_MAX,
-	OPT_INSECURE
+	OPT_CONFIG,
+	OPT_CONF_FD,
+	OPT_PROVIDER
 };
 
 static bool add(const char **list, const char *text)
@@ -189,6 +201,16 @@ static bool add(const char **list, const char *text)
 	if (n == LIST_MAX)
 		return false;
 	list[n] = text;
+	return true;
+}
+
+static bool set_fd(struct call *c, const char *value)
+{
+	uint64_t fd;
+
+	if (!str_to_u64(str_of(value), &fd) || fd < 3 || fd > 1 << 20)
+		return false;
+	c->conf_fd = (int)fd;
 	return true;
 }
 
@@ -204,7 +226,9 @@ static bool set_option(struct call *c, int option, const char *value)
 	case OPT_WORKDIR: c->o.working_dir = value; return value[0] == '/';
 	case OPT_USER: c->o.user = value; return true;
 	case OPT_MAX: return str_to_u64(str_of(value), &c->o.max_bytes) && c->o.max_bytes;
-	case OPT_INSECURE: c->o.insecure_registries = value; return true;
+	case OPT_CONFIG: c->config = value; return true;
+	case OPT_CONF_FD: return set_fd(c, value);
+	case OPT_PROVIDER: c->o.provider = value; return *value;
 	default: return false;
 	}
 }
@@ -221,7 +245,9 @@ static bool parse(struct call *c, int argc, char **argv)
 		{ "workdir", required_argument, NULL, OPT_WORKDIR },
 		{ "user", required_argument, NULL, OPT_USER },
 		{ "max-bytes", required_argument, NULL, OPT_MAX },
-		{ "insecure-registries", required_argument, NULL, OPT_INSECURE },
+		{ "config", required_argument, NULL, OPT_CONFIG },
+		{ "conf-fd", required_argument, NULL, OPT_CONF_FD },
+		{ "provider", required_argument, NULL, OPT_PROVIDER },
 		{ 0 },
 	};
 	int option;
@@ -235,13 +261,21 @@ static bool parse(struct call *c, int argc, char **argv)
 /* Lower, never raise: what we start inherits these. */
 static void limit_ourselves(void)
 {
-	struct rlimit files, none = { 0, 0 };
+	struct rlimit files;
 
-	(void)setrlimit(RLIMIT_CORE, &none);
+	no_core_dumps_below();
 	if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
 		files.rlim_cur = files.rlim_max < OPEN_FILES ? files.rlim_max : OPEN_FILES;
 		(void)setrlimit(RLIMIT_NOFILE, &files);
 	}
+}
+
+/* jansson's, in which passwords of registries have been: what parses foreign bytes later is a child of ours. */
+static void free_wiped(void *p)
+{
+	if (p)
+		explicit_bzero(p, malloc_usable_size(p));
+	free(p);
 }
 
 int image_command(int argc, char **argv)
@@ -255,6 +289,7 @@ int image_command(int argc, char **argv)
 		return 0;
 	}
 	umask(022);
+	json_set_alloc_funcs(malloc, free_wiped);
 	limit_ourselves();
 	if (!parse(&c, argc, argv))
 		return usage_error("an option is unknown or has no good value");

@@ -527,7 +527,8 @@ int image_pull(const struct import_options *o, struct str name, struct str as, s
 	rc = set_up(&w, e);
 	if (rc == 0)
 		rc = pull_layout(&(struct pull_options){ .reference = canonical,
-		                                         .insecure = o->insecure_registries,
+		                                         .conf = o->conf,
+		                                         .provider = o->provider,
 		                                         .max_bytes = w.max_bytes,
 		                                         .stall_s = o->stall_s ? o->stall_s : STALL_S },
 		                 w.dir, "layout", e);

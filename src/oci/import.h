@@ -4,8 +4,10 @@
  * (confined.h). Others execute the program:
  *
  *   bloomery-image --images DIR import [options] NAME[:TAG] FILE|DIR|-     NAME already there is replaced
- *   bloomery-image --images DIR pull [--as NAME[:TAG]] NAME                registry_insecure is read from
- * DIR/../bloomery.conf bloomery-image --images DIR list bloomery-image --images DIR remove NAME[:TAG]
+ *   bloomery-image --images DIR pull [--as NAME[:TAG]] [--config FILE | --conf-fd FD] [--provider ARN] NAME
+ *                  what bloomery.conf says of registries is read from DIR/../bloomery.conf when no option says where
+ *   bloomery-image --images DIR list
+ *   bloomery-image --images DIR remove NAME[:TAG]
  *
  * each with --json for one JSON document on stdout; --quiet for no progress line. On failure one sentence
  * "bloomery-image: ..." on stderr and an exit status that image_exit_kind() turns back into a kind. Whatever happens,
@@ -13,18 +15,19 @@
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #pragma once
-#include "base/str.h"
+#include "base/conf.h"
 
 struct import_options {
 	const char *images_dir;
 	const char *const
 	        *entrypoint;    /* NULL-terminated; NULL: as the image says. These four replace its configuration, */
 	const char *const *env; /* (these are added to it,) */
-	const char *working_dir, *user;  /* and with any of them the image gets a digest of its own */
-	const char *insecure_registries; /* host:port separated by blanks, NULL: none; pulled from without TLS */
-	uint64_t max_bytes;              /* unpacked; 0: nine tenths of what is free */
-	unsigned stall_s;                /* a pull is given up when nothing comes for so long; 0: two minutes */
-	bool progress;                   /* a line on stderr, redrawn */
+	const char *working_dir, *user; /* and with any of them the image gets a digest of its own */
+	const struct conf *conf;        /* for pulling: what is said of registries */
+	const char *provider;           /* the ARN by which the job names its credentials; NULL: it names none */
+	uint64_t max_bytes;             /* unpacked; 0: nine tenths of what is free */
+	unsigned stall_s;               /* a pull is given up when nothing comes for so long; 0: two minutes */
+	bool progress;                  /* a line on stderr, redrawn */
 };
 
 struct import_result {

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/pidfd.h>
 #include <sys/stat.h>
@@ -14,9 +15,9 @@
 #include "base/clock.h"
 #include "base/fd.h"
 #include "loop/loop.h"
-#include "oci/reference.h"
+#include "oci/registry.h"
 
-enum { OUTPUT_MAX_BYTES = 256 << 10, REASON_MAX_BYTES = 500, LOOK_EVERY_MS = 500 };
+enum { OUTPUT_MAX_BYTES = 256 << 10, REASON_MAX_BYTES = 500, LOOK_EVERY_MS = 500, CA_MAX_BYTES = 4 << 20 };
 
 static char *find_skopeo(void)
 {
@@ -32,19 +33,6 @@ static char *find_skopeo(void)
 			return take_ptr(file);
 	}
 	return NULL;
-}
-
-static bool is_insecure(const char *reference, const char *insecure)
-{
-	struct str list = str_of(insecure);
-	struct reference r;
-
-	if (reference_parse(str_of(reference), &r, NULL) < 0)
-		return false;
-	while (list.n)
-		if (str_eq_nocase(str_cut(&list, ' '), r.host))
-			return r.host.n > 0;
-	return false;
 }
 
 /* time="..." level=fatal msg="copying system image: ... \"x\" ..." */
@@ -99,8 +87,8 @@ static uint64_t bytes_in(int dirfd, const char *path)
 }
 
 /* Waits for skopeo, which itself neither minds how much a registry sends nor how long it sends nothing. */
-static int wait_for(const struct pull_options *o, pid_t pid, int dirfd, const char *leaf, int *ret_status,
-                    struct err *e)
+static int wait_for(const struct pull_options *o, const char *reference, pid_t pid, int dirfd, const char *leaf,
+                    int *ret_status, struct err *e)
 {
 	_cleanup_free_ char *blobs = strf("%s/blobs/sha256", leaf);
 	_cleanup_close_ int pidfd = pidfd_open(pid, 0);
@@ -120,11 +108,11 @@ static int wait_for(const struct pull_options *o, pid_t pid, int dirfd, const ch
 			last = mono_now();
 		before = now;
 		if (now > o->max_bytes)
-			rc = err_set(e, ERR_CLIENT, "%s (%s: it is larger than %llu bytes, the most there is room for)",
-			             cannot_pull, o->reference, (unsigned long long)o->max_bytes);
+			rc = err_set(e, ERR_CLIENT, "%s: it is larger than %llu bytes, the most there is room for",
+			             reference, (unsigned long long)o->max_bytes);
 		else if (mono_ms_since(last) >= o->stall_s * 1000L)
-			rc = err_set(e, ERR_CLIENT, "%s (%s: the registry has sent nothing for %u seconds)",
-			             cannot_pull, o->reference, o->stall_s);
+			rc = err_set(e, ERR_CLIENT, "%s: the registry has sent nothing for %u seconds", reference,
+			             o->stall_s);
 	}
 	if (rc < 0)
 		kill(pid, SIGKILL);
@@ -133,45 +121,145 @@ static int wait_for(const struct pull_options *o, pid_t pid, int dirfd, const ch
 	return rc;
 }
 
-int pull_layout(const struct pull_options *p, int dirfd, const char *leaf, struct err *e)
+/* ---- one place ---- */
+
+/* A directory of the authority's certificates, as skopeo wants it. */
+static int write_certs(const struct registry_source *s, int dirfd, const char *certs, struct err *e)
 {
-	_cleanup_free_ char *skopeo = find_skopeo();
-	_cleanup_free_ char *from = strf("docker://%s", p->reference), *log_name = strf("%s.log", leaf);
-	_cleanup_free_ char *to = strf("oci:%s:image", leaf); /* relative: a ':' in the store's path would end it */
-	_cleanup_free_ char *cwd = strf("/proc/self/fd/%d", dirfd), *reason = NULL;
-	_cleanup_close_ int log = openat(dirfd, log_name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-	const char *argv[16] = { skopeo, "--command-timeout", "2h" };
-	const struct spawn_options o = {
-		.argv = argv, .in = -1, .out = log, .err_fd = log, .die_with_parent = true, .cwd = cwd
-	};
+	_cleanup_free_ char *leaf = strf("%s/ca.crt", certs);
+	_cleanup_buf_ struct buf text = { 0 };
+	_cleanup_close_ int fd = -EBADF;
+	struct err why = { 0 };
+	char words[512];
+
+	if (file_read(s->ca, CA_MAX_BYTES, &text, &why) < 0)
+		return err_set(e, ERR_CLIENT, "registry_ca.%s: %s", s->host, err_text(&why, words, sizeof(words)));
+	if (str_find(buf_view(&text), STR("-----BEGIN CERTIFICATE-----")) < 0)
+		return err_set(e, ERR_CLIENT, "registry_ca.%s: %s has no certificate (-----BEGIN CERTIFICATE-----)",
+		               s->host, s->ca);
+	if (mkdirat(dirfd, certs, 0700) < 0)
+		return err_sys(e, "making %s", certs);
+	fd = openat(dirfd, leaf, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	return fd < 0 ? err_sys(e, "making %s", leaf) : fd_write_all(fd, text.p, text.n, e);
+}
+
+/* What is left of a place that did not give the image. */
+static int clear(int dirfd, const char *leaf, struct err *e)
+{
+	static const char *const endings[] = { "", ".log", ".certs" };
+
+	for (size_t i = 0; i < ARRAY_LEN(endings); i++) {
+		_cleanup_free_ char *path = strf("%s%s", leaf, endings[i]);
+
+		if (remove_tree(dirfd, path, e) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+static int say_why(const struct registry_source *s, int dirfd, const char *log, struct err *e)
+{
 	_cleanup_buf_ struct buf output = { 0 };
+	_cleanup_free_ char *reason = NULL, *advice = NULL;
+
+	if (file_read_at(dirfd, log, OUTPUT_MAX_BYTES, &output, NULL) < 0)
+		buf_reset(&output);
+	reason = pull_reason(buf_view(&output));
+	advice = registry_advice(s, reason);
+	return err_set(e, ERR_CLIENT, "%s: %s%s%s", s->reference, *reason ? reason : "skopeo gave no reason",
+	               advice ? "; " : "", advice ? advice : "");
+}
+
+static int pull_from(const struct pull_options *p, const struct registry_source *s, const char *skopeo, int dirfd,
+                     const char *leaf, struct err *e)
+{
+	_cleanup_free_ char *from = strf("docker://%s", s->reference), *log_name = strf("%s.log", leaf);
+	_cleanup_free_ char *to = strf("oci:%s:image", leaf); /* relative: a ':' in the store's path would end it */
+	_cleanup_free_ char *cwd = strf("/proc/self/fd/%d", dirfd), *certs = strf("%s.certs", leaf);
+	_cleanup_free_ char *auth = strf("/proc/self/fd/%d", s->auth_fd);
+	_cleanup_close_ int log = openat(dirfd, log_name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	const char *argv[20] = { skopeo, "--command-timeout", "2h" };
+	const struct spawn_options o = { .argv = argv,
+		                         .in = -1,
+		                         .out = log,
+		                         .err_fd = log,
+		                         .keep = &s->auth_fd,
+		                         .keep_count = s->auth_fd >= 0,
+		                         .die_with_parent = true,
+		                         .cwd = cwd };
 	size_t n = 3;
 	int status;
 	pid_t pid;
 
 	if (log < 0)
 		return err_sys(e, "making %s", log_name);
-	if (!skopeo)
-		return err_set(
-		        e, ERR_IO,
-		        "pulling images needs skopeo, which is not installed; on Debian: apt-get install skopeo");
 	if (access("/etc/containers/policy.json", F_OK) < 0) /* else the machine's own rules hold */
 		argv[n++] = "--insecure-policy";
 	argv[n++] = "copy";
 	argv[n++] = "--quiet";
-	if (p->insecure && is_insecure(p->reference, p->insecure))
+	if (s->insecure)
 		argv[n++] = "--src-tls-verify=false";
+	if (s->auth_fd >= 0) {
+		argv[n++] = "--src-authfile";
+		argv[n++] = auth;
+	}
+	if (s->ca) {
+		if (write_certs(s, dirfd, certs, e) < 0)
+			return -1;
+		argv[n++] = "--src-cert-dir";
+		argv[n++] = certs;
+	}
 	argv[n++] = "--";
 	argv[n++] = from;
 	argv[n++] = to;
 	argv[n] = NULL;
-	if (spawn(&o, &pid, e) < 0 || wait_for(p, pid, dirfd, leaf, &status, e) < 0)
+	if (spawn(&o, &pid, e) < 0 || wait_for(p, s->reference, pid, dirfd, leaf, &status, e) < 0)
 		return -1;
-	if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
+	return WIFEXITED(status) && WEXITSTATUS(status) == 0 ? 0 : say_why(s, dirfd, log_name, e);
+}
+
+/* ---- all places ---- */
+
+static int pull_from_any(const struct pull_options *p, const struct registry_sources *all, const char *skopeo,
+                         int dirfd, const char *leaf, struct err *e)
+{
+	_cleanup_buf_ struct buf before = { 0 };
+
+	for (size_t i = 0; i < all->n; i++) {
+		struct err why = { 0 };
+		char words[1024];
+
+		if (i && clear(dirfd, leaf, e) < 0)
+			return -1;
+		if (pull_from(p, &all->v[i], skopeo, dirfd, leaf, &why) == 0)
+			return 0;
+		err_text(&why, words, sizeof(words));
+		if (!all->v[i].mirror)
+			return err_set(e, why.kind, "%s%s%s", words, before.n ? "; mirrors before that: " : "",
+			               before.n ? before.p : "");
+		fprintf(stderr, "bloomery-image: the mirror of %s is passed over: %s\n", p->reference, words);
+		buf_f(&before, "%s%s", before.n ? "; " : "", words);
+	}
+	return err_set(e, ERR_BUG, "there is no place to pull %s from", p->reference);
+}
+
+int pull_layout(const struct pull_options *p, int dirfd, const char *leaf, struct err *e)
+{
+	_cleanup_(registry_sources_fini) struct registry_sources all = { 0 };
+	_cleanup_free_ char *skopeo = find_skopeo();
+	struct err why = { 0 };
+	char words[1200];
+
+	if (!skopeo)
+		return err_set(
+		        e, ERR_IO,
+		        "pulling images needs skopeo, which is not installed; on Debian: apt-get install skopeo");
+	if (registry_find(p->conf, p->reference, p->provider, &all, &why) == 0 &&
+	    pull_from_any(p, &all, skopeo, dirfd, leaf, &why) == 0)
 		return 0;
-	if (file_read_at(dirfd, log_name, OUTPUT_MAX_BYTES, &output, NULL) < 0)
-		buf_reset(&output);
-	reason = pull_reason(buf_view(&output));
-	return err_set(e, ERR_CLIENT, "%s (%s: %s)", cannot_pull, p->reference,
-	               *reason ? reason : "skopeo gave no reason");
+	if (why.kind == ERR_CLIENT)
+		return err_set(e, ERR_CLIENT, "%s (%s)", cannot_pull, err_text(&why, words, sizeof(words)));
+	if (e)
+		*e = why;
+	return -1;
 }

@@ -100,6 +100,27 @@ static int ask_output(const struct asked *a, struct err *e)
 	return 0;
 }
 
+/* At the service the provider is a Lambda function, and the role is who calls it. Who may not is not told whether there
+ * is one. */
+static int ask_provider(const struct asked *a, struct err *e)
+{
+	const json_t *config = json_object_get(json_object_get(a->in, "AlgorithmSpecification"), "TrainingImageConfig");
+	struct str arn = in_str(json_object_get(config, "TrainingRepositoryAuthConfig"),
+	                        "TrainingRepositoryCredentialsProviderArn");
+	enum policy_verdict v = iam_ask_role(a->call->api->iam, a->role, STR("lambda:InvokeFunction"), arn);
+
+	if (!arn.n)
+		return 0;
+	if (v != POLICY_ALLOWS)
+		return err_set(
+		        e, ERR_INVALID,
+		        "Access denied to the TrainingRepositoryCredentialsProviderArn \"" PRIstr
+		        "\". Please ensure that the role \"" PRIstr
+		        "\" has \"lambda:InvokeFunction\" permissions on it: %s the lambda:InvokeFunction action",
+		        ARGstr(arn), ARGstr(a->role), why_not(v));
+	return ask_caller(a, "lambda:InvokeFunction", arn, (struct str){ 0 }, e);
+}
+
 int authorise_training_job(const struct api_call *call, const json_t *in, struct err *e)
 {
 	const struct asked a = { .call = call, .in = in, .role = in_str(in, "RoleArn") };
@@ -115,6 +136,8 @@ int authorise_training_job(const struct api_call *call, const json_t *in, struct
 		               ". Please ensure that the role exists and allows principal 'sagemaker.amazonaws.com' to "
 		               "assume the role: bloomery.conf has `roles = strict`, and no role." PRIstr,
 		               ARGstr(a.role), ARGstr(a.role));
+	if (ask_provider(&a, e) < 0)
+		return -1;
 	if (ask_caller(&a, "iam:PassRole", a.role, (struct str){ 0 }, e) < 0)
 		return -1;
 	if (json_array_size(json_object_get(in, "Tags"))) { /* as the service: to create with tags is to tag */

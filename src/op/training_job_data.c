@@ -143,12 +143,29 @@ static int check_channel(const struct api_call *call, const json_t *in, const js
 	return jobs_data_is_embedded(call->api->jobs) ? check_embedded(&s, e) : check_remote(&s, e);
 }
 
+static int check_provider(const struct api_call *call, const json_t *in, struct err *e)
+{
+	const json_t *config = json_object_get(json_object_get(in, "AlgorithmSpecification"), "TrainingImageConfig");
+	struct str arn = in_str(json_object_get(config, "TrainingRepositoryAuthConfig"),
+	                        "TrainingRepositoryCredentialsProviderArn");
+
+	if (!arn.n || jobs_know_provider(call->api->jobs, arn))
+		return 0;
+	return err_set(e, ERR_INVALID,
+	               "TrainingRepositoryCredentialsProviderArn " PRIstr
+	               " is not known here: bloomery.conf has no registry_credentials." PRIstr
+	               ". Let it name a file with the registry's Username and Password",
+	               ARGstr(arn), ARGstr(arn));
+}
+
 int training_job_check_data(const struct api_call *call, const json_t *in, struct err *e)
 {
 	const json_t *channels = json_object_get(in, "InputDataConfig"), *c;
 	struct mono since = mono_now();
 	size_t i;
 
+	if (check_provider(call, in, e) < 0)
+		return -1;
 	json_array_foreach (channels, i, c)
 		if (check_channel(call, in, c, since, e) < 0)
 			return -1;

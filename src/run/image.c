@@ -118,6 +118,17 @@ static int found(struct run *r, struct err *e)
 
 /* ---- pulled ---- */
 
+/* The mirrors that did not give it. */
+static void pass_on(struct run *r, struct str said)
+{
+	while (said.n) {
+		struct str line = str_trim(str_cut(&said, '\n'));
+
+		if (str_skip(&line, STR("bloomery-image: ")))
+			run_say(r, "Pulling the image: " PRIstr, ARGstr(line));
+	}
+}
+
 static void on_pulled(void *arg, int code, int status)
 {
 	struct run *r = arg;
@@ -127,14 +138,14 @@ static void on_pulled(void *arg, int code, int status)
 
 	loop_source_free(take_ptr(r->pull));
 	r->pull_pid = 0;
+	if (file_read_at(r->work_fd, "pull.log", PULL_SAID_MAX, &said, NULL) < 0)
+		buf_reset(&said);
 	if (code == CLD_EXITED && status == 0) {
+		pass_on(r, buf_view(&said));
 		result = find_and_hold(r, &e);
 		if (result == 0)
 			result = found(r, &e);
 	} else {
-		if (file_read_at(r->work_fd, "pull.log", PULL_SAID_MAX, &said, &e) < 0)
-			buf_reset(&said);
-		e = (struct err){ 0 };
 		result = pull_failed(r, buf_view(&said), &e);
 	}
 	buf_fini(&said);
@@ -144,17 +155,47 @@ static void on_pulled(void *arg, int code, int status)
 		run_next(r);
 }
 
+/* TrainingImageConfig: by which name bloomery.conf has the credentials for the image's registry. */
+static const char *provider_of(const struct run *r)
+{
+	const json_t *config = json_object_get(json_object_get(r->spec.request, "AlgorithmSpecification"),
+	                                       "TrainingImageConfig");
+
+	return json_string_value(json_object_get(json_object_get(config, "TrainingRepositoryAuthConfig"),
+	                                         "TrainingRepositoryCredentialsProviderArn"));
+}
+
 static int pull(struct run *r, struct err *e)
 {
 	_cleanup_free_ char *program = strf("%s/bloomery-image", r->programs_dir), *images = images_dir(r);
-	const char *const argv[] = { program, "--images", images, "--quiet", "pull", "--", r->spec.image, NULL };
+	_cleanup_free_ char *fd = strf("%d", r->options.conf_fd);
+	const char *argv[16] = { program, "--images", images, "--quiet", "pull" }, *provider = provider_of(r);
+	bool has_conf = r->options.conf_fd > 0;
 	_cleanup_close_ int log = openat(r->work_fd, "pull.log", O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 	struct spawn_options o = {
-		.argv = argv, .in = -1, .out = log, .err_fd = log, .die_with_parent = true, .setsid = true
+		.argv = argv,
+		.in = -1,
+		.out = log,
+		.err_fd = log,
+		.keep = &r->options.conf_fd,
+		.keep_count = has_conf,
+		.die_with_parent = true,
+		.setsid = true,
 	};
+	size_t n = 5;
 
 	if (log < 0)
 		return err_sys(e, "making pull.log");
+	if (has_conf) {
+		argv[n++] = "--conf-fd";
+		argv[n++] = fd;
+	}
+	if (provider) {
+		argv[n++] = "--provider";
+		argv[n++] = provider;
+	}
+	argv[n++] = "--";
+	argv[n] = r->spec.image;
 	run_say(r, "Pulling the image %s.", r->spec.image);
 	if (spawn(&o, &r->pull_pid, e) < 0)
 		return -1;

@@ -233,11 +233,11 @@ static int load_spec(struct run *r, struct err *e)
 	return 0;
 }
 
-static int load_file_systems(struct run *r, struct err *e)
+static int load_conf(struct run *r, struct err *e)
 {
-	int fd = r->options.file_systems_fd;
+	int fd = r->options.conf_fd;
 
-	return fd <= 0 ? 0 : conf_file_systems_read(&r->conf, fd, "the file systems", e);
+	return fd <= 0 ? 0 : conf_host_read(&r->conf, fd, "what bloomery.conf says", e);
 }
 
 static int open_log(struct run *r, struct err *e)
@@ -431,8 +431,8 @@ static int run_phases_through(struct run *r, struct err *e)
 	if (run_fact(r, FACT_STARTED, NULL, e) < 0)
 		return -1;
 	r->loop = loop_new();
-	if (load_spec(r, &first) < 0 || load_file_systems(r, &first) < 0 || open_log(r, &first) < 0 ||
-	    isolate(r, &first) < 0 || control_open(r, &first) < 0) {
+	if (load_spec(r, &first) < 0 || load_conf(r, &first) < 0 || open_log(r, &first) < 0 || isolate(r, &first) < 0 ||
+	    control_open(r, &first) < 0) {
 		struct buf reason = { 0 };
 
 		reason_of_error(&first, &reason);

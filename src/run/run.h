@@ -12,7 +12,7 @@ struct run_options {
 	const char *job_dir;      /* <data>/jobs/<id> */
 	const char *data_dir;     /* NULL: two levels above job_dir */
 	const char *programs_dir; /* where bloomery-image, bloomery-fetch ... are; NULL: beside this program */
-	int file_systems_fd;      /* what conf_file_systems_write wrote; 0 or less: no file systems here */
+	int conf_fd;              /* what conf_host_write wrote; 0 or less: no file systems and registries here */
 	const char *no_network;   /* why jobs cannot have networks of their own here; NULL: they can */
 	int64_t drain_ms;         /* from the container's end until its output must have ended; 0: 5 s */
 };

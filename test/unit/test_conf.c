@@ -158,14 +158,14 @@ TEST(conf_file_systems_through_a_descriptor)
 
 	conf_init(&c);
 	CHECK_OK(conf_read(&c, path, e));
-	conf_file_systems_write(&c, &text);
+	conf_host_write(&c, &text);
 	CHECK_STR(text.p, "file_system.fs-00000001 = /a b\nfile_system.fs-00000002 = mount m %d\n");
 	CHECK_OK(fd_write_all(fd, text.p, text.n, e));
-	CHECK_OK(conf_file_systems_read(&d, fd, "the file systems", e));
+	CHECK_OK(conf_host_read(&d, fd, "the file systems", e));
 	CHECK_INT(d.file_system_count, 2);
 	CHECK_STR(d.file_systems[1].mount, "m %d");
 	CHECK_OK(fd_write_all(fd, "region = y\n", 11, e));
-	CHECK(conf_file_systems_read(&none, fd, "the file systems", &why) < 0);
+	CHECK(conf_host_read(&none, fd, "the file systems", &why) < 0);
 	CHECK_INT(why.kind, ERR_INVALID);
 	conf_fini(&none);
 	conf_fini(&d);

@@ -105,7 +105,7 @@ static void supervise(const char *dir)
 /* Started with --dir this program is a supervisor, with --data the host's cleaner, before any test runs. */
 __attribute__((constructor)) static void other_lives(int argc, char **argv)
 {
-	if (argc == 5 && strcmp(argv[1], "--dir") == 0 && strcmp(argv[3], "--file-systems") == 0) {
+	if (argc == 5 && strcmp(argv[1], "--dir") == 0 && strcmp(argv[3], "--conf-fd") == 0) {
 		supervise(argv[2]);
 		_exit(0);
 	}

@@ -887,6 +887,8 @@ TEST(an_image_is_pulled_from_a_registry)
 	struct sockaddr_in at = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
 	_cleanup_close_ int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	_cleanup_free_ char *registry = NULL, *name = NULL, *missing = NULL, *hanging = NULL;
+	struct conf conf = { .registry_insecure = "" };
+	struct conf_registry ca = { .kind = CONF_REGISTRY_CA, .value = "/nothing" };
 	struct import_options o = options();
 	struct import_result r = { 0 }, again = { 0 };
 	socklen_t n = sizeof(at);
@@ -905,7 +907,7 @@ TEST(an_image_is_pulled_from_a_registry)
 	registry = strf("127.0.0.1:%d", ntohs(at.sin_port));
 	name = strf("%s/team/algo:1", registry);
 	missing = strf("%s/team/algo:none", registry);
-	o.insecure_registries = registry;
+	o.conf = &conf; /* this machine's own may do without TLS */
 	CHECK_OK(image_pull(&o, str_of(name), STR(""), &r, e));
 	CHECK_STR(r.reference, name);
 	check_two_layers(name);
@@ -916,10 +918,13 @@ TEST(an_image_is_pulled_from_a_registry)
 	CHECK_INT(why.kind, ERR_CLIENT);
 	CHECK(!strncmp(why.frame[why.depth - 1], "Cannot pull algorithm container. Either the image does not exist or",
 	               67));
-	o.insecure_registries = NULL; /* then TLS is insisted on, which this server does not speak */
+	ca.name = registry; /* then TLS is insisted on, which this server does not speak */
+	ca.value = "/etc/ssl/certs/ca-certificates.crt";
+	conf.registry = &ca;
+	conf.registry_count = 1;
 	CHECK(image_pull(&o, str_of(name), STR(""), &again, &why) < 0 && why.kind == ERR_CLIENT);
 	hanging = strf("%s/team/algo:hang", registry);
-	o.insecure_registries = registry;
+	conf.registry_count = 0;
 	o.stall_s = 1;
 	CHECK(image_pull(&o, str_of(hanging), STR(""), &again, &why) < 0 && why.kind == ERR_CLIENT);
 	CHECK(strstr(why.frame[why.depth - 1], "the registry has sent nothing for 1 seconds"));
