@@ -432,6 +432,7 @@ def test_secrets_are_in_no_log_and_no_answer(ours):
     fails("AccessDenied", ours.client("s3", **keys(assume(ours, NOBODY)["Credentials"])).list_objects_v2, Bucket="bucket")
     ours.sm.stop_training_job(TrainingJobName=name)
     ours.wait(name)
+    assert ours.leftovers() == []     # the container's environment went with work/
     secrets = {"the server's secret": ours.exports["AWS_SECRET_ACCESS_KEY"], "a session's secret": c["SecretAccessKey"],
                "a session's token": c["Token"], "the host's token": order["token"],
                "the container's path": order["credentials_path"].rsplit("/", 1)[1],
