@@ -19,6 +19,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 BUILD = pathlib.Path(os.environ.get("BLOOMERY_BUILD", ROOT / "build"))
 BLOOMERY = BUILD / "bloomery"
 ROLE = "arn:aws:iam::000000000000:role/service-role/trainer"
+ROOM = "capacity_cpus = 8\ncapacity_memory = 68719476736\n"      # for jobs beside each other, however small the machine
 FINAL = {"Completed", "Failed", "Stopped"}
 GROUP = "/aws/sagemaker/TrainingJobs"
 
@@ -268,7 +269,7 @@ def server(rootfs):
     base = tempfile.mkdtemp(prefix="bloomery-spec-")
     os.chmod(base, 0o755)     # the daemon can reach it by itself; below make_server's it needs its capability
     s = Server(pathlib.Path(base) / "data",
-               conf="capacity_cpus = 8\ncapacity_memory = 68719476736\nstop_grace_seconds = 3\n").start()
+               conf=ROOM + "stop_grace_seconds = 3\n").start()
     done = s.bloomery("image", "import", "busy", rootfs)
     assert done.returncode == 0, done.stderr
     s.s3.create_bucket(Bucket="bucket")
@@ -286,7 +287,7 @@ def make_server(rootfs):
 
     def make(conf="stop_grace_seconds = 3\n"):
         base = tempfile.mkdtemp(prefix="bloomery-own-")
-        s = Server(pathlib.Path(base) / "data", conf=conf).start()
+        s = Server(pathlib.Path(base) / "data", conf=conf if "capacity_" in conf else ROOM + conf).start()
         made.append((s, base))
         assert s.bloomery("image", "import", "busy", rootfs).returncode == 0
         s.s3.create_bucket(Bucket="bucket")

@@ -208,7 +208,7 @@ def test_kill_of_the_supervisor_leaves_nothing(networks):
 
 
 def test_restart_of_the_daemons_keeps_the_addresses(make_server):
-    s = make_server("stop_grace_seconds = 1\nnetwork_pool = 10.214.77.0/29\n")
+    s = make_server(f"stop_grace_seconds = 1\nnetwork_pool = 10.214.{os.getpid() % 256}.0/29\n")
     a = s.create("sleep 600")
     s.wait(a, {"Training"})
     if "network" not in spec(s, a):
