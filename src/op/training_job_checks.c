@@ -1,6 +1,7 @@
 /* What CreateTrainingJob checks before it answers, and what it fills in. SPDX-License-Identifier: Apache-2.0 */
 #include <stdlib.h>
 
+#include "metric/metric.h"
 #include "op/tags.h"
 #include "op/training_job.h"
 
@@ -148,6 +149,24 @@ static int check_stopping(const json_t *in, struct err *e)
 	return 0;
 }
 
+/* A definition that cannot match is better told now than after a night without metrics. One without a capture group is
+ * taken, as the service does, and its matches are told to have no value. */
+static int check_metrics(const json_t *in, struct err *e)
+{
+	const json_t *d, *all = json_object_get(json_object_get(in, "AlgorithmSpecification"), "MetricDefinitions");
+	size_t i;
+
+	json_array_foreach (all, i, d) {
+		struct err why = { 0 };
+		char text[2048];
+
+		if (metric_check(in_str(d, "Regex"), NULL, &why) < 0)
+			return err_set(e, ERR_INVALID, "AlgorithmSpecification: MetricDefinitions: '%s': %s",
+			               in_str(d, "Name").p, err_text(&why, text, sizeof(text)));
+	}
+	return 0;
+}
+
 /* At the service a file system is reached through a VPC, so jobs that have one name it. Others mean it to be cut off.
  */
 static int check_vpc(const json_t *in, struct err *e)
@@ -172,7 +191,7 @@ int training_job_check_form(const json_t *in, struct err *e)
 
 	if (check_present(in, e) < 0 || check_algorithm(in, e) < 0 || check_resources(in, e) < 0 ||
 	    check_stopping(in, e) < 0 || training_job_check_channels(in, e) < 0 || check_vpc(in, e) < 0 ||
-	    tags_check(json_object_get(in, "Tags"), e) < 0)
+	    check_metrics(in, e) < 0 || tags_check(json_object_get(in, "Tags"), e) < 0)
 		return -1;
 	if (!s3_uri_split(in_str(json_object_get(in, "OutputDataConfig"), "S3OutputPath"), &bucket, &key))
 		return err_set(e, ERR_INVALID, "OutputDataConfig: S3OutputPath is to have the form s3://bucket/prefix");

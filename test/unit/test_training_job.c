@@ -414,6 +414,17 @@ TEST(bad_requests_are_refused_by_name_and_leave_nothing)
 	down();
 }
 
+TEST(a_metric_that_does_not_compile_is_refused_by_name_and_place)
+{
+	up();
+	CHECK_STR(create("bad", "{\"AlgorithmSpecification\":{\"TrainingImage\":\"t\",\"TrainingInputMode\":\"File\","
+	                        "\"MetricDefinitions\":[{\"Name\":\"a\",\"Regex\":\"a=(.)\"},"
+	                        "{\"Name\":\"train:loss\",\"Regex\":\"loss=(\\\\S+\"}]}}"),
+	          "INVALID: AlgorithmSpecification: MetricDefinitions: 'train:loss': the regular expression "
+	          "'loss=(\\S+' is wrong at character 9: missing closing parenthesis");
+	down();
+}
+
 TEST(every_kind_of_channel_that_the_service_takes_is_taken)
 {
 	static const char *const good[] = {
