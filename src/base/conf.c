@@ -149,6 +149,7 @@ static int add_file_system(struct conf *c, struct str id, struct str value, cons
 
 void conf_host_write(const struct conf *c, struct buf *out)
 {
+	buf_f(out, "cdi_dirs = %s\n", c->cdi_dirs);
 	for (size_t i = 0; i < c->file_system_count; i++) {
 		const struct conf_file_system *fs = &c->file_systems[i];
 
@@ -272,6 +273,20 @@ static int add_role(struct conf *c, struct str arn, struct str file, const char 
 
 /* ---- reading ---- */
 
+static bool are_absolute(struct str dirs)
+{
+	bool at_start = true;
+
+	for (size_t i = 0; i < dirs.n; i++) {
+		bool blank = dirs.p[i] == ' ' || dirs.p[i] == '\t';
+
+		if (at_start && !blank && dirs.p[i] != '/')
+			return false;
+		at_start = blank;
+	}
+	return !str_has_byte(dirs, 0);
+}
+
 /* Settings that are not any text. */
 static int check_value(const struct conf *c, char *const *slot, struct str value, const char *path, int n,
                        struct err *e)
@@ -283,6 +298,13 @@ static int check_value(const struct conf *c, char *const *slot, struct str value
 		               ARGstr(value));
 	if (slot == &c->output_hosts && !str_is(value, "first") && !str_is(value, "all"))
 		return err_set(e, ERR_INVALID, "%s:%d: output_hosts is first or all, not '" PRIstr "'", path, n,
+		               ARGstr(value));
+	if (slot == &c->gpu_shortage && !str_is(value, "fewer") && !str_is(value, "refuse"))
+		return err_set(e, ERR_INVALID, "%s:%d: gpu_shortage is fewer or refuse, not '" PRIstr "'", path, n,
+		               ARGstr(value));
+	if (slot == &c->cdi_dirs && !are_absolute(value))
+		return err_set(e, ERR_INVALID,
+		               "%s:%d: cdi_dirs is absolute directories separated by blanks, not '" PRIstr "'", path, n,
 		               ARGstr(value));
 	if (slot == &c->roles && !str_is(value, "open") && !str_is(value, "strict"))
 		return err_set(e, ERR_INVALID, "%s:%d: roles is open or strict, not '" PRIstr "'", path, n,
@@ -362,6 +384,26 @@ static bool names_files(const struct conf *c)
 	return false;
 }
 
+static bool names_cdi_dirs(const struct conf *c)
+{
+	struct conf usual;
+	bool other;
+
+	conf_init(&usual);
+	other = strcmp(c->cdi_dirs, usual.cdi_dirs) != 0;
+	conf_fini(&usual);
+	return other;
+}
+
+/* What is in it that root acts on; NULL: nothing. */
+static const char *what_for_root(const struct conf *c)
+{
+	return c->file_system_count ? "file systems for root to mount"
+	       : names_files(c)     ? "files of registries for root to read"
+	       : names_cdi_dirs(c)  ? "cdi_dirs, whose files say what root has to do"
+	                            : NULL;
+}
+
 /* What was looked at is what is read: one descriptor, and a file that is root's does not change under root's feet. */
 int conf_read_root(struct conf *c, const char *path, struct err *e)
 {
@@ -382,12 +424,11 @@ int conf_read_root(struct conf *c, const char *path, struct err *e)
 	if (conf_text(c, buf_view(&text), path, e) < 0)
 		return -1;
 	why = why_not_roots(fd, &st);
-	if (why && (c->file_system_count || names_files(c)))
+	if (why && what_for_root(c))
 		return err_set(e, ERR_DENIED,
-		               "%s names %s for root to %s, but it %s: make it root's own (chown root, "
-		               "chmod go-w), or keep it elsewhere and use --config",
-		               path, c->file_system_count ? "file systems" : "files of registries",
-		               c->file_system_count ? "mount" : "read", why);
+		               "%s names %s, but it %s: make it root's own (chown root, chmod go-w), or keep it "
+		               "elsewhere and use --config",
+		               path, what_for_root(c), why);
 	return 0;
 }
 
@@ -403,8 +444,9 @@ int conf_host_read(struct conf *c, int fd, const char *name, struct err *e)
 	for (struct str all = rest; all.n;) {
 		struct str line = str_cut(&all, '\n');
 
-		if (!str_starts(line, STR("file_system.")) && !str_starts(line, STR("registry_")))
-			return err_set(e, ERR_INVALID, "%s: only file systems and registries are expected here", name);
+		if (!str_starts(line, STR("file_system.")) && !str_starts(line, STR("registry_")) &&
+		    !str_starts(line, STR("cdi_dirs = ")))
+			return err_set(e, ERR_INVALID, "%s: only what is for root is expected here", name);
 	}
 	return conf_text(c, rest, name, e);
 }

@@ -1,8 +1,8 @@
 /* conf.h - bloomery.conf: `key = value` lines, '#' comments, unknown keys refused by name. Read once at start.
  *
- * bloomeryd and the command line read all of it. Root's programs act on two things in it, the file systems and the
- * registries, and only when nobody but root can have written them (doc/adr/0014): bloomery-host reads those and hands
- * them to bloomery-job.
+ * bloomeryd and the command line read all of it. Root's programs act on three things in it, the file systems, the
+ * registries and cdi_dirs, and only when nobody but root can have written them (doc/adr/0014): bloomery-host reads
+ * those and hands them to bloomery-job.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #pragma once
@@ -27,6 +27,9 @@
 	X(output_hosts,    "first",           "of several hosts, whose /opt/ml/output/data is in output.tar.gz: first or all") \
 	X(registry_insecure, "",              "host:port of registries spoken to without TLS, separated by blanks")   \
 	X(network_pool,    "10.213.0.0/16",   "private addresses for the networks of jobs; `none`: jobs share the machine's network") \
+	X(gpus,            "auto",            "GPUs for jobs: auto, none, or names separated by blanks (doc/hosts.md)")        \
+	X(gpu_shortage,    "fewer",           "`refuse`: a job whose types have more GPUs than there are is refused; `fewer`: it gets what there is") \
+	X(cdi_dirs,        "/etc/cdi /var/run/cdi", "where files describe devices (CDI), separated by blanks")         \
 	X(fastfile_links_max, "5000",         "FastFile: objects of the embedded store that are linked; more are served by FUSE, and 0 serves all so") \
 	X(default_role_policy, "",            "the policy file of roles that have none of their own; empty: everything but other jobs' output") \
 	X(roles,           "open",            "`strict`: a role that is not named here is refused; `open`: it has the default policy")
@@ -92,12 +95,12 @@ const struct conf_file_system *conf_file_system(const struct conf *c, struct str
 /* NULL: there is no such line. Registries are compared without regard to case. */
 const struct conf_registry *conf_registry(const struct conf *c, enum conf_registry_kind kind, struct str name);
 
-/* conf_read() for who runs as root. ERR_DENIED when there are file systems or registries' files in the file and others
- * than root may have written them: it is not root's, can be written by others, or has another name. A symbolic link, or
- * what is no regular file, is as good as no file: nothing is taken from it. */
+/* conf_read() for who runs as root. ERR_DENIED when there are file systems, registries' files or cdi_dirs in the file
+ * and others than root may have written them: it is not root's, can be written by others, or has another name. A
+ * symbolic link, or what is no regular file, is as good as no file: nothing is taken from it. */
 int conf_read_root(struct conf *c, const char *path, struct err *e) must_check;
-/* What a host of a job is told: the file systems and the registries as text, and back from a descriptor (`name` is for
- * sentences); nothing else may be in it. */
+/* What a host of a job is told: the file systems, the registries and cdi_dirs as text, and back from a descriptor
+ * (`name` is for sentences); nothing else may be in it. */
 void conf_host_write(const struct conf *c, struct buf *out);
 void conf_registries_write(const struct conf *c, struct buf *out); /* that part of it */
 int conf_host_read(struct conf *c, int fd, const char *name, struct err *e) must_check;

@@ -168,11 +168,14 @@ static char *clipped(const struct capacity *c, const struct capacity_needs *n)
 			buf_z(&b, " GiB for jobs, and that is what this job gets.");
 		}
 	}
-	if (n->gpus) {
+	if (n->gpus > c->gpus) {
 		if (b.n)
 			buf_c(&b, ' ');
-		buf_f(&b, "%s has %u GPU%s; containers get none here yet.", n->instance_type, n->gpus,
-		      n->gpus == 1 ? "" : "s");
+		buf_f(&b, "%s has %u GPU%s; this server has ", n->instance_type, n->gpus, n->gpus == 1 ? "" : "s");
+		if (c->gpus)
+			buf_f(&b, "%u, and that is what this job gets.", c->gpus);
+		else
+			buf_z(&b, "none, and the job runs without.");
 	}
 	return b.n ? buf_take(&b) : NULL;
 }
@@ -202,6 +205,7 @@ void capacity_limits(const struct capacity *c, const struct capacity_needs *n, s
 			l.cpus = n->cpus;
 		if (n->memory_bytes < l.memory_bytes)
 			l.memory_bytes = n->memory_bytes;
+		l.gpus = n->gpus < c->gpus ? n->gpus : c->gpus;
 		l.clipped = clipped(c, n);
 		*ret_share = (struct capacity_share){ l.cpus, l.memory_bytes };
 	}
@@ -239,33 +243,84 @@ static struct capacity_share sum_of(const struct capacity *c, const struct capac
 	return sum;
 }
 
-static char *gang_clipped(const struct capacity *c, const struct capacity_needs *all, const struct capacity_share *sum,
-                          const struct job_limits *l)
+unsigned capacity_gpus(const struct capacity_needs *n)
 {
-	_cleanup_buf_ struct buf b = { 0 };
+	unsigned sum = 0;
 
-	if (l->clipped)
-		buf_f(&b, "%s ", l->clipped);
-	buf_f(&b, "The %u hosts of this job want ", capacity_hosts(all));
-	add_number(&b, sum->cpus);
-	buf_z(&b, " cpus and ");
-	add_number(&b, (double)sum->memory_bytes / GIB);
-	buf_z(&b, " GiB of memory together; this server has ");
-	add_number(&b, c->cpus);
-	buf_z(&b, " cpus, which they share, and ");
-	add_number(&b, (double)c->memory_bytes / GIB);
-	buf_z(&b, " GiB, of which this host gets ");
-	add_number(&b, (double)l->memory_bytes / GIB);
-	buf_z(&b, ".");
-	return buf_take(&b);
+	for (; n; n = n->next)
+		sum += n->gpus * hosts_of(n);
+	return sum;
+}
+
+/* Cpus and memory that are not enough for all. */
+static void add_gang(struct buf *b, const struct capacity *c, const struct capacity_needs *all,
+                     const struct capacity_share *sum, const struct job_limits *l)
+{
+	buf_f(b, "The %u hosts of this job want ", capacity_hosts(all));
+	add_number(b, sum->cpus);
+	buf_z(b, " cpus and ");
+	add_number(b, (double)sum->memory_bytes / GIB);
+	buf_z(b, " GiB of memory together; this server has ");
+	add_number(b, c->cpus);
+	buf_z(b, " cpus, which they share, and ");
+	add_number(b, (double)c->memory_bytes / GIB);
+	buf_z(b, " GiB, of which this host gets ");
+	add_number(b, (double)l->memory_bytes / GIB);
+	buf_z(b, ".");
+}
+
+/* Host `number`, counted from 1, has all GPUs of its type where there are enough for all hosts. Else each has its part
+ * of those that there are, so that together they have all of them, and algo-1 is not the one to have none. */
+static unsigned gpus_of_host(const struct capacity *c, const struct capacity_needs *all, unsigned number)
+{
+	uint64_t wanted = capacity_gpus(all), before = 0, own = 0;
+	unsigned at = 1;
+
+	for (const struct capacity_needs *n = all; n; n = n->next)
+		for (unsigned i = 0; i < hosts_of(n) && at <= number; i++, at++) {
+			before += own;
+			own = n->gpus;
+		}
+	if (wanted <= c->gpus)
+		return (unsigned)own;
+	return (unsigned)(((before + own) * c->gpus + wanted - 1) / wanted - (before * c->gpus + wanted - 1) / wanted);
+}
+
+static void divide_gpus(struct buf *b, const struct capacity *c, const struct capacity_needs *all, unsigned number,
+                        struct job_limits *l)
+{
+	unsigned wanted = capacity_gpus(all);
+
+	l->gpus = gpus_of_host(c, all, number);
+	if (wanted > c->gpus && c->gpus)
+		buf_f(b,
+		      "%sThe %u hosts of this job want %u GPUs together; this server has %u, of which this host gets "
+		      "%u.",
+		      b->n ? " " : "", capacity_hosts(all), wanted, c->gpus, l->gpus);
+}
+
+/* What all want together is more cpus or memory than there is. */
+static void divide_rest(const struct capacity *c, const struct capacity_needs *kind, const struct capacity_share *sum,
+                        struct job_limits *l, struct capacity_share *share)
+{
+	if (sum->cpus > c->cpus)
+		share->cpus *= c->cpus / sum->cpus;
+	if (sum->memory_bytes > c->memory_bytes) {
+		double part = (double)c->memory_bytes / (double)sum->memory_bytes;
+
+		share->memory_bytes = (uint64_t)((double)share->memory_bytes * part);
+		if (!kind->whole_machine)
+			l->memory_bytes = share->memory_bytes;
+		l->shm_bytes = (uint64_t)((double)l->memory_bytes * c->shm_fraction);
+	}
 }
 
 void capacity_host_limits(const struct capacity *c, const struct capacity_needs *n, unsigned number,
                           struct job_limits *ret, struct capacity_share *ret_share)
 {
 	const struct capacity_needs *kind = n;
+	_cleanup_buf_ struct buf b = { 0 };
 	struct capacity_share sum;
-	char *sentence;
 
 	for (unsigned first = 1; kind->next && number >= first + hosts_of(kind); kind = kind->next)
 		first += hosts_of(kind);
@@ -273,22 +328,17 @@ void capacity_host_limits(const struct capacity *c, const struct capacity_needs 
 	ret->volume_bytes = n->volume_bytes;
 	if (!n->next && hosts_of(n) == 1)
 		return;
+	if (ret->clipped)
+		buf_f(&b, "%s", ret->clipped);
 	sum = sum_of(c, n);
-	if (sum.cpus <= c->cpus + 1e-6 && sum.memory_bytes <= c->memory_bytes)
-		return;
-	if (sum.cpus > c->cpus)
-		ret_share->cpus *= c->cpus / sum.cpus;
-	if (sum.memory_bytes > c->memory_bytes) {
-		double part = (double)c->memory_bytes / (double)sum.memory_bytes;
-
-		ret_share->memory_bytes = (uint64_t)((double)ret_share->memory_bytes * part);
-		if (!kind->whole_machine)
-			ret->memory_bytes = ret_share->memory_bytes;
-		ret->shm_bytes = (uint64_t)((double)ret->memory_bytes * c->shm_fraction);
+	if (sum.cpus > c->cpus + 1e-6 || sum.memory_bytes > c->memory_bytes) {
+		divide_rest(c, kind, &sum, ret, ret_share);
+		buf_z(&b, b.n ? " " : "");
+		add_gang(&b, c, n, &sum, ret);
 	}
-	sentence = gang_clipped(c, n, &sum, ret);
+	divide_gpus(&b, c, n, number, ret);
 	free(ret->clipped);
-	ret->clipped = sentence;
+	ret->clipped = b.n ? buf_take(&b) : NULL;
 }
 
 bool capacity_fits(const struct capacity *c, const struct capacity_share *used, const struct capacity_share *share)

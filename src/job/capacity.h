@@ -18,6 +18,7 @@ struct capacity {
 	double job_cpus; /* that one job may take: never more than the machine has */
 	uint64_t job_memory_bytes;
 	double shm_fraction;
+	unsigned gpus; /* that there are: which of them a job has is dealt by gpus.h */
 };
 
 /* What a job asks for: its instance type as the API's table has it, and what else scheduling has to know. */
@@ -40,6 +41,7 @@ int capacity_needs_parse(const char *text, struct capacity_needs *ret, struct er
 
 enum { CAPACITY_HOSTS_MAX = 250 };                       /* of a job */
 unsigned capacity_hosts(const struct capacity_needs *n); /* of all groups */
+unsigned capacity_gpus(const struct capacity_needs *n);  /* of all their hosts, by their types */
 
 /* The share that is counted against the capacity while the job runs. */
 struct capacity_share {
@@ -53,7 +55,7 @@ int capacity_read(const struct conf *c, struct capacity *ret, struct err *e) mus
 void capacity_limits(const struct capacity *c, const struct capacity_needs *n, struct job_limits *ret,
                      struct capacity_share *ret_share);
 /* Of host `number`, from 1, of a job of several. What they need together is clipped as a lone host's needs are: the
- * cpus are then shared, as nobody else gets them, and the memory is divided. */
+ * cpus are then shared, as nobody else gets them, and the memory and the GPUs are divided. */
 void capacity_host_limits(const struct capacity *c, const struct capacity_needs *n, unsigned number,
                           struct job_limits *ret, struct capacity_share *ret_share);
 void job_limits_fini(struct job_limits *l);

@@ -7,6 +7,7 @@
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #pragma once
+#include "job/gpus.h"
 #include "job/jobs.h"
 #include "job/network.h"
 
@@ -22,7 +23,7 @@ struct job_host {
 	uint64_t last_fact;
 	struct job_limits limits;
 	struct capacity_share share;
-	bool reserved; /* share is in the books */
+	bool reserved; /* share is in the books, and limits.gpus GPUs are its own */
 	bool behind;   /* facts were missed or could not be stored: asked for again */
 
 	/* of several hosts only; in the store as well */
@@ -72,6 +73,7 @@ struct jobs {
 	struct capacity capacity;
 	struct capacity_share used;
 	struct network_pool *networks;
+	struct gpu_pool *gpus;
 	struct job_list waiting, running;
 	void *by_id; /* tsearch tree of struct job_host */
 	struct freezer *freezer;

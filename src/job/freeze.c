@@ -32,6 +32,8 @@ struct task {
 	struct task_host {
 		char id[JOB_ID_BYTES], *parts;
 		struct job_limits limits;
+		char **gpu;
+		size_t gpu_count;
 	} * hosts;
 	size_t host_count;
 	struct net_range network;
@@ -81,11 +83,19 @@ static struct task *pop(struct queue *q)
 	return t;
 }
 
+static void names_free(char **names)
+{
+	for (size_t i = 0; names && names[i]; i++)
+		free(names[i]);
+	free(names);
+}
+
 static void task_free(struct task *t)
 {
 	for (size_t i = 0; i < t->host_count; i++) {
 		job_limits_fini(&t->hosts[i].limits);
 		free(t->hosts[i].parts);
+		names_free(t->hosts[i].gpu);
 	}
 	free(t->hosts);
 	free(t->name);
@@ -197,6 +207,15 @@ static void copy_limits(const struct job_limits *from, struct job_limits *to)
 	to->clipped = from->clipped ? xstrdup(from->clipped) : NULL;
 }
 
+static void copy_gpus(const struct task_host *h, struct job_spec *s)
+{
+	names_free(s->gpu);
+	s->gpu = h->gpu_count ? xcalloc(h->gpu_count + 1, sizeof(*s->gpu)) : NULL;
+	s->gpu_count = h->gpu_count;
+	for (size_t i = 0; i < h->gpu_count; i++)
+		s->gpu[i] = xstrdup(h->gpu[i]);
+}
+
 /* What the host shows to us, and what its container does: in an isolated one there is nobody to ask. */
 static void fill_tokens(const struct iam *iam, const char *job_id, struct job_spec *s)
 {
@@ -225,6 +244,7 @@ static void fill_host(const struct iam *iam, const struct task *t, size_t i, str
 	s->host_number = (unsigned)i + 1;
 	s->host_name = strf("algo-%u", s->host_number);
 	copy_limits(&t->hosts[i].limits, &s->limits);
+	copy_gpus(&t->hosts[i], s);
 	if (t->network.prefix)
 		network_fill(s, t->id, t->network, json_is_true(json_object_get(s->request, "EnableNetworkIsolation")));
 	fill_tokens(iam, t->id, s);
@@ -414,7 +434,7 @@ static void add(struct freezer *f, struct task *t)
 	pthread_mutex_unlock(&f->shared.mu);
 }
 
-static struct task *task_of(const struct job *j, enum task_kind kind)
+static struct task *task_of(const struct jobs *js, const struct job *j, enum task_kind kind)
 {
 	struct task *t = xcalloc(1, sizeof(*t));
 
@@ -433,13 +453,14 @@ static struct task *task_of(const struct job *j, enum task_kind kind)
 		memcpy(t->hosts[i].id, h->id, sizeof(h->id));
 		t->hosts[i].parts = h->parts ? xstrdup(h->parts) : NULL;
 		copy_limits(&h->limits, &t->hosts[i].limits);
+		t->hosts[i].gpu = gpu_pool_names(js->gpus, h->id, &t->hosts[i].gpu_count);
 	}
 	return t;
 }
 
 void freezer_add(struct freezer *f, const struct job *j)
 {
-	struct task *t = task_of(j, TASK_FREEZE);
+	struct task *t = task_of(f->js, j, TASK_FREEZE);
 
 	t->api_url = f->js->api_url ? xstrdup(f->js->api_url) : NULL;
 	add(f, t);
@@ -447,7 +468,7 @@ void freezer_add(struct freezer *f, const struct job *j)
 
 void freezer_gather(struct freezer *f, const struct job *j)
 {
-	add(f, task_of(j, TASK_GATHER));
+	add(f, task_of(f->js, j, TASK_GATHER));
 }
 
 void freezer_cancel(struct freezer *f, const char *id)

@@ -96,6 +96,7 @@ void host_release(struct jobs *js, struct job_host *h)
 		return;
 	js->used.cpus -= h->share.cpus;
 	js->used.memory_bytes -= h->share.memory_bytes;
+	gpu_pool_give(js->gpus, h->id);
 	h->reserved = false;
 }
 
@@ -136,6 +137,8 @@ static void read_orders(struct jobs *js, struct job *j)
 		}
 		j->lazy |= lists_are_lazy(&s);
 		network_known(js->networks, j->id, &s.network);
+		if (!host_is_over(&j->hosts[i]))
+			gpu_pool_known(js->gpus, j->hosts[i].id, s.gpu, s.gpu_count);
 		spec_fini(&s);
 	}
 }

@@ -36,6 +36,19 @@ int jobs_remote_exists(const struct jobs *js, const char *bucket, const char *pr
 	return 0;
 }
 
+int jobs_check_gpus(const struct jobs *js, const struct capacity_needs *n, struct err *e)
+{
+	unsigned wanted = capacity_gpus(n), there = js->capacity.gpus;
+
+	if (wanted <= there || strcmp(js->conf->gpu_shortage, "refuse") != 0)
+		return 0;
+	return err_set(e, ERR_LIMIT,
+	               "ResourceConfig: the instance%s of this job ha%s %u GPU%s together; this server has %u, and its "
+	               "bloomery.conf says gpu_shortage = refuse",
+	               capacity_hosts(n) == 1 ? "" : "s", capacity_hosts(n) == 1 ? "s" : "ve", wanted,
+	               wanted == 1 ? "" : "s", there);
+}
+
 bool jobs_know_file_system(const struct jobs *js, struct str id)
 {
 	return conf_file_system(js->conf, id) != NULL;
@@ -68,6 +81,8 @@ int jobs_new(const struct jobs_options *o, struct jobs **ret, struct err *e)
 	if (capacity_read(js->conf, &js->capacity, e) < 0 ||
 	    network_pool_new(js->conf->network_pool, &js->networks, e) < 0)
 		return -1;
+	js->gpus = gpu_pool_new(js->conf);
+	js->capacity.gpus = (unsigned)gpu_pool_table(js->gpus)->n;
 	js->soon_timer = loop_timer(js->loop, -1, 0, scheduler_tick, js);
 	js->pending_timer = loop_timer(js->loop, -1, 0, scheduler_pending_over, js);
 	js->retry_timer = loop_timer(js->loop, -1, 0, facts_retry, js);
@@ -77,6 +92,18 @@ int jobs_new(const struct jobs_options *o, struct jobs **ret, struct err *e)
 		return -1;
 	*ret = take_ptr(js);
 	return 0;
+}
+
+static void log_gpus(const struct gpu_table *t)
+{
+	_cleanup_buf_ struct buf names = { 0 };
+
+	for (size_t i = 0; i < t->notes; i++)
+		log_warn("%s", t->note[i]);
+	for (size_t i = 0; i < t->n; i++)
+		buf_f(&names, " %s", t->name[i]);
+	if (t->n)
+		log_info("jobs may have %zu GPU%s:%s", t->n, t->n == 1 ? "" : "s", names.p);
 }
 
 void jobs_start(struct jobs *js, const char *api_url)
@@ -91,6 +118,7 @@ void jobs_start(struct jobs *js, const char *api_url)
 	scheduler_soon(js);
 	log_info("jobs may take %.4g cpus and %.4g GiB of memory together", js->capacity.cpus,
 	         (double)js->capacity.memory_bytes / (double)(1 << 30));
+	log_gpus(gpu_pool_table(js->gpus));
 }
 
 void jobs_free(struct jobs *js)
@@ -111,6 +139,7 @@ void jobs_free(struct jobs *js)
 	loop_source_free(js->cleanup_timer);
 	loop_source_free(js->sweep_timer);
 	network_pool_free(js->networks);
+	gpu_pool_free(js->gpus);
 	free(js->data_dir);
 	free(js->api_url);
 	free(js->fetch_program);

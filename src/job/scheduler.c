@@ -1,4 +1,4 @@
-/* First come, first served, by cpus and memory. SPDX-License-Identifier: Apache-2.0
+/* First come, first served, by cpus, memory and GPUs. SPDX-License-Identifier: Apache-2.0
  *
  * The order is strict: the oldest waiting job is placed as soon as it fits, and no younger one before it, however
  * small. So no job waits for ever: what runs ends (MaxRuntimeInSeconds), and an idle machine fits every job
@@ -31,8 +31,19 @@ static void reserve(struct jobs *js, struct job *j)
 {
 	list_remove(j);
 	list_insert_in_order(&js->running, j);
-	for (size_t i = 0; i < j->host_count; i++)
+	for (size_t i = 0; i < j->host_count; i++) {
 		host_reserve(js, &j->hosts[i]);
+		gpu_pool_take(js->gpus, j->hosts[i].id, j->hosts[i].limits.gpus);
+	}
+}
+
+static bool fits(const struct jobs *js, const struct job *j)
+{
+	unsigned gpus = 0;
+
+	for (size_t i = 0; i < j->host_count; i++)
+		gpus += j->hosts[i].limits.gpus;
+	return capacity_fits(&js->capacity, &js->used, &j->share) && gpus <= gpu_pool_idle(js->gpus);
 }
 
 static void unreserve(struct jobs *js, struct job *j)
@@ -88,7 +99,7 @@ void scheduler_run(struct jobs *js)
 		return;
 	if (!end_stopping(js))
 		return;
-	while ((j = js->waiting.first) && capacity_fits(&js->capacity, &js->used, &j->share)) {
+	while ((j = js->waiting.first) && fits(js, j)) {
 		enum network_taken had = network_take(js->networks, j->id, (unsigned)j->host_count, &j->network);
 
 		if (had == NETWORK_SOON) /* the kernel takes a moment to remove the interfaces of a job */

@@ -232,6 +232,15 @@ static json_t *network_to_json(const struct network_spec *n)
 	return j;
 }
 
+static json_t *gpus_to_json(const struct job_spec *s)
+{
+	json_t *names = json_array();
+
+	for (size_t i = 0; i < s->gpu_count; i++)
+		json_array_append_new(names, json_string(s->gpu[i]));
+	return names;
+}
+
 json_t *spec_to_json(const struct job_spec *s)
 {
 	json_t *j = members_to_json(spec_members, ARRAY_LEN(spec_members), s), *channels = json_array();
@@ -243,6 +252,8 @@ json_t *spec_to_json(const struct job_spec *s)
 	json_object_set(j, "request", s->request);
 	json_object_set_new(j, "limits", members_to_json(limits_members, ARRAY_LEN(limits_members), &s->limits));
 	json_object_set_new(j, "channels", channels);
+	if (s->gpu_count)
+		json_object_set_new(j, "gpus", gpus_to_json(s));
 	if (s->network.bridge)
 		json_object_set_new(j, "network", network_to_json(&s->network));
 	if (s->s3.endpoint)
@@ -444,11 +455,37 @@ static int network_from_json(const json_t *j, struct network_spec *n, unsigned h
 	return 0;
 }
 
+static bool gpu_ok(struct str s)
+{
+	return s.n > 0 && s.n <= 255 && only(s, DIGITS LOWER UPPER "._-:/=");
+}
+
+static int gpus_from_json(const json_t *j, struct job_spec *s, struct err *e)
+{
+	size_t n = json_array_size(j);
+
+	if (!json_is_array(j) || n > SPEC_MAX_GPUS)
+		return refuse("", "gpus", "not an array of a few names", e);
+	s->gpu = xcalloc(n + 1, sizeof(*s->gpu));
+	for (size_t i = 0; i < n; i++) {
+		const json_t *v = json_array_get(j, i);
+		struct str name = { json_string_value(v), json_string_length(v) };
+
+		if (!json_is_string(v) || !gpu_ok(name))
+			return refuse("", "gpus", "holds what is not the name of a GPU", e);
+		for (size_t k = 0; k < i; k++)
+			if (str_is(name, s->gpu[k]))
+				return refuse("", "gpus", "names one twice", e);
+		s->gpu[s->gpu_count++] = str_dup(name);
+	}
+	return 0;
+}
+
 static int whole_from_json(const json_t *j, struct job_spec *s, struct err *e)
 {
-	static const char *const also[] = { "v", "request", "limits", "channels", "s3", "network", NULL };
+	static const char *const also[] = { "v", "request", "limits", "channels", "s3", "network", "gpus", NULL };
 	const json_t *v = json_object_get(j, "v"), *s3 = json_object_get(j, "s3"),
-	             *network = json_object_get(j, "network");
+	             *network = json_object_get(j, "network"), *gpus = json_object_get(j, "gpus");
 
 	if (json_is_object(j) && (!json_is_integer(v) || json_integer_value(v) != SPEC_VERSION))
 		return err_set(e, ERR_INVALID, "v: this program reads version %d of the specification only",
@@ -468,6 +505,8 @@ static int whole_from_json(const json_t *j, struct job_spec *s, struct err *e)
 	if (s3 && members_from_json(s3_members, ARRAY_LEN(s3_members), "s3.", NULL, s3, &s->s3, e) < 0)
 		return -1;
 	if (network && network_from_json(network, &s->network, s->host_count, e) < 0)
+		return -1;
+	if (gpus && gpus_from_json(gpus, s, e) < 0)
 		return -1;
 	if (s->output_place == PLACE_REMOTE && !s3)
 		return refuse("", "s3", "missing, and the output is remote", e);
@@ -554,6 +593,9 @@ void spec_fini(struct job_spec *s)
 	free_texts(spec_members, ARRAY_LEN(spec_members), s);
 	free_texts(limits_members, ARRAY_LEN(limits_members), &s->limits);
 	network_spec_fini(&s->network);
+	for (size_t i = 0; i < s->gpu_count; i++)
+		free(s->gpu[i]);
+	free(s->gpu);
 	free_texts(s3_members, ARRAY_LEN(s3_members), &s->s3);
 	for (size_t i = 0; i < s->channel_count; i++)
 		channel_spec_fini(&s->channels[i]);

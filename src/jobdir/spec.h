@@ -9,7 +9,7 @@
 
 #include "base/str.h"
 
-enum { SPEC_VERSION = 1, SPEC_MAX_BYTES = 8 << 20, SPEC_MAX_CHANNELS = 20 };
+enum { SPEC_VERSION = 1, SPEC_MAX_BYTES = 8 << 20, SPEC_MAX_CHANNELS = 20, SPEC_MAX_GPUS = 64 };
 
 /* Where a channel's or an artifact's bytes live. The last one is for channels only. */
 enum place { PLACE_EMBEDDED, PLACE_REMOTE, PLACE_FILE_SYSTEM };
@@ -48,6 +48,7 @@ struct job_limits {
 	char *instance_type;
 	double cpus; /* what the container gets, after clipping to the machine */
 	uint64_t memory_bytes, shm_bytes, volume_bytes, pids;
+	unsigned gpus; /* how many of its own; which: job_spec.gpu, once they are dealt. Not in spec.json */
 	char *clipped; /* a sentence for the log when the machine is smaller than the type, else NULL */
 };
 
@@ -86,6 +87,8 @@ struct job_spec {
 	char *output_bucket, *output_prefix; /* S3OutputPath without trailing slash, split */
 	struct s3_target s3;
 	struct network_spec network;
+	char **gpu; /* the GPUs of this host, by name (gpu/gpu.h): nobody else's as long as it runs */
+	size_t gpu_count;
 	char *api_url; /* http://127.0.0.1:8770, for AWS_ENDPOINT_URL in the container; may be NULL */
 	/* What bloomery-job shows bloomeryd to prove for which host of which job it speaks; it never gets into the
 	 * container. NULL: bloomeryd gives none. */

@@ -41,7 +41,7 @@ int op_create_training_job(const struct api_call *call, json_t *in, json_t **ret
 	    training_job_check_data(call, in, e) < 0)
 		return -1;
 	training_job_defaults(in);
-	if (training_job_needs(in, &needs, e) < 0)
+	if (training_job_needs(in, &needs, e) < 0 || jobs_check_gpus(call->api->jobs, &needs, e) < 0)
 		return -1;
 	c.request = request = json_dumps(in, JSON_COMPACT);
 	must(request);

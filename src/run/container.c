@@ -70,8 +70,12 @@ static int write_bundle(struct run *r, char **args, char **env, struct err *e)
 	int result = bundle_config(&o, &config, e);
 
 	channel_mounts_free(mounts, mount_count);
-	if (result < 0)
+	if (result == 0)
+		result = gpus_into(r, config, e);
+	if (result < 0) {
+		json_decref(config);
 		return -1;
+	}
 	text = json_dumps(config, JSON_COMPACT);
 	json_decref(config);
 	must(text);

@@ -1,6 +1,7 @@
 /* What the container finds in its environment (contract 1.4). SPDX-License-Identifier: Apache-2.0 */
 #include <stdlib.h>
 
+#include "gpu/gpu.h"
 #include "net/net.h"
 #include "run/network.h"
 #include "run/phase.h"
@@ -46,7 +47,28 @@ static void set(struct environment *env, const char *name, const char *value)
 /* Names the platform keeps for itself, whatever the request says (contract 1.4, precedence). */
 static bool is_platforms(struct str name)
 {
-	return str_starts(name, STR("TRAINING_JOB_")) || str_starts(name, STR("AWS_CONTAINER_"));
+	return str_starts(name, STR("TRAINING_JOB_")) || str_starts(name, STR("AWS_CONTAINER_")) ||
+	       str_is(name, "NVIDIA_VISIBLE_DEVICES");
+}
+
+static bool has(const struct environment *env, const char *name)
+{
+	for (size_t i = 0; i < env->n; i++)
+		if (str_is(name_of(env->v[i]), name))
+			return true;
+	return false;
+}
+
+/* NVIDIA's hook acts on the first, so it is ours alone: images for GPUs say `all` themselves. */
+static void put_gpus(struct environment *env, const struct job_spec *spec)
+{
+	const char *const *names = (const char *const *)spec->gpu;
+	_cleanup_free_ char *visible = gpu_visible(names, spec->gpu_count);
+
+	set(env, "NVIDIA_VISIBLE_DEVICES", visible);
+	if (gpu_is_for_hook(names, spec->gpu_count) && !has(env, "NVIDIA_DRIVER_CAPABILITIES"))
+		set(env, "NVIDIA_DRIVER_CAPABILITIES", "compute,utility");
+	put(env, strf("SM_NUM_GPUS=%zu", spec->gpu_count));
 }
 
 static void put_platforms(struct environment *env, const struct job_spec *spec, const char *network_interface)
@@ -58,7 +80,7 @@ static void put_platforms(struct environment *env, const struct job_spec *spec, 
 	set(env, "AWS_REGION", spec->region);
 	set(env, "AWS_EXECUTION_ENV", "AWS_ECS_EC2");
 	set(env, "DMLC_INTERFACE", network_interface);
-	set(env, "NVIDIA_VISIBLE_DEVICES", "void");
+	put_gpus(env, spec);
 	if (json_is_true(json_object_get(algorithm, "EnableSageMakerMetricsTimeSeries")))
 		set(env, "SAGEMAKER_METRICS_DIRECTORY", "/opt/ml/output/metrics/sagemaker");
 	if (spec->credentials_path && !isolated && spec->network.bridge)

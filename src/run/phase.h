@@ -19,6 +19,7 @@
 #include <jansson.h>
 
 #include "base/conf.h"
+#include "gpu/cdi.h"
 #include "jobdir/jobdir.h"
 #include "jobdir/spec.h"
 #include "joblog/joblog.h"
@@ -72,7 +73,7 @@ struct run {
 	int home_fd; /* work/ again, not through RUN_WORK: what is renamed into the job directory must be on its mount
 	              */
 	struct job_spec spec;
-	struct conf conf; /* only its file systems */
+	struct conf conf; /* only its file systems and cdi_dirs */
 	struct journal *journal;
 	struct joblog *log;
 	struct loop *loop;
@@ -95,6 +96,8 @@ struct run {
 	struct network *network; /* NULL: none of its own */
 	int network_ns;          /* what the container joins; -EBADF: the machine's */
 	bool isolated;
+	/* gpus */
+	struct cdi cdi; /* of the machine, when the host has any */
 	/* layout */
 	char *network_interface;
 	/* channels, image, upload: the one child at work */
@@ -151,6 +154,10 @@ enum step phase_network(struct run *r, struct err *e);
 void network_end(struct run *r); /* the container has ended: begins to undo it */
 void undo_network(struct run *r);
 void network_wait(struct run *r); /* at last: until it is gone */
+/* gpus.c */
+enum step phase_gpus(struct run *r, struct err *e); /* looks whether those of the work order are there */
+void undo_gpus(struct run *r);
+int gpus_into(const struct run *r, json_t *config, struct err *e) must_check; /* the OCI configuration */
 /* layout.c */
 enum step phase_layout(struct run *r, struct err *e);
 /* The interface of the default route in the text of /proc/net/route, "lo" without one; caller frees. */

@@ -22,6 +22,7 @@ const struct phase run_phases[] = {
 	/* name          run              stop            undo           */
 	{ "volume",      phase_volume,    NULL,           undo_volume    },
 	{ "network",     phase_network,   NULL,           undo_network   },
+	{ "gpus",        phase_gpus,      NULL,           undo_gpus      },
 	{ "layout",      phase_layout,    NULL,           NULL           },
 	{ "channels",    phase_channels,  stop_worker,    undo_channels  },
 	{ "image",       phase_image,     stop_image,     undo_image     },
@@ -460,6 +461,7 @@ int run_job(const struct run_options *o, struct err *e)
 		         .network_ns = -EBADF };
 	int result = -1, other;
 
+	conf_init(&r.conf);
 	if (!r.options.drain_ms)
 		r.options.drain_ms = 5000;
 	if (open_job(&r, o, e) < 0)

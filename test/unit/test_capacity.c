@@ -44,9 +44,9 @@ TEST(a_type_that_is_too_big_is_clipped_and_says_so)
 	capacity_limits(&machine, &n, &l, &share);
 	CHECK(l.cpus == 4 && share.cpus == 4);
 	CHECK(l.memory_bytes == 20 * GIB);
-	CHECK_STR(l.clipped,
-	          "ml.p3.16xlarge has 64 vCPUs and 488 GiB of memory; this server has 4 cpus and 20 GiB for "
-	          "jobs, and that is what this job gets. ml.p3.16xlarge has 8 GPUs; containers get none here yet.");
+	CHECK_STR(l.clipped, "ml.p3.16xlarge has 64 vCPUs and 488 GiB of memory; this server has 4 cpus and 20 GiB for "
+	                     "jobs, and that is what this job gets. ml.p3.16xlarge has 8 GPUs; this server has none, "
+	                     "and the job runs without.");
 	CHECK(capacity_fits(&machine, &idle, &share));
 	job_limits_fini(&l);
 	n = needs("ml.c5.2xlarge", 8, 16 * GIB);
@@ -132,6 +132,46 @@ TEST(hosts_together_fit_an_idle_machine)
 	n.next = NULL;
 	capacity_host_limits(&machine, &n, 2, &l, &share); /* two that fit get what they ask for */
 	CHECK(share.cpus == 2 && share.memory_bytes == 4 * GIB && !l.clipped);
+	job_limits_fini(&l);
+}
+
+TEST(gpus_are_shared_out_to_the_last)
+{
+	struct capacity_needs second = needs("ml.b", 1, GIB), n = needs("ml.a", 0.1, GIB);
+	struct capacity c = machine;
+	struct capacity_share share;
+	struct job_limits l;
+
+	n.gpus = 4;
+	n.hosts = 3;
+	second.gpus = 1;
+	second.hosts = 2;
+	n.next = &second;
+	CHECK_INT(capacity_gpus(&n), 14);
+	for (c.gpus = 0; c.gpus < 20; c.gpus++) {
+		unsigned sum = 0, wanted;
+
+		for (unsigned i = 1; i <= 5; i++) {
+			capacity_host_limits(&c, &n, i, &l, &share);
+			wanted = i <= 3 ? 4 : 1;
+			CHECK(l.gpus <= wanted && (c.gpus < 14 || l.gpus == wanted));
+			CHECK(i > 1 || l.gpus || !c.gpus);
+			CHECK((c.gpus >= 14) == !l.clipped);
+			sum += l.gpus;
+			job_limits_fini(&l);
+		}
+		CHECK_INT(sum, c.gpus < 14 ? c.gpus : 14);
+	}
+	c.gpus = 2;
+	capacity_host_limits(&c, &n, 1, &l, &share);
+	CHECK_STR(l.clipped,
+	          "ml.a has 4 GPUs; this server has 2, and that is what this job gets. The 5 hosts of this job want "
+	          "14 GPUs together; this server has 2, of which this host gets 1.");
+	job_limits_fini(&l);
+	n = needs("ml.g", 1, GIB);
+	n.gpus = 1;
+	capacity_host_limits(&c, &n, 1, &l, &share);
+	CHECK(l.gpus == 1 && !l.clipped);
 	job_limits_fini(&l);
 }
 

@@ -94,6 +94,8 @@ TEST(conf_refuses_by_file_and_line)
 	              ":2: file_system.fs-00000001 is there twice");
 	CHECK_REFUSED("file_systems = /a\n", ":1: there is no setting 'file_systems'");
 	CHECK_REFUSED("fastfile_links_max = many\n", ":1: fastfile_links_max is a number, not 'many'");
+	CHECK_REFUSED("gpu_shortage = less\n", ":1: gpu_shortage is fewer or refuse, not 'less'");
+	CHECK_REFUSED("cdi_dirs = /a b\n", ":1: cdi_dirs is absolute directories separated by blanks, not '/a b'");
 	CHECK_REFUSED("x\n", ":1: 'x' is not `key = value`");
 }
 
@@ -139,6 +141,12 @@ TEST(conf_of_root_only)
 	CHECK((fd = open(other, O_RDONLY | O_CLOEXEC)) >= 0 && fd_mark_data(fd) == 0 && fd_is_data(fd));
 	CHECK(read_as_root(other, &why) < 0 && str_find(str_of(why.frame[0]), STR("is an object of the store")) >= 0);
 	CHECK(unlink(other) == 0);
+	/* So is where devices are described. */
+	CHECK_OK(file_put(AT_FDCWD, other, STR("cdi_dirs = /somewhere\n"), 0644, e));
+	CHECK(chmod(other, 0666) == 0 && read_as_root(other, &why) < 0);
+	CHECK(str_find(str_of(why.frame[0]),
+	               STR("names cdi_dirs, whose files say what root has to do, but it can be")) >= 0);
+	CHECK(chmod(other, 0644) == 0 && read_as_root(other, &why) == 0);
 	/* Without file systems there is nothing for root in it, whosever it is. */
 	CHECK_OK(file_put(AT_FDCWD, other, STR("region = x\n"), 0644, e));
 	CHECK(read_as_root(other, &why) == 0 && read_as_root(path, &why) == 0);
@@ -159,7 +167,8 @@ TEST(conf_file_systems_through_a_descriptor)
 	conf_init(&c);
 	CHECK_OK(conf_read(&c, path, e));
 	conf_host_write(&c, &text);
-	CHECK_STR(text.p, "file_system.fs-00000001 = /a b\nfile_system.fs-00000002 = mount m %d\n");
+	CHECK_STR(text.p, "cdi_dirs = /etc/cdi /var/run/cdi\nfile_system.fs-00000001 = /a b\nfile_system.fs-00000002 = "
+	                  "mount m %d\n");
 	CHECK_OK(fd_write_all(fd, text.p, text.n, e));
 	CHECK_OK(conf_host_read(&d, fd, "the file systems", e));
 	CHECK_INT(d.file_system_count, 2);

@@ -182,6 +182,10 @@ TEST(hostile_values_are_refused)
 	refused("channels/2/file_system_access", json_string("wr"), "file_system_access");
 	refused("channels/1/share_number", json_integer(3), "share_number");
 	refused("channels/1/share_count", json_integer(0), "share_count");
+	refused("gpus", json_string("0"), "gpus: not an array");
+	refused("gpus", json_pack("[s,i]", "0", 1), "gpus: holds what is not the name of a GPU");
+	refused("gpus", json_pack("[s]", "a b"), "gpus: holds what is not the name of a GPU");
+	refused("gpus", json_pack("[s,s,s]", "0", "1", "0"), "gpus: names one twice");
 	refused("channels/1/shuffled", json_integer(1), "shuffled");
 	refused("channels/1/shuffle_seed", json_real(1.5), "shuffle_seed");
 	refused("output_place", json_string("file-system"), "output_place");
