@@ -155,7 +155,7 @@ static void make_place(const char *const *hows)
 	CHECK_OK(file_put(dir, "objects/object", STR("x"), 0644, e));
 	CHECK_OK(file_put(dir, "job/lists/0", STR(""), 0600, e));
 	CHECK(symlink(self, fetch) == 0 || errno == EEXIST);
-	run = (struct run){ .home_fd = -EBADF, .image_fd = -EBADF, .options.drain_ms = 1000 };
+	run = (struct run){ .home_fd = -EBADF, .image_fd = -EBADF, .network_ns = -EBADF, .options.drain_ms = 1000 };
 	run.job_dir = strf("%s/job", test_tmpdir());
 	run.data_dir = xstrdup(test_tmpdir());
 	run.programs_dir = xstrdup(test_tmpdir());
