@@ -178,6 +178,11 @@ static bool default_allows(const struct iam *m, const struct iam_session *s, con
 	       !m->hooks.others_output(m->hooks.arg, s->job_id, reads(w->action), bucket, key);
 }
 
+bool iam_job_may_read(const struct iam *m, const char *job_id, struct str bucket, struct str key)
+{
+	return m->hooks.others_output && !m->hooks.others_output(m->hooks.arg, job_id, true, bucket, key);
+}
+
 /* Of S3 the resource stands in quotes, of the others bare: both as the services write it. */
 void iam_say_denied(const char *who, const struct iam_wish *w, enum policy_verdict why, struct buf *out)
 {

@@ -7,7 +7,8 @@
  *
  *   role.<arn> = FILE        that role may what the policy says (policy.h)
  *   default_role_policy      a policy for roles that have none; without it they may everything but
- *                              - what is below another job's S3OutputPath/<job>/, unless the job's own request names it
+ *                              - what is below another job's S3OutputPath/<job>/, unless the job's own request names
+ *                                it, and who created the job might too
  *                              - DeleteTrainingJob, which would make such an output nobody's
  *                              - to pass or to take on a role that bloomery.conf does name
  *   roles = strict           a role that bloomery.conf does not name is none
@@ -85,6 +86,8 @@ struct iam_wish {
 	struct str resource; /* ARN, or "*" where there is none */
 	struct str prefix;   /* s3:ListBucket: of what */
 };
+/* Whether the object is not, so far as is known, another job's output that this one has no business with. */
+bool iam_job_may_read(const struct iam *m, const char *job_id, struct str bucket, struct str key);
 /* NULL (the server's own key): true. False: *ret_why gets the service's sentence. */
 bool iam_may(const struct iam *m, const struct iam_session *s, const struct iam_wish *w, struct buf *ret_why);
 /* The sentence: "User: ... is not authorized to perform: ... on resource: ..." and why. who: an ARN. */

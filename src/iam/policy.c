@@ -121,10 +121,23 @@ static const char *bad_action(struct str s)
 	return NULL;
 }
 
+/* A denial of what no ARN looks like would be none. */
+static bool is_job_not_lower(struct str s)
+{
+	ptrdiff_t at = str_find(s, STR(":training-job/"));
+
+	for (size_t i = at < 0 ? s.n : (size_t)at; i < s.n; i++)
+		if (s.p[i] != lower(s.p[i]))
+			return true;
+	return false;
+}
+
 static const char *bad_resource(struct str s)
 {
 	if (str_find(s, STR("${")) >= 0)
 		return "has a variable (${...}); policy variables are not understood here";
+	if (is_job_not_lower(s))
+		return "names training jobs in capital letters; their ARNs are in lower case, so it would never match";
 	if (str_is(s, "*") || str_starts(s, STR("arn:")))
 		return NULL;
 	return "is no resource; give an ARN, such as arn:aws:s3:::bucket/prefix/*, or * for all";

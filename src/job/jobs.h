@@ -55,6 +55,11 @@ bool jobs_know_file_system(const struct jobs *js, struct str id);
 /* Whether bloomery.conf has credentials for registries by this TrainingRepositoryCredentialsProviderArn. */
 bool jobs_know_provider(const struct jobs *js, struct str arn);
 
+/* A member of the request that is kept, beside those of the API: {"Arn", "JobId" (null: of none)} of the session that
+ * created the job and that nothing but the built-in default policy limited. It is asked again for what the request
+ * names (iam_hooks.others_output). */
+#define JOBS_CREATOR "bloomery:Creator"
+
 struct jobs_create {
 	const char *name, *arn, *request, *echo; /* as in struct store_new_job */
 	const struct capacity_needs *needs;

@@ -7,6 +7,7 @@
 
 #include "base/fd.h"
 #include "iam/iam.h"
+#include "job/jobs.h"
 #include "job/share.h"
 #include "jobdir/list.h"
 #include "jobdir/manifest.h"
@@ -241,8 +242,49 @@ static int check_names(const struct lists *l, const struct channel_spec *ch, str
 	return more;
 }
 
-static int check_unit(const struct lists *l, struct str role, const struct channel_spec *ch, struct list_reader *r,
-                      uint64_t offset, struct err *e)
+static int refuse_object(struct str bucket, struct str key, struct err *e, const char *fmt, ...) printf_like(4, 5);
+static int refuse_object(struct str bucket, struct str key, struct err *e, const char *fmt, ...)
+{
+	_cleanup_buf_ struct buf why = { 0 };
+	va_list ap;
+
+	va_start(ap, fmt);
+	buf_vf(&why, fmt, ap);
+	va_end(ap);
+	return err_set(e, ERR_CLIENT,
+	               "Data download failed:Unable to download object s3://" PRIstr "/" PRIstr
+	               " (AccessDenied: Access Denied): %s, or leave the object out",
+	               ARGstr(bucket), ARGstr(key), why.p);
+}
+
+/* For whom the objects are read: the job's role, and the session that created the job, if it is to be asked. */
+struct reader {
+	const char *job_id, *creator;
+	struct str role;
+	bool has_policy;
+};
+
+static int check_object(const struct lists *l, const struct reader *who, struct str bucket, struct str key,
+                        struct err *e)
+{
+	_cleanup_free_ char *arn = strf("arn:aws:s3:::" PRIstr "/" PRIstr, ARGstr(bucket), ARGstr(key));
+
+	if (who->has_policy && iam_ask_role(l->iam, who->role, STR("s3:GetObject"), str_of(arn)) != POLICY_ALLOWS)
+		return refuse_object(bucket, key, e,
+		                     "the policy of the role " PRIstr
+		                     " does not allow s3:GetObject on \"%s\". Allow it",
+		                     ARGstr(who->role), arn);
+	if (who->creator && !iam_job_may_read(l->iam, who->job_id, bucket, key))
+		return refuse_object(
+		        bucket, key, e,
+		        "it is another training job's output, which the default policy of roles leaves out, and "
+		        "%s created this job. Give the role a policy in bloomery.conf",
+		        who->creator);
+	return 0;
+}
+
+static int check_unit(const struct lists *l, const struct reader *who, const struct channel_spec *ch,
+                      struct list_reader *r, uint64_t offset, struct err *e)
 {
 	struct list_part part;
 	size_t parts = 0;
@@ -250,34 +292,25 @@ static int check_unit(const struct lists *l, struct str role, const struct chann
 	if (list_unit(r, offset, &parts, e) < 0)
 		return -1;
 	for (size_t i = 0; i < parts; i++) {
-		_cleanup_free_ char *arn = NULL;
-		struct str bucket;
-
 		if (list_part(r, &part, e) < 0)
 			return -1;
-		if (part.literal)
-			continue;
-		bucket = part.object.bucket.n ? part.object.bucket : str_of(ch->bucket);
-		arn = strf("arn:aws:s3:::" PRIstr "/" PRIstr, ARGstr(bucket), ARGstr(part.object.key));
-		if (iam_ask_role(l->iam, role, STR("s3:GetObject"), str_of(arn)) != POLICY_ALLOWS)
-			return err_set(e, ERR_CLIENT,
-			               "Data download failed:Unable to download object s3://" PRIstr "/" PRIstr
-			               " (AccessDenied: Access Denied): the policy of the role " PRIstr
-			               " does not allow s3:GetObject on \"%s\". Allow it, or leave the object out",
-			               ARGstr(bucket), ARGstr(part.object.key), ARGstr(role), arn);
+		if (!part.literal &&
+		    check_object(l, who, part.object.bucket.n ? part.object.bucket : str_of(ch->bucket),
+		                 part.object.key, e) < 0)
+			return -1;
 	}
 	return 0;
 }
 
-/* Whether the job's role may read each object; its policy is not known by prefixes. */
-static int check_role(const struct lists *l, struct str role, const struct channel_spec *ch, struct err *e)
+/* Whether each object may be read; neither a policy nor whose an object is is known by prefixes. */
+static int check_reader(const struct lists *l, const struct reader *who, const struct channel_spec *ch, struct err *e)
 {
 	_cleanup_(list_closep) struct list_reader *r = NULL;
 	_cleanup_free_ uint64_t *offsets = NULL;
 	uint64_t count = 0;
 	int fd;
 
-	if (!l->iam || !iam_has_policy(l->iam, role))
+	if (!who->has_policy && !who->creator)
 		return 0;
 	fd = openat(l->dirfd, ch->list, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
 	if (fd < 0)
@@ -285,7 +318,7 @@ static int check_role(const struct lists *l, struct str role, const struct chann
 	if (list_open_fd(fd, &r, e) < 0 || list_index(r, &offsets, &count, e) < 0)
 		return -1;
 	for (uint64_t i = 0; i < count; i++)
-		if (check_stop(l, e) < 0 || check_unit(l, role, ch, r, offsets[i], e) < 0)
+		if (check_stop(l, e) < 0 || check_unit(l, who, ch, r, offsets[i], e) < 0)
 			return -1;
 	return 0;
 }
@@ -297,8 +330,8 @@ static char *get(const json_t *o, const char *member, const char *otherwise)
 	return z || otherwise ? xstrdup(z ? z : otherwise) : NULL;
 }
 
-static int make_list(const struct lists *l, struct str role, size_t i, const json_t *s3, struct channel_spec *ch,
-                     struct err *e)
+static int make_list(const struct lists *l, const struct reader *who, size_t i, const json_t *s3,
+                     struct channel_spec *ch, struct err *e)
 {
 	int fd, rc;
 
@@ -313,7 +346,7 @@ static int make_list(const struct lists *l, struct str role, size_t i, const jso
 		cleanup_closep(&fd);
 	}
 	if (rc == 0)
-		rc = check_role(l, role, ch, e);
+		rc = check_reader(l, who, ch, e);
 	return rc == 0 && str_is(str_of(ch->input_mode), "FastFile") ? check_names(l, ch, e) : rc;
 }
 
@@ -342,8 +375,9 @@ static void fill_s3(const struct lists *l, const json_t *s3, struct channel_spec
 	ch->prefix = str_dup(rest);
 }
 
-static int fill_channel(const struct lists *l, struct str role, size_t i, const json_t *c, const char *job_mode,
-                        const struct channel_share *share, struct channel_spec *ret, struct err *e)
+static int fill_channel(const struct lists *l, const struct reader *who, size_t i, const json_t *c,
+                        const char *job_mode, const struct channel_share *share, struct channel_spec *ret,
+                        struct err *e)
 {
 	const json_t *source = json_object_get(c, "DataSource"), *s3 = json_object_get(source, "S3DataSource");
 	const json_t *shuffle = json_object_get(c, "ShuffleConfig");
@@ -362,7 +396,7 @@ static int fill_channel(const struct lists *l, struct str role, size_t i, const 
 		return 0;
 	}
 	fill_s3(l, s3, ret);
-	return make_list(l, role, i, s3, ret, e);
+	return make_list(l, who, i, s3, ret, e);
 }
 
 /* The channel's name, where the sentence is the service's and so has to begin as the service's does. */
@@ -401,12 +435,25 @@ static int check_room(const struct job_spec *s, struct err *e)
 	        (double)sum / gb, (double)s->limits.volume_bytes / gb);
 }
 
+static struct reader reader_of(const struct lists *l, const struct job_spec *s)
+{
+	const json_t *creator = json_object_get(s->request, JOBS_CREATOR);
+	struct reader who = { .job_id = s->id,
+		              .role = str_of(json_string_value(json_object_get(s->request, "RoleArn"))) };
+
+	if (l->iam) {
+		who.has_policy = iam_has_policy(l->iam, who.role);
+		who.creator = json_string_value(json_object_get(creator, "Arn"));
+	}
+	return who;
+}
+
 int lists_make(const struct lists *l, struct job_spec *s, struct err *e)
 {
 	const json_t *algorithm = json_object_get(s->request, "AlgorithmSpecification"), *c;
 	const char *mode = json_string_value(json_object_get(algorithm, "TrainingInputMode"));
-	const char *role = json_string_value(json_object_get(s->request, "RoleArn"));
 	const json_t *channels = json_object_get(s->request, "InputDataConfig");
+	struct reader who = reader_of(l, s);
 	size_t i;
 
 	s->channels = xcalloc(json_array_size(channels) + 1, sizeof(*s->channels));
@@ -419,7 +466,7 @@ int lists_make(const struct lists *l, struct job_spec *s, struct err *e)
 		if (share.absent)
 			continue;
 		s->channel_count++;
-		if (fill_channel(l, str_of(role), i, c, mode ? mode : "File", &share, ch, e) < 0)
+		if (fill_channel(l, &who, i, c, mode ? mode : "File", &share, ch, e) < 0)
 			return blame_channel(ch, e);
 	}
 	return s->host_count == 1 ? check_room(s, e) : 0;

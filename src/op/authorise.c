@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 
+#include "job/jobs.h"
 #include "op/logs.h"
 #include "op/training_job.h"
 #include "store/store.h"
@@ -60,13 +61,15 @@ int authorise(const struct api_call *call, const struct api_op *op, const json_t
 
 /* ---- what a job's request names ---- */
 
-/* Where a request names places of S3 besides its channels; a job may read and write below them. */
+/* Where a request names places of S3 besides its channels; a job may read and write below them. ProfilerConfig is not
+ * one of them: UpdateTrainingJob changes it. */
 static const char *const named[][2] = {
 	{ "CheckpointConfig", "S3Uri" },
 	{ "DebugHookConfig", "S3OutputPath" },
 	{ "TensorBoardOutputConfig", "S3OutputPath" },
-	{ "ProfilerConfig", "S3OutputPath" },
 };
+
+enum { CREATORS_MAX = 8 };
 
 /* Whether the key lies below the folder. */
 static bool is_below(struct str uri, struct str bucket, struct str key)
@@ -113,7 +116,49 @@ static json_t *request_of(struct store *s, int64_t n)
 	return store_job_request(s, n, &text, &e) < 0 ? NULL : json_loads(text, JSON_ALLOW_NUL, NULL);
 }
 
-static bool is_named_by(struct store *s, const char *job_id, bool reads, struct str bucket, struct str key)
+/* Whether the place is the folder or in it. */
+static bool is_in_folder(struct str place, const char *folder)
+{
+	struct str bucket, key;
+
+	return s3_uri_split(place, &bucket, &key) && is_below(str_of(folder), bucket, key);
+}
+
+/* A place to write to counts where it is said to be in the other job's output: one that has all outputs below it, as
+ * SDKs give for debugging, is no word about any of them. So is a job's own, whose name may be that of a folder. */
+static bool is_place_of(const json_t *request, struct str name, struct str bucket, struct str key, const char *other)
+{
+	_cleanup_free_ char *own = output_of(request, name);
+
+	if (is_below(str_of(own), bucket, key) && is_in_folder(str_of(own), other))
+		return true;
+	for (size_t i = 0; i < ARRAY_LEN(named); i++) {
+		struct str place = in_str(json_object_get(request, named[i][0]), named[i][1]);
+
+		if (is_below(place, bucket, key) && is_in_folder(place, other))
+			return true;
+	}
+	return false;
+}
+
+static bool is_others(struct store *s, const char *job_id, bool reads, struct str bucket, struct str key,
+                      unsigned depth);
+
+/* Who created the job could name no more than it might itself. */
+static bool may_creator(struct store *s, const json_t *request, bool reads, struct str bucket, struct str key,
+                        unsigned depth)
+{
+	const json_t *creator = json_object_get(request, JOBS_CREATOR);
+
+	if (!creator)
+		return true;
+	return depth < CREATORS_MAX &&
+	       !is_others(s, json_string_value(json_object_get(creator, "JobId")), reads, bucket, key, depth + 1);
+}
+
+/* Whether the request of the job names what is below `other`, another job's output. */
+static bool is_named_by(struct store *s, const char *job_id, bool reads, struct str bucket, struct str key,
+                        const char *other, unsigned depth)
 {
 	struct store_brief job;
 	struct err e = { 0 };
@@ -123,15 +168,10 @@ static bool is_named_by(struct store *s, const char *job_id, bool reads, struct 
 	if (!job_id || store_job_brief(s, str_of(job_id), (struct str){ 0 }, &job, &e) < 0)
 		return false;
 	request = request_of(s, job.n);
-	if (request) {
-		_cleanup_free_ char *output = output_of(request, str_of(job.name));
-
-		found = is_below(str_of(output), bucket, key) || (reads && is_in_channel(request, bucket, key));
-		for (size_t i = 0; i < ARRAY_LEN(named) && !found; i++)
-			found = is_below(in_str(json_object_get(request, named[i][0]), named[i][1]), bucket, key);
-	} else {
-		found = false;
-	}
+	found = request &&
+	        (is_place_of(request, str_of(job.name), bucket, key, other) ||
+	         (reads && is_in_channel(request, bucket, key))) &&
+	        may_creator(s, request, reads, bucket, key, depth);
 	json_decref(request);
 	store_brief_fini(&job);
 	return found;
@@ -154,14 +194,17 @@ static bool job_lives(void *arg, struct str job_id, char **ret_name)
 	return true;
 }
 
-/* Whether `name`, a piece of the key, is a job that is not job_id's and has its output right there. */
-static bool is_output_of_other(struct store *s, const char *job_id, struct str name, struct str bucket, struct str key)
+/* Whether `name`, a piece of the key, is a job that is not job_id's and has its output right there: *ret, which the
+ * caller frees. Cannot know: yes, and *ret is NULL. */
+static bool is_output_of_other(struct store *s, const char *job_id, struct str name, struct str bucket, struct str key,
+                               char **ret)
 {
 	struct store_brief job;
 	struct err e = { 0 };
 	json_t *request = NULL;
 	bool other;
 
+	*ret = NULL;
 	if (!can_be_job(name))
 		return false;
 	if (store_job_brief(s, (struct str){ 0 }, name, &job, &e) < 0)
@@ -171,20 +214,31 @@ static bool is_output_of_other(struct store *s, const char *job_id, struct str n
 		_cleanup_free_ char *output = output_of(request, name);
 
 		other = is_below(str_of(output), bucket, key);
+		*ret = other ? take_ptr(output) : NULL;
 	}
 	json_decref(request);
 	store_brief_fini(&job);
 	return other;
 }
 
-static bool others_output(void *arg, const char *job_id, bool reads, struct str bucket, struct str key)
+static bool is_others(struct store *s, const char *job_id, bool reads, struct str bucket, struct str key,
+                      unsigned depth)
 {
 	struct str rest = key;
 
-	while (rest.n)
-		if (is_output_of_other(arg, job_id, str_cut(&rest, '/'), bucket, key))
-			return !is_named_by(arg, job_id, reads, bucket, key);
+	while (rest.n) {
+		_cleanup_free_ char *output = NULL;
+
+		if (is_output_of_other(s, job_id, str_cut(&rest, '/'), bucket, key, &output) &&
+		    (!output || !is_named_by(s, job_id, reads, bucket, key, output, depth)))
+			return true;
+	}
 	return false;
+}
+
+static bool others_output(void *arg, const char *job_id, bool reads, struct str bucket, struct str key)
+{
+	return is_others(arg, job_id, reads, bucket, key, 0);
 }
 
 struct iam_hooks authorise_hooks(struct store *s)

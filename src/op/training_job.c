@@ -29,6 +29,15 @@ static char *arn_of(const struct api_call *call, struct str name)
 	return arn_make("sagemaker", call->api->region, call->api->account, "training-job", str_of(low));
 }
 
+/* So that a job is no way to what its creator may not get at. A policy of the creator's role has been asked already. */
+static void mark_creator(const struct api_call *call, json_t *in)
+{
+	const struct iam_session *by = call->session;
+
+	if (by && !iam_has_policy(call->api->iam, str_of(by->role)))
+		json_object_set_new(in, JOBS_CREATOR, json_pack("{s:s, s:s?}", "Arn", by->arn, "JobId", by->job_id));
+}
+
 int op_create_training_job(const struct api_call *call, json_t *in, json_t **ret_out, struct err *e)
 {
 	_cleanup_free_ char *arn = arn_of(call, in_str(in, "TrainingJobName"));
@@ -43,9 +52,10 @@ int op_create_training_job(const struct api_call *call, json_t *in, json_t **ret
 	training_job_defaults(in);
 	if (training_job_needs(in, &needs, e) < 0 || jobs_check_gpus(call->api->jobs, &needs, e) < 0)
 		return -1;
+	c.echo = echo = training_job_echo(in);
+	mark_creator(call, in);
 	c.request = request = json_dumps(in, JSON_COMPACT);
 	must(request);
-	c.echo = echo = training_job_echo(in);
 	c.name = json_string_value(json_object_get(in, "TrainingJobName"));
 	c.tags = tags = tags_from(json_object_get(in, "Tags"), &c.tag_count);
 	if (jobs_create(call->api->jobs, &c, e) < 0)

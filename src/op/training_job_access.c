@@ -4,6 +4,8 @@
  * (job/lists.c). */
 #include <stdlib.h>
 
+#include "blob/blob.h"
+#include "job/jobs.h"
 #include "op/authorise.h"
 #include "op/training_job.h"
 
@@ -72,6 +74,33 @@ static int ask_channel(const struct asked *a, const json_t *channel, struct err 
 	                                                    : ask_manifest(a, uri, bucket, key, e);
 }
 
+/* The folder of a job's results is that job's. A session that nothing but the default policy limits does not make one
+ * of what is there already by the choice of a name. */
+static int ask_folder(const struct asked *a, struct str bucket, struct str prefix, struct err *e)
+{
+	const struct iam_session *by = a->call->session;
+	_cleanup_free_ char *folder = strf(PRIstr "%s" PRIstr "/", ARGstr(prefix), prefix.n ? "/" : "",
+	                                   ARGstr(in_str(a->in, "TrainingJobName")));
+	struct blob_look look;
+	struct err why = { 0 };
+
+	if (!by || iam_has_policy(a->call->api->iam, str_of(by->role)) || !jobs_data_is_embedded(a->call->api->jobs))
+		return 0;
+	if (blob_look(a->call->api->blobs, bucket, str_of(folder), &look, &why) < 0) {
+		if (why.kind == ERR_NOT_FOUND) /* training_job_check_data says so */
+			return 0;
+		*e = why;
+		return -1;
+	}
+	if (!look.exact && !look.inside && !look.beside)
+		return 0;
+	return err_set(e, ERR_DENIED,
+	               "User: %s is not authorized to perform: sagemaker:CreateTrainingJob: there are objects in "
+	               "\"s3://" PRIstr
+	               "/%s\", which would become the job's. Choose another name, or another S3OutputPath",
+	               by->arn, ARGstr(bucket), folder);
+}
+
 static int ask_output(const struct asked *a, struct err *e)
 {
 	static const char *const leaves[][2] = { { "model.tar.gz", "output.tar.gz" }, { "model/", "output/" } };
@@ -97,7 +126,7 @@ static int ask_output(const struct asked *a, struct err *e)
 		if (ask_caller(a, "s3:PutObject", str_of(arn), (struct str){ 0 }, e) < 0)
 			return -1;
 	}
-	return 0;
+	return ask_folder(a, bucket, prefix, e);
 }
 
 /* At the service the provider is a Lambda function, and the role is who calls it. Who may not is not told whether there

@@ -134,6 +134,9 @@ TEST(what_is_not_understood_is_refused_by_name)
 	refused(WITH("\"Effect\":\"Allow\",\"Action\":\"s3:*\",\"Resource\":\"bucket/*\""),
 	        "p.json: statement 2: Resource: 'bucket/*' is no resource; give an ARN, such as "
 	        "arn:aws:s3:::bucket/prefix/*, or * for all");
+	refused(WITH("\"Effect\":\"Deny\",\"Action\":\"*\",\"Resource\":\"arn:aws:sagemaker:*:*:training-job/Mine-*\""),
+	        "p.json: statement 2: Resource: 'arn:aws:sagemaker:*:*:training-job/Mine-*' names training jobs in "
+	        "capital letters; their ARNs are in lower case, so it would never match");
 	refused(WITH("\"Effect\":\"Allow\",\"Action\":\"s3:*\",\"Resource\":\"arn:aws:s3:::b/${aws:username}\""),
 	        "p.json: statement 2: Resource: 'arn:aws:s3:::b/${aws:username}' has a variable (${...}); policy "
 	        "variables "
