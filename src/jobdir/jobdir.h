@@ -9,7 +9,8 @@
  *   exit          last word of bloomery-job, by rename, after ENDED is in the journal and all is undone
  *   supervisor.log  standard error of bloomery-job
  *   lost          why bloomery-job went away without ENDED; bloomery-host's, by rename, once all is cleaned up
- *   log/<host>    what the container printed (see joblog/)                                                  0644
+ *   log/          bloomeryd's user's, who packs and removes old parts of what is in it (see joblog/)
+ *   log/<host>    what the container printed, and log/<host>.*, what comes behind it                        0644
  *   feeds.json    how the channels are being fed; bloomery-job's, by rename; stays as long as the log        0644
  *   work/         everything the run needs (volume image, mount points, bundle); gone at the end
  *

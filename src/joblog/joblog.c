@@ -10,12 +10,16 @@
 
 #include "base/fd.h"
 #include "base/hash.h"
-#include "joblog/frame.h"
+#include "joblog/series.h"
 
 struct joblog {
-	int fd;
+	int fd, dirfd; /* of the last segment, of the directory */
+	char *leaf;
 	unsigned char mark[JOBLOG_MARK_BYTES];
-	uint64_t end;     /* offset behind the last whole frame */
+	uint64_t base; /* offset of the segment's first frame */
+	unsigned head; /* bytes of the segment before it */
+	uint64_t segment_bytes;
+	uint64_t end;     /* place in the segment behind the last whole frame */
 	bool torn;        /* there may be part of a frame behind it */
 	uint64_t next;    /* number of the next record */
 	struct wall last; /* time of the last record */
@@ -26,6 +30,8 @@ static void joblog_freep(struct joblog **l)
 	if (!*l)
 		return;
 	cleanup_closep(&(*l)->fd);
+	cleanup_closep(&(*l)->dirfd);
+	free((*l)->leaf);
 	free(*l);
 }
 
@@ -33,6 +39,8 @@ static void joblog_freep(struct joblog **l)
 static int start(struct joblog *l, const char *path, struct err *e)
 {
 	unsigned char head[JOBLOG_START] = JOBLOG_MAGIC;
+
+	l->base = l->head = JOBLOG_START;
 
 	random_bytes(l->mark, sizeof(l->mark));
 	memcpy(head + 8, l->mark, sizeof(l->mark));
@@ -64,12 +72,12 @@ static int find_end_backwards(struct joblog *l, uint64_t size, struct err *e)
 	uint32_t trailer;
 	uint64_t at, next;
 
-	if (size < JOBLOG_START + JOBLOG_HEAD_BYTES + sizeof(trailer))
+	if (size < l->head + JOBLOG_HEAD_BYTES + sizeof(trailer))
 		return 0;
 	if (joblog_pread(l->fd, &trailer, sizeof(trailer), size - sizeof(trailer), e) <= 0)
 		return err_in(e, "reading the end of the log");
 	at = (uint64_t)le32toh(trailer) + JOBLOG_HEAD_BYTES + sizeof(trailer);
-	if (at > size - JOBLOG_START)
+	if (at > size - l->head)
 		return 0;
 	at = size - at;
 	if (joblog_frame_at(l->fd, l->mark, at, &f, &next, NULL) <= 0 || next != size)
@@ -80,7 +88,7 @@ static int find_end_backwards(struct joblog *l, uint64_t size, struct err *e)
 /* Walks all frames up to the first that is not whole, and cuts the file there. */
 static int find_end_forwards(struct joblog *l, struct err *e)
 {
-	uint64_t at = JOBLOG_START, last = 0, next;
+	uint64_t at = l->head, last = 0, next;
 	struct joblog_frame f, last_frame;
 
 	while (joblog_frame_at(l->fd, l->mark, at, &f, &next, NULL) > 0) {
@@ -94,29 +102,127 @@ static int find_end_forwards(struct joblog *l, struct err *e)
 	return ftruncate(l->fd, (off_t)at) < 0 ? err_sys(e, "cutting the torn end of the log") : 0;
 }
 
-int joblog_open(const char *path, struct joblog **ret, struct err *e)
+/* ---- segments ---- */
+
+/* Opens a segment for appending, when it is a plain file of one name: the directory may be another user's. */
+static int open_segment(int dirfd, const char *name, int flags, struct err *e)
 {
-	_cleanup_(joblog_freep) struct joblog *l = xcalloc(1, sizeof(*l));
+	_cleanup_close_ int fd = openat(dirfd, name, O_RDWR | O_APPEND | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | flags,
+	                                0644);
+	struct stat st;
+
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return err_sys(e, "opening %s", name);
+	if (!S_ISREG(st.st_mode) || st.st_nlink != 1)
+		return err_set(e, ERR_INVALID, "%s is not a job log", name);
+	return take_fd(fd);
+}
+
+/* Makes the next segment and goes on in it. The old one is closed for good by this one's being there. */
+static int next_segment(struct joblog *l, uint64_t base, struct err *e)
+{
+	unsigned char head[SEGMENT_HEAD_BYTES];
+	struct segment_head h = { .base = base, .first = l->next, .before = l->last };
+	_cleanup_free_ char *name = segment_name(l->leaf, base);
+	_cleanup_close_ int fd = -EBADF;
+
+	memcpy(h.mark, l->mark, sizeof(h.mark));
+	segment_head_write(head, SEGMENT_MAGIC, &h);
+	fd = open_segment(l->dirfd, name, O_CREAT | O_EXCL, e);
+	if (fd < 0)
+		return -1;
+	if (fd_write_all(fd, head, sizeof(head), e) < 0) {
+		unlinkat(l->dirfd, name, 0);
+		return err_in(e, "starting %s", name);
+	}
+	cleanup_closep(&l->fd);
+	l->fd = take_fd(fd);
+	l->base = base;
+	l->head = SEGMENT_HEAD_BYTES;
+	l->end = SEGMENT_HEAD_BYTES;
+	return 0;
+}
+
+/* Behind a packed segment. */
+static int go_on_packed(struct joblog *l, int fd, const char *name, struct err *e)
+{
+	struct segment_footer f;
+
+	if (segment_footer_read(fd, name, &f, e) < 0)
+		return -1;
+	l->next = f.next;
+	l->last = f.last;
+	return next_segment(l, f.end, e);
+}
+
+/* Goes on in the segment that starts at base: 1; 0 when it never got its head and is not the first, so that it is
+ * gone now. */
+static int go_on_in(struct joblog *l, uint64_t base, struct err *e)
+{
+	_cleanup_free_ char *name = segment_name(l->leaf, base);
+	_cleanup_close_ int fd = open_segment(l->dirfd, name, O_CREAT, e);
+	struct segment_head h;
 	struct stat st;
 	int rc;
 
-	l->fd = open(path, O_RDWR | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0644);
-	if (l->fd < 0 || fstat(l->fd, &st) < 0)
-		return err_sys(e, "opening %s", path);
-	rc = joblog_mark_read(l->fd, path, l->mark, e);
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return fd < 0 ? -1 : err_sys(e, "looking at %s", name);
+	rc = segment_head_read(fd, name, base, &h, e);
 	if (rc < 0)
 		return -1;
+	if (rc == 0 && base != JOBLOG_START)
+		return unlinkat(l->dirfd, name, 0) < 0 ? err_sys(e, "removing %s", name) : 0;
+	if (rc > 0)
+		memcpy(l->mark, h.mark, sizeof(l->mark));
+	if (rc > 0 && h.packed)
+		return go_on_packed(l, fd, name, e) < 0 ? -1 : 1;
+	l->fd = take_fd(fd);
 	if (rc == 0)
-		rc = start(l, path, e);
-	else {
-		rc = find_end_backwards(l, (uint64_t)st.st_size, e);
-		if (rc == 0)
-			rc = find_end_forwards(l, e);
-	}
+		return start(l, name, e) < 0 ? -1 : 1;
+	l->base = h.base;
+	l->head = h.head;
+	l->next = h.first;
+	l->last = h.before;
+	rc = find_end_backwards(l, (uint64_t)st.st_size, e);
+	if (rc == 0)
+		rc = find_end_forwards(l, e);
+	return rc < 0 ? -1 : 1;
+}
+
+int joblog_open(const char *path, struct joblog **ret, struct err *e)
+{
+	_cleanup_(joblog_freep) struct joblog *l = xcalloc(1, sizeof(*l));
+	struct segments all;
+	const char *leaf;
+	int rc = 0;
+
+	l->fd = -EBADF;
+	l->segment_bytes = SEGMENT_BYTES;
+	l->dirfd = log_directory(path, &leaf, e);
+	if (l->dirfd < 0)
+		return -1;
+	l->leaf = xstrdup(leaf);
+	if (segments_list(l->dirfd, leaf, &all, e) < 0)
+		return -1;
+	for (size_t i = all.count; i-- > 0 && rc == 0;)
+		rc = go_on_in(l, all.bases[i], e);
+	if (rc == 0)
+		rc = go_on_in(l, JOBLOG_START, e);
+	segments_fini(&all);
 	if (rc < 0)
 		return err_in(e, "%s", path);
 	*ret = take_ptr(l);
 	return 0;
+}
+
+void joblog_segment_bytes(struct joblog *l, uint64_t bytes)
+{
+	l->segment_bytes = bytes;
+}
+
+uint64_t joblog_end(const struct joblog *l)
+{
+	return l->base + (l->end - l->head);
 }
 
 /* Writes one frame, or none: what a full disk let through of it is cut off again. */
@@ -136,6 +242,9 @@ static int write_frame(struct joblog *l, struct wall at, enum joblog_source sour
 	if (l->torn && ftruncate(l->fd, (off_t)l->end) < 0)
 		return err_sys(e, "cutting the torn end of the log");
 	l->torn = false;
+	/* What hinders a new segment, a full disk most of all, does not hinder going on in the old one. */
+	if (l->end >= l->segment_bytes)
+		(void)!next_segment(l, joblog_end(l), NULL);
 	joblog_head_write(head, l->mark, &f);
 	do
 		w = writev(l->fd, iov, ARRAY_LEN(iov));

@@ -1,5 +1,9 @@
 /* joblog.h - what the container printed, byte for byte, with the time each line arrived. Written by bloomery-job only,
- * read by bloomeryd (logs API), the command line and FailureReason. See frame.h for the file's format.
+ * read by bloomeryd (logs API), the command line and FailureReason.
+ *
+ * A log is known by one path, but lies in a series of files there, its segments, of which old ones are packed and may
+ * be removed (series.h; frame.h says what is in them). Offsets go through all of them and stay what they are. Who waits
+ * for more to come watches the directory: the log grows in a file of it, or in a new one.
  *
  * A record is one line (or a piece of an over-long one). Records are numbered from 0; their times never go back. A
  * reader may read while the writer writes: a torn tail is not seen. kill -9 of the writer loses no whole record that
@@ -33,7 +37,9 @@ int joblog_add(struct joblog *l, struct wall at, enum joblog_source source, bool
  * a caller with two sources hands in whole lines and keeps the rest until it is whole or too long. */
 int joblog_add_lines(struct joblog *l, struct wall at, enum joblog_source source, struct str bytes,
                      struct err *e) must_check;
-int joblog_close(struct joblog *l, struct err *e); /* syncs; l is freed whatever happens */
+uint64_t joblog_end(const struct joblog *l);                 /* offset behind the last record */
+int joblog_close(struct joblog *l, struct err *e);           /* syncs; l is freed whatever happens */
+void joblog_segment_bytes(struct joblog *l, uint64_t bytes); /* a segment that is longer is closed; for tests */
 
 struct joblog_reader;
 /* At the first record. ERR_NOT_FOUND: nothing was printed yet. ERR_INVALID: the file is no job log. */
@@ -51,10 +57,29 @@ int joblog_next(struct joblog_reader *r, struct log_record *ret, struct err *e) 
 int joblog_next_lines(struct joblog_reader *r, struct log_record *ret, struct err *e) must_check;
 /* One record before the current position, moving back over it: 1, 0 at the start, -1. */
 int joblog_prev(struct joblog_reader *r, struct log_record *ret, struct err *e) must_check;
-/* Moves to the first record at or after t (the end if there is none); reads O(log size). */
+/* Moves to the first record at or after t (the end if there is none); reads O(log size). Other kinds of errors where
+ * the whole log is removed meanwhile: ERR_NOT_FOUND. */
 int joblog_seek_time(struct joblog_reader *r, struct wall t, struct err *e) must_check;
 /* Appends the last lines of the log (container's only), at most max_lines and max_bytes, made printable, '\n' between.
  * The very last line is cut at its front to fit; earlier ones are there whole or not at all. A missing log has none. */
 int joblog_tail(const char *path, size_t max_lines, size_t max_bytes, struct buf *out, struct err *e) must_check;
+/* ---- old segments, for one thread of one process at a time (bloomeryd) ---- */
+
+/* Packs the closed segments that are not; with `ended`, nobody will write any more, also the last one if it is long.
+ * A crash in between leaves each segment as it was or packed. ERR_INVALID, ERR_IO: a segment that is not understood
+ * stays as it is, the others are packed. */
+int joblog_pack(const char *path, bool ended, struct err *e) must_check;
+/* Removes the segments, from the front, that hold nothing at or after t; never the last one, unless `ended`. */
+int joblog_trim(const char *path, struct wall t, bool ended, struct err *e) must_check;
+/* Removes the log. Missing is fine. */
+int joblog_remove(const char *path, struct err *e) must_check;
+/* Whether there is a log, how many bytes of disk it takes, and when it was written to the last time, roughly: without
+ * opening it. False: there is none. */
+struct joblog_size {
+	uint64_t bytes;
+	struct wall written;
+};
+bool joblog_measure(const char *path, struct joblog_size *ret);
+
 /* Appends bytes as the service shows them: TAB becomes #011 and so on (contract 6.1), non-UTF-8 bytes are replaced. */
 void joblog_escape(struct str bytes, struct buf *out);

@@ -1,20 +1,17 @@
-/* The reader. It reads through one window of the file, WINDOW_BYTES or a frame long. SPDX-License-Identifier:
- * Apache-2.0 */
+/* The reader. It reads through one window of the log, WINDOW_BYTES or a frame long.
+ * SPDX-License-Identifier: Apache-2.0 */
 #include "joblog/joblog.h"
 
-#include <fcntl.h>
 #include <inttypes.h>
 #include <stdlib.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
-#include "joblog/frame.h"
+#include "joblog/series.h"
 
 enum { WINDOW_BYTES = 64 << 10 };
 
 struct joblog_reader {
-	int fd;
-	unsigned char mark[JOBLOG_MARK_BYTES];
+	struct series *s;
+	const unsigned char *mark;
 	/* The next record is in the frame at `frame`, `at` bytes into its body. */
 	uint64_t frame;
 	uint32_t at;
@@ -31,21 +28,16 @@ struct joblog_reader {
 
 int joblog_reader_open(const char *path, struct joblog_reader **ret, struct err *e)
 {
-	_cleanup_(joblog_reader_closep) struct joblog_reader *r = xcalloc(1, sizeof(*r));
-	int rc;
+	struct series *series;
+	struct joblog_reader *r;
 
-	r->frame = JOBLOG_START;
-	r->fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (r->fd < 0 && errno == ENOENT)
-		return err_set(e, ERR_NOT_FOUND, "%s: nothing was printed yet", path);
-	if (r->fd < 0)
-		return err_sys(e, "opening %s", path);
-	rc = joblog_mark_read(r->fd, path, r->mark, e);
-	if (rc < 0)
+	if (series_open(path, &series, e) < 0)
 		return -1;
-	if (rc == 0)
-		return err_set(e, ERR_NOT_FOUND, "%s: nothing was printed yet", path);
-	*ret = take_ptr(r);
+	r = xcalloc(1, sizeof(*r));
+	r->s = series;
+	r->mark = series_mark(series);
+	r->frame = series_start(series);
+	*ret = r;
 	return 0;
 }
 
@@ -53,7 +45,7 @@ void joblog_reader_close(struct joblog_reader *r)
 {
 	if (!r)
 		return;
-	cleanup_closep(&r->fd);
+	series_close(r->s);
 	free(r->window.p);
 	free(r);
 }
@@ -63,26 +55,18 @@ void joblog_reader_close(struct joblog_reader *r)
 static int look(struct joblog_reader *r, uint64_t offset, size_t n, bool backwards, const char **ret, struct err *e)
 {
 	size_t want = n > WINDOW_BYTES ? n : WINDOW_BYTES;
-	uint64_t from = !backwards ? offset : offset + n > want ? offset + n - want : 0;
+	uint64_t from = !backwards ? offset : offset + n > want ? offset + n - want : 0, start = series_start(r->s);
 
+	if (from < start && offset >= start)
+		from = start;
 	if (!r->window.n || offset < r->window.offset || offset + n > r->window.offset + r->window.n) {
 		r->loaded = false; /* body may be gone */
 		if (r->window.cap < want)
 			r->window.p = xrealloc(r->window.p, r->window.cap = want);
 		r->window.offset = from;
 		r->window.n = 0;
-		while (r->window.n < want) {
-			ssize_t got = pread(r->fd, r->window.p + r->window.n, want - r->window.n,
-			                    (off_t)(from + r->window.n));
-
-			if (got < 0 && errno == EINTR)
-				continue;
-			if (got < 0)
-				return err_sys(e, "reading the log at byte %" PRIu64, from);
-			if (got == 0)
-				break;
-			r->window.n += (size_t)got;
-		}
+		if (series_read(r->s, r->window.p, want, from, &r->window.n, e) < 0)
+			return -1;
 		if (offset + n > r->window.offset + r->window.n)
 			return 0;
 	}
@@ -150,13 +134,29 @@ static void fill(const struct joblog_reader *r, uint32_t end, struct log_record 
 	*ret = (struct log_record){ r->f.at, r->f.source, ends, { r->body + r->at, end - r->at - ends }, r->n };
 }
 
+/* For going on: the frame at r->frame, or the first there is when that was removed meanwhile. */
+static int load_next(struct joblog_reader *r, struct err *e)
+{
+	struct err why = { 0 };
+	int rc = load(r, false, &why);
+
+	if (rc < 0 && r->frame < series_start(r->s)) {
+		stand_at(r, series_start(r->s));
+		why = (struct err){ 0 };
+		rc = load(r, false, &why);
+	}
+	if (rc < 0 && e)
+		*e = why;
+	return rc;
+}
+
 int joblog_next(struct joblog_reader *r, struct log_record *ret, struct err *e)
 {
 	const char *nl;
 	uint32_t end;
 
 	if (!r->loaded) {
-		int rc = load(r, false, e);
+		int rc = load_next(r, e);
 
 		if (rc <= 0)
 			return rc;
@@ -173,7 +173,7 @@ int joblog_next(struct joblog_reader *r, struct log_record *ret, struct err *e)
 
 int joblog_next_lines(struct joblog_reader *r, struct log_record *ret, struct err *e)
 {
-	int rc = r->loaded ? 1 : load(r, false, e);
+	int rc = r->loaded ? 1 : load_next(r, e);
 
 	if (rc <= 0)
 		return rc;
@@ -192,7 +192,7 @@ static int step_back(struct joblog_reader *r, struct err *e)
 	const char *p;
 	int rc;
 
-	if (here <= JOBLOG_START)
+	if (here <= series_start(r->s))
 		return 0;
 	rc = look(r, here - sizeof(trailer), sizeof(trailer), true, &p, e);
 	if (rc < 0)
@@ -200,7 +200,7 @@ static int step_back(struct joblog_reader *r, struct err *e)
 	if (rc > 0)
 		memcpy(&trailer, p, sizeof(trailer));
 	length = rc > 0 ? (uint64_t)le32toh(trailer) + JOBLOG_HEAD_BYTES + sizeof(trailer) : 0;
-	if (rc == 0 || here - JOBLOG_START < length)
+	if (rc == 0 || here - series_start(r->s) < length)
 		return err_set(e, ERR_IO, "the log is damaged before byte %" PRIu64, here);
 	stand_at(r, here - length);
 	rc = load(r, true, e);
@@ -240,7 +240,8 @@ uint64_t joblog_offset(const struct joblog_reader *r)
 /* The last frame that starts before offset, looking back as far as a frame can reach: 1 and *ret; 0 if none. */
 static int frame_before(struct joblog_reader *r, uint64_t offset, uint64_t *ret, struct err *e)
 {
-	uint64_t from = offset > JOBLOG_START + JOBLOG_FRAME_MAX ? offset - JOBLOG_FRAME_MAX : JOBLOG_START;
+	uint64_t start = series_start(r->s),
+	         from = offset > start + JOBLOG_FRAME_MAX ? offset - JOBLOG_FRAME_MAX : start;
 	size_t n = (size_t)(offset - from);
 	const char *p;
 	int rc = look(r, from, n, true, &p, e);
@@ -263,9 +264,13 @@ static int seek_to(struct joblog_reader *r, uint64_t offset, struct err *e)
 
 	if (offset < JOBLOG_START)
 		return 0;
+	if (offset < series_start(r->s)) { /* what was there has been removed */
+		stand_at(r, series_start(r->s));
+		return 1;
+	}
 	stand_at(r, offset);
 	/* Where a whole frame ends a record starts, or will. */
-	if (offset == JOBLOG_START || step_back(r, NULL) > 0) {
+	if (offset == series_start(r->s) || step_back(r, NULL) > 0) {
 		stand_at(r, offset);
 		return 1;
 	}
@@ -285,20 +290,20 @@ static int seek_to(struct joblog_reader *r, uint64_t offset, struct err *e)
 int joblog_seek(struct joblog_reader *r, uint64_t offset, struct err *e)
 {
 	uint64_t frame = r->frame, n = r->n;
+	uint64_t end;
 	uint32_t at = r->at;
-	struct stat st;
 	int rc;
 
-	if (fstat(r->fd, &st) < 0)
-		return err_sys(e, "looking at the log");
+	if (series_end(r->s, &end, e) < 0)
+		return -1;
 	r->window.n = 0;
 	r->loaded = false;
 	/* Clients hand in offsets: one far behind the end is not worth a read, or no offset of a file at all. */
-	rc = offset && offset <= (uint64_t)st.st_size ? seek_to(r, offset, e) : 0;
+	rc = offset && offset <= end ? seek_to(r, offset, e) : 0;
 	if (rc > 0)
 		return 0;
 	if (offset == 0) {
-		stand_at(r, JOBLOG_START);
+		stand_at(r, series_start(r->s));
 		return 0;
 	}
 	/* Back to where we were. */
@@ -306,6 +311,30 @@ int joblog_seek(struct joblog_reader *r, uint64_t offset, struct err *e)
 	r->at = at;
 	r->n = n;
 	return rc < 0 ? -1 : err_set(e, ERR_INVALID, "no log record starts at byte %" PRIu64, offset);
+}
+
+/* The frame at offset, without its bytes: as joblog_frame_at, through the window. */
+static int frame_at(struct joblog_reader *r, uint64_t offset, struct joblog_frame *ret, uint64_t *ret_next,
+                    struct err *e)
+{
+	struct joblog_frame f;
+	uint32_t trailer;
+	const char *p;
+	int rc = look(r, offset, JOBLOG_HEAD_BYTES, false, &p, e);
+
+	if (rc <= 0)
+		return rc;
+	if (!joblog_head_read((const unsigned char *)p, r->mark, &f))
+		return err_set(e, ERR_IO, "the log is damaged at byte %" PRIu64, offset);
+	rc = look(r, offset + JOBLOG_HEAD_BYTES + f.length, sizeof(trailer), false, &p, e);
+	if (rc <= 0)
+		return rc;
+	memcpy(&trailer, p, sizeof(trailer));
+	if (le32toh(trailer) != f.length)
+		return err_set(e, ERR_IO, "the log is damaged at byte %" PRIu64, offset);
+	*ret = f;
+	*ret_next = offset + JOBLOG_HEAD_BYTES + f.length + sizeof(trailer);
+	return 1;
 }
 
 /* The first whole frame that starts in [from, to): 1 with *ret and its time; 0 if none. */
@@ -328,7 +357,7 @@ static int frame_after(struct joblog_reader *r, uint64_t from, uint64_t to, uint
 			continue;
 		}
 		from += (uint64_t)(hit - p);
-		rc = joblog_frame_at(r->fd, r->mark, from, &f, &next, e);
+		rc = frame_at(r, from, &f, &next, e);
 		if (rc <= 0)
 			return rc;
 		*ret = from;
@@ -338,18 +367,13 @@ static int frame_after(struct joblog_reader *r, uint64_t from, uint64_t to, uint
 	return 0;
 }
 
-int joblog_seek_time(struct joblog_reader *r, struct wall t, struct err *e)
+/* Stands at the first frame at or after t, which is at or after lo; hi: see below. */
+static int seek_time_between(struct joblog_reader *r, struct wall t, uint64_t lo, uint64_t hi, struct err *e)
 {
 	struct joblog_frame f;
-	struct stat st;
-	uint64_t lo = JOBLOG_START, hi, next;
+	uint64_t next;
 	int rc;
 
-	if (fstat(r->fd, &st) < 0)
-		return err_sys(e, "looking at the log");
-	r->window.n = 0;
-	r->loaded = false;
-	hi = (uint64_t)st.st_size - JOBLOG_MARK_BYTES;
 	/* lo is always a frame's start with everything before it earlier than t; no frame that starts in [lo, hi) and
 	 * does not start at or after hi is missed. */
 	while (hi > lo + 2 * WINDOW_BYTES) {
@@ -365,7 +389,7 @@ int joblog_seek_time(struct joblog_reader *r, struct wall t, struct err *e)
 			hi = mid;
 	}
 	for (;; lo = next) {
-		rc = joblog_frame_at(r->fd, r->mark, lo, &f, &next, e);
+		rc = frame_at(r, lo, &f, &next, e);
 		if (rc < 0)
 			return -1;
 		if (rc == 0 || f.at.ms >= t.ms)
@@ -373,4 +397,26 @@ int joblog_seek_time(struct joblog_reader *r, struct wall t, struct err *e)
 	}
 	stand_at(r, lo);
 	return 0;
+}
+
+int joblog_seek_time(struct joblog_reader *r, struct wall t, struct err *e)
+{
+	r->loaded = false;
+	for (unsigned tries = 0;; tries++) {
+		struct err why = { 0 };
+		uint64_t lo, hi;
+
+		r->window.n = 0;
+		if (series_end(r->s, &hi, e) < 0)
+			return -1;
+		lo = series_start(r->s);
+		if (series_narrow(r->s, t, &lo, &hi, &why) == 0 && seek_time_between(r, t, lo, hi, &why) == 0)
+			return 0;
+		/* Segments may be removed as we look for them. */
+		if (why.kind == ERR_NOT_FOUND && tries < 3)
+			continue;
+		if (e)
+			*e = why;
+		return -1;
+	}
 }

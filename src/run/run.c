@@ -241,13 +241,24 @@ static int load_conf(struct run *r, struct err *e)
 	return fd <= 0 ? 0 : conf_host_read(&r->conf, fd, "what bloomery.conf says", e);
 }
 
+/* The directory of the log becomes bloomeryd's, which packs and removes what is old in it. What is appended to are
+ * plain files of one name there (joblog_open). */
 static int open_log(struct run *r, struct err *e)
 {
 	_cleanup_close_ int fd = -EBADF;
 	_cleanup_free_ char *path = NULL;
+	struct stat job, log;
 
-	if (own_directory(r->job_fd, "log", &fd, e) < 0)
-		return -1;
+	if (mkdirat(r->job_fd, "log", 0755) < 0 && errno != EEXIST)
+		return err_sys(e, "making log");
+	fd = openat(r->job_fd, "log", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (fd < 0 || fstat(fd, &log) < 0 || fstat(r->job_fd, &job) < 0)
+		return err_sys(e, "opening log");
+	if (log.st_uid != geteuid() && log.st_uid != job.st_uid)
+		return err_set(e, ERR_DENIED, "log in the job directory belongs to user %u, not to the job's",
+		               (unsigned)log.st_uid);
+	if (log.st_uid != job.st_uid && fchown(fd, job.st_uid, job.st_gid) < 0)
+		return err_sys(e, "giving log to its owner");
 	path = strf("/proc/self/fd/%d/%s", fd, r->spec.host_name); /* what was looked at, whatever it is called now */
 	return joblog_open(path, &r->log, e);
 }
