@@ -74,3 +74,21 @@ void model_redact(const struct shape *s, const json_t *x, struct buf *out)
 	json_dump_callback(copy, append, out, JSON_COMPACT | JSON_ENCODE_ANY);
 	json_decref(copy);
 }
+
+const struct service *model_rest_service(struct str signing, struct str method, struct str path,
+                                         const struct operation **ret_op)
+{
+	for (size_t i = 0; i < model_service_count; i++) {
+		const struct service *s = &model_services[i];
+
+		for (size_t k = 0; k < s->operation_count && str_is(signing, s->signing_name); k++) {
+			const struct operation *op = &s->operations[k];
+
+			if (!op->uri || !str_is(path, op->uri) || !str_is(method, op->method))
+				continue;
+			*ret_op = op;
+			return s;
+		}
+	}
+	return NULL;
+}

@@ -2672,7 +2672,9 @@ static const struct operation ops_cloudwatch[] = {
 	{ .name = "GetMetricData", .input = S(cloudwatch_GetMetricDataInput), .output = S(cloudwatch_GetMetricDataOutput) },
 	{ .name = "GetMetricStatistics", .input = S(cloudwatch_GetMetricStatisticsInput), .output = S(cloudwatch_GetMetricStatisticsOutput) },
 	{ .name = "ListMetrics", .input = S(cloudwatch_ListMetricsInput), .output = S(cloudwatch_ListMetricsOutput) },
-	{ .name = "PutMetricData", .input = S(cloudwatch_PutMetricDataInput) },
+	{ .name = "PutMetricData", .input = S(cloudwatch_PutMetricDataInput), .refusals = (const struct refusal[]){
+		{ .path = "EntityMetricData", .when = REFUSE_NOT_EMPTY, .reason = "entities belong to Application Signals, which is not here; put the data into MetricData" } },
+	  .refusal_count = 1 },
 };
 
 static const struct operation ops_ecr[] = {
@@ -2806,14 +2808,14 @@ static const struct operation ops_sagemaker[] = {
 };
 
 static const struct operation ops_sagemaker_metrics[] = {
-	{ .name = "BatchGetMetrics", .input = S(sagemaker_metrics_BatchGetMetricsRequest), .output = S(sagemaker_metrics_BatchGetMetricsResponse) },
-	{ .name = "BatchPutMetrics", .input = S(sagemaker_metrics_BatchPutMetricsRequest), .output = S(sagemaker_metrics_BatchPutMetricsResponse) },
+	{ .name = "BatchGetMetrics", .input = S(sagemaker_metrics_BatchGetMetricsRequest), .output = S(sagemaker_metrics_BatchGetMetricsResponse), .method = "POST", .uri = "/BatchGetMetrics" },
+	{ .name = "BatchPutMetrics", .input = S(sagemaker_metrics_BatchPutMetricsRequest), .output = S(sagemaker_metrics_BatchPutMetricsResponse), .method = "PUT", .uri = "/BatchPutMetrics" },
 };
 
 static const struct operation ops_sagemaker_runtime[] = {
-	{ .name = "InvokeEndpoint", .input = S(sagemaker_runtime_InvokeEndpointInput), .output = S(sagemaker_runtime_InvokeEndpointOutput) },
-	{ .name = "InvokeEndpointAsync", .input = S(sagemaker_runtime_InvokeEndpointAsyncInput), .output = S(sagemaker_runtime_InvokeEndpointAsyncOutput) },
-	{ .name = "InvokeEndpointWithResponseStream", .input = S(sagemaker_runtime_InvokeEndpointWithResponseStreamInput), .output = S(sagemaker_runtime_InvokeEndpointWithResponseStreamOutput) },
+	{ .name = "InvokeEndpoint", .input = S(sagemaker_runtime_InvokeEndpointInput), .output = S(sagemaker_runtime_InvokeEndpointOutput), .method = "POST", .uri = "/endpoints/{EndpointName}/invocations" },
+	{ .name = "InvokeEndpointAsync", .input = S(sagemaker_runtime_InvokeEndpointAsyncInput), .output = S(sagemaker_runtime_InvokeEndpointAsyncOutput), .method = "POST", .uri = "/endpoints/{EndpointName}/async-invocations" },
+	{ .name = "InvokeEndpointWithResponseStream", .input = S(sagemaker_runtime_InvokeEndpointWithResponseStreamInput), .output = S(sagemaker_runtime_InvokeEndpointWithResponseStreamOutput), .method = "POST", .uri = "/endpoints/{EndpointName}/invocations-response-stream" },
 };
 
 static const struct operation ops_sts[] = {
@@ -2831,7 +2833,7 @@ static const struct operation ops_sts[] = {
 };
 
 const struct service model_services[] = {
-	{ .name = "cloudwatch", .target_prefix = "GraniteServiceVersion20100801", .signing_name = "monitoring", .protocol = "smithy-rpc-v2-cbor", .json_version = "1.0", .api_version = "2010-08-01", .xml_namespace = "http://monitoring.amazonaws.com/doc/2010-08-01/", .operations = ops_cloudwatch, .operation_count = ARRAY_LEN(ops_cloudwatch) },
+	{ .name = "cloudwatch", .target_prefix = "GraniteServiceVersion20100801", .signing_name = "monitoring", .protocol = "smithy-rpc-v2-cbor", .json_version = "1.0", .api_version = "2010-08-01", .xml_namespace = "http://monitoring.amazonaws.com/doc/2010-08-01/", .query_compatible = true, .operations = ops_cloudwatch, .operation_count = ARRAY_LEN(ops_cloudwatch) },
 	{ .name = "ecr", .target_prefix = "AmazonEC2ContainerRegistry_V20150921", .signing_name = "ecr", .protocol = "json", .json_version = "1.1", .api_version = "2015-09-21", .operations = ops_ecr, .operation_count = ARRAY_LEN(ops_ecr) },
 	{ .name = "iam", .signing_name = "iam", .protocol = "query", .api_version = "2010-05-08", .xml_namespace = "https://iam.amazonaws.com/doc/2010-05-08/", .operations = ops_iam, .operation_count = ARRAY_LEN(ops_iam) },
 	{ .name = "logs", .target_prefix = "Logs_20140328", .signing_name = "logs", .protocol = "json", .json_version = "1.1", .api_version = "2014-03-28", .operations = ops_logs, .operation_count = ARRAY_LEN(ops_logs) },

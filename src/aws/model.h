@@ -49,12 +49,14 @@ struct shape {
 struct operation {
 	const char *name;
 	const struct shape *input, *output; /* NULL: none */
+	const char *method, *uri;           /* REST: how it is called; else NULL */
 	const struct refusal *refusals;     /* of model/support.json */
 	size_t refusal_count;
 };
 struct service {
 	const char *name, *target_prefix, *signing_name, *protocol, *json_version, *api_version,
 	        *xml_namespace;             /* or NULL */
+	bool query_compatible;              /* errors of other protocols also say what query calls them */
 	const struct operation *operations; /* sorted by name */
 	size_t operation_count;
 };
@@ -62,8 +64,13 @@ struct service {
 const struct service *model_service(const char *name);                             /* NULL: unknown */
 const struct operation *model_operation(const struct service *s, struct str name); /* NULL: unknown */
 
+/* The service of this signing name that has an operation of exactly this method and path; NULL: none has. */
+const struct service *model_rest_service(struct str signing, struct str method, struct str path,
+                                         const struct operation **ret_op);
+
 /* Checks a parsed request and brings it into one form: unknown members and nulls are removed from `in`, whole numbers
- * written as 3.0 become integers (contract 9.1). On failure `in` may be half-changed; throw it away.
+ * written as 3.0 become integers (contract 9.1). A floating-point number may be the text NaN, Infinity or -Infinity. On
+ * failure `in` may be half-changed; throw it away.
  *
  * ERR_SYNTAX: the first value of a wrong JSON type, in the words of AWS's own JSON services and followed by where:
  *     STRING_VALUE can not be converted to an Integer (at 'resourceConfig.instanceCount')

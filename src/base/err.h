@@ -25,6 +25,10 @@
 	X(LIMIT,        "ResourceLimitExceeded",     400,  1,     "CapacityError")         \
 	X(CONFLICT,     "ConflictException",         400,  0,     "ClientError")           \
 	X(DENIED,       "AccessDeniedException",     400,  0,     "ClientError")           \
+	X(PARAMETER,    "InvalidParameterValue",     400,  0,     "ClientError")           \
+	X(COMBINATION,  "InvalidParameterCombination", 400, 0,    "ClientError")           \
+	X(MISSING,      "MissingParameter",          400,  0,     "ClientError")           \
+	X(TOKEN,        "InvalidNextToken",          400,  0,     "ClientError")           \
 	X(UNKNOWN_OP,   "UnknownOperationException", 400,  0,     "ClientError")           \
 	X(NO_HANDLER,   "NotImplementedException",   501,  0,     "ClientError")           \
 	X(TOO_LARGE,    "RequestEntityTooLargeException", 413, 0, "ClientError")           \

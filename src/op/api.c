@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "aws/sigv4.h"
+#include "aws/wire.h"
 #include "base/hash.h"
 #include "base/log.h"
 #include "blob/front.h"
@@ -96,6 +97,44 @@ static void find_json_op(struct request *q, const struct http_request *r)
 	q->op_name = name;
 	q->op = model_operation(q->service, name);
 	q->row = find_row(q->service, q->op);
+}
+
+/* POST /service/PREFIX/operation/NAME */
+static void find_cbor_op(struct request *q, const struct http_request *r)
+{
+	struct str rest = r->path, prefix;
+
+	q->op_name = r->path;
+	if (!str_skip(&rest, STR("/service/")))
+		return;
+	prefix = str_cut(&rest, '/');
+	if (!str_skip(&rest, STR("operation/")) || !q->service || !q->service->target_prefix ||
+	    !str_is(prefix, q->service->target_prefix))
+		return;
+	q->op_name = rest;
+	q->op = model_operation(q->service, rest);
+	q->row = find_row(q->service, q->op);
+}
+
+/* Which protocol, which service, and which operation as far as the header tells. */
+static void find_target(struct request *q, const struct http_request *r, bool json, bool query)
+{
+	q->service = json || query ? NULL : model_rest_service(q->auth.claim.service, r->method, r->path, &q->op);
+	if (q->service) {
+		q->protocol = API_REST;
+		q->op_name = str_of(q->op->name);
+		q->row = find_row(q->service, q->op);
+		return;
+	}
+	q->service = find_service(q->auth.claim.service);
+	if (str_is(str_trim(http_header_get(r, "smithy-protocol")), "rpc-v2-cbor")) {
+		q->protocol = API_CBOR;
+		find_cbor_op(q, r);
+		return;
+	}
+	q->protocol = query || (!json && q->service && !q->service->target_prefix) ? API_QUERY : API_JSON;
+	if (q->protocol == API_JSON)
+		find_json_op(q, r);
 }
 
 static struct request *request_new(const struct api *api, const struct http_request *r)
@@ -202,8 +241,11 @@ static void fail_auth(const struct request *q, const struct http_request *r, str
 {
 	const struct api_refusal *why = api_auth_refusal(q->auth.fault);
 	_cleanup_buf_ struct buf text = { 0 };
-	bool json = q->protocol == API_JSON;
-	struct api_failure f = { json ? why->json : why->query, json ? why->json_http : why->query_http, { 0 } };
+	bool json = q->protocol != API_QUERY;
+	struct api_failure f = { json ? why->json : why->query,
+		                 json ? why->json_http : why->query_http,
+		                 { 0 },
+		                 q->service && q->service->query_compatible ? why->query : NULL };
 
 	api_auth_say(q->api, &q->auth, r->arrived, &text);
 	f.message = buf_view(&text);
@@ -216,7 +258,7 @@ static void fail_iam(const struct request *q, const struct http_request *r, stru
 	_cleanup_free_ char *who = api_caller_arn(q->api, q->auth.key);
 	_cleanup_free_ char *text = strf("User: %s is not authorized to perform: iam:%.*s on resource: *", who,
 	                                 (int)(q->op_name.n < 200 ? q->op_name.n : 200), q->op_name.p);
-	struct api_failure f = { "AccessDenied", 403, str_of(text) };
+	struct api_failure f = { "AccessDenied", 403, str_of(text), NULL };
 
 	fail(q, r, out, &f);
 }
@@ -306,7 +348,7 @@ static bool answer_again(const struct request *q, const struct http_request *r, 
 	version = store_version(q->api->store);
 	if (version == STORE_CHANGING || !answers_get(q->api->answers, &q->key, version, &out->body))
 		return false;
-	api_reply_result(out, q->protocol, q->service, q->op->name, r->request_id, NULL);
+	api_reply_result(out, q->protocol, q->service, q->op, r->request_id, NULL);
 	audit(q, r, NULL, 200, "");
 	return true;
 }
@@ -346,7 +388,7 @@ static void run(const struct request *q, const struct http_request *r, json_t *i
 	}
 	if (version != STORE_CHANGING && !result && version == store_version(q->api->store))
 		answers_put(q->api->answers, &q->key, version, buf_view(&out->body));
-	api_reply_result(out, q->protocol, q->service, q->op->name, r->request_id, result);
+	api_reply_result(out, q->protocol, q->service, q->op, r->request_id, result);
 	json_decref(result);
 	audit(q, r, in, 200, "");
 }
@@ -357,8 +399,10 @@ static int read_body(struct request *q, struct http_request *r, struct buf *spac
 
 	if (api_body_decode(buf_view(&r->body), http_header_get(r, "Content-Encoding"), space, &body, e) < 0)
 		return -1;
-	if (q->protocol == API_JSON)
+	if (q->protocol == API_JSON || q->protocol == API_REST)
 		return find_op(q, r, e) < 0 ? -1 : api_body_json(body, ret, e);
+	if (q->protocol == API_CBOR)
+		return find_op(q, r, e) < 0 ? -1 : wire_read_cbor(body, ret, e);
 	return api_body_query(body, r->query, ret, e);
 }
 
@@ -468,14 +512,12 @@ void api_route(void *arg, struct http_request *r, struct http_route *ret)
 		request_free(q);
 		return;
 	}
-	q->service = find_service(q->auth.claim.service);
-	q->protocol = query || (!json && q->service && !q->service->target_prefix) ? API_QUERY : API_JSON;
-	if (q->protocol == API_JSON)
-		find_json_op(q, r);
+	find_target(q, r, json, query);
 	r->ctx = q;
 	ret->done = done;
 	ret->collect_max = API_BODY_MAX;
 	ret->refuse = q->auth.fault != SIG_OK;
 	ret->respond = ret->refuse ? refuse_auth : respond;
-	ret->slow = q->row && q->row->flags & (API_MUTATES | API_LONG);
+	/* Which operation of query it is, is in the body: those of services that have long ones may be one. */
+	ret->slow = q->row ? q->row->flags & (API_MUTATES | API_LONG) : q->service && q->service->query_compatible;
 }

@@ -14,8 +14,9 @@
 struct blob_store;
 struct iam; /* iam/iam.h: roles and sessions */
 struct iam_session;
-struct jobs;  /* job/jobs.h: the control of all training jobs */
-struct store; /* store/store.h */
+struct series; /* series/series.h */
+struct jobs;   /* job/jobs.h: the control of all training jobs */
+struct store;  /* store/store.h */
 
 struct access_key {
 	char *id, *secret, *token, *arn; /* token NULL: long-lived. arn: who it is, for GetCallerIdentity */
@@ -27,6 +28,7 @@ struct api {
 	struct blob_store *blobs;
 	struct store *store;
 	struct jobs *jobs;
+	struct series *series;
 	const struct access_key *keys;
 	size_t key_count;
 	struct sig_cache *signing_keys; /* aws/sigv4.h, thread-safe; NULL: every request derives its own */
@@ -80,4 +82,6 @@ api_fn op_create_training_job, op_describe_training_job, op_list_training_jobs, 
         op_update_training_job, op_delete_training_job;
 api_fn op_add_tags, op_list_tags, op_delete_tags;
 api_fn op_get_caller_identity, op_assume_role;
+api_fn op_get_metric_data, op_get_metric_statistics, op_list_metrics, op_put_metric_data;
+api_fn op_batch_get_metrics, op_batch_put_metrics;
 api_fn op_describe_log_groups, op_describe_log_streams, op_get_log_events;

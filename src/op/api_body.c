@@ -3,7 +3,9 @@
 
 #include <zlib.h>
 
-enum { MAX_PARAMETERS = 1000 };
+#include "aws/wire.h"
+
+enum { MAX_PARAMETERS = 100000 }; /* 1000 data of PutMetricData with all their members */
 
 static int gunzip(struct str in, struct buf *out, struct err *e)
 {
@@ -106,76 +108,7 @@ int api_body_query(struct str form, struct str url_query, json_t **ret, struct e
 	return 0;
 }
 
-/* ---- the query protocol's names, as a tree ---- */
-
-enum { TREE_DEPTH = 8, NAME_BYTES = 512 };
-
-static json_t *tree(const struct shape *s, const json_t *flat, const char *name, int depth);
-
-static json_t *leaf(const struct shape *s, json_t *text)
-{
-	struct str z = { json_string_value(text), json_string_length(text) };
-	int64_t number;
-
-	if ((s->kind == SHAPE_INTEGER || s->kind == SHAPE_LONG) && str_to_i64(z, &number))
-		return json_integer(number);
-	if (s->kind == SHAPE_BOOLEAN && (str_is(z, "true") || str_is(z, "false")))
-		return json_boolean(str_is(z, "true"));
-	return json_incref(text); /* should it be no text, model_check says so */
-}
-
-/* NAME.member.1, NAME.member.2, ...; the first that is not there ends it. */
-static json_t *list_tree(const struct shape *s, const json_t *flat, const char *name, int depth)
-{
-	json_t *list = json_array(), *item;
-
-	for (size_t i = 1; i <= MAX_PARAMETERS; i++) {
-		_cleanup_free_ char *at = strf("%s.member.%zu", name, i);
-
-		item = tree(s->item, flat, at, depth + 1);
-		if (!item)
-			break;
-		json_array_append_new(list, item);
-	}
-	if (json_array_size(list) || json_object_get(flat, name)) /* "NAME=": an empty list */
-		return list;
-	json_decref(list);
-	return NULL;
-}
-
-static json_t *structure_tree(const struct shape *s, const json_t *flat, const char *name, int depth)
-{
-	json_t *object = json_object(), *member;
-
-	for (size_t i = 0; i < s->member_count; i++) {
-		_cleanup_free_ char *at = strf("%s%s%s", name, *name ? "." : "", s->members[i].name);
-
-		member = tree(s->members[i].shape, flat, at, depth + 1);
-		if (member)
-			json_object_set_new(object, s->members[i].name, member);
-	}
-	if (json_object_size(object) || !*name)
-		return object;
-	json_decref(object);
-	return NULL;
-}
-
-static json_t *tree(const struct shape *s, const json_t *flat, const char *name, int depth)
-{
-	json_t *text = json_object_get(flat, name);
-
-	if (depth > TREE_DEPTH || strlen(name) > NAME_BYTES)
-		return NULL;
-	switch (s->kind) {
-	case SHAPE_STRUCTURE:
-	case SHAPE_UNION: return structure_tree(s, flat, name, depth);
-	case SHAPE_LIST: return list_tree(s, flat, name, depth);
-	case SHAPE_MAP: return NULL; /* no operation of this protocol has one */
-	default: return text ? leaf(s, text) : NULL;
-	}
-}
-
 json_t *api_body_tree(const struct operation *op, const json_t *flat)
 {
-	return op->input ? tree(op->input, flat, "", 0) : json_object();
+	return wire_read_query(op->input, flat);
 }

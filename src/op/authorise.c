@@ -55,7 +55,8 @@ int authorise(const struct api_call *call, const struct api_op *op, const json_t
 	case ON_LOGS: add_logs(call->api, in, &resource); break;
 	case ON_ROLE: buf_str(&resource, in_str(in, "RoleArn")); break;
 	}
-	action = strf("%s:%s", op->service, op->name);
+	/* sagemaker-metrics is a part of sagemaker to policies */
+	action = strf("%s:%s", strncmp(op->service, "sagemaker-", 10) ? op->service : "sagemaker", op->name);
 	return authorise_action(call->api, call->session, action, buf_view(&resource), e);
 }
 

@@ -15,6 +15,8 @@ const struct api_op api_ops[] = {
 	{ "logs", "DescribeLogGroups", op_describe_log_groups, 0, ON_LOGS },
 	{ "logs", "DescribeLogStreams", op_describe_log_streams, API_LONG, ON_LOGS },
 	{ "logs", "GetLogEvents", op_get_log_events, 0, ON_LOGS },
+	{ "cloudwatch", "GetMetricStatistics", op_get_metric_statistics, API_LONG, ON_ANYTHING },
+	{ "cloudwatch", "PutMetricData", op_put_metric_data, API_MUTATES, ON_ANYTHING },
 	{ "sts", "GetCallerIdentity", op_get_caller_identity, 0, ON_ONESELF },
 	{ "sts", "AssumeRole", op_assume_role, 0, ON_ROLE },
 };

@@ -15,6 +15,7 @@
 #include "op/answers.h"
 #include "op/authorise.h"
 #include "op/daemon.h"
+#include "series/series.h"
 
 /* Everything that bloomeryd is, in the order it comes up. */
 struct daemon {
@@ -27,6 +28,7 @@ struct daemon {
 	struct loop *loop;
 	struct store *store;
 	struct blob_store *blobs;
+	struct series *series;
 	struct jobs *jobs;
 	struct api api;
 	struct http_server *server;
@@ -81,7 +83,7 @@ static char *fetch_program(const struct daemon_options *o)
 
 static int open_all(struct daemon *d, struct err *e)
 {
-	_cleanup_free_ char *db = NULL, *fetch = fetch_program(d->o);
+	_cleanup_free_ char *db = NULL, *metrics = NULL, *fetch = fetch_program(d->o);
 	struct iam_hooks hooks;
 
 	if (daemon_take_directory(d->o->data, &d->lock_fd, e) < 0)
@@ -90,6 +92,7 @@ static int open_all(struct daemon *d, struct err *e)
 	if (!d->data_dir)
 		return err_sys(e, "opening %s", d->o->data);
 	db = strf("%s/bloomery.db", d->data_dir);
+	metrics = strf("%s/metrics.db", d->data_dir);
 	if (read_conf(d, e) < 0 || daemon_key(d->data_dir, d->conf.account, &d->key, e) < 0 ||
 	    iam_open(&d->conf, d->data_dir, &d->iam, e) < 0)
 		return -1;
@@ -97,7 +100,8 @@ static int open_all(struct daemon *d, struct err *e)
 	d->signals[0] = loop_signal(d->loop, SIGTERM, on_signal,
 	                            d); /* before there are threads, which inherit the mask */
 	d->signals[1] = loop_signal(d->loop, SIGINT, on_signal, d);
-	if (store_open(db, &d->store, e) < 0 || blob_open(d->data_dir, &d->blobs, e) < 0)
+	if (store_open(db, &d->store, e) < 0 || blob_open(d->data_dir, &d->blobs, e) < 0 ||
+	    series_open(metrics, &d->series, e) < 0)
 		return -1;
 	hooks = authorise_hooks(d->store);
 	iam_set_hooks(d->iam, &hooks);
@@ -133,6 +137,7 @@ static int serve(struct daemon *d, struct err *e)
 		               .blobs = d->blobs,
 		               .store = d->store,
 		               .jobs = d->jobs,
+		               .series = d->series,
 		               .keys = &d->key,
 		               .key_count = 1,
 		               .signing_keys = sig_cache_new(),
@@ -156,6 +161,7 @@ static void close_all(struct daemon *d)
 		pthread_join(d->ending, NULL);
 	http_server_stop(d->server); /* only where serving failed at its start: nobody waits for the loop */
 	jobs_free(d->jobs);
+	series_close(d->series);
 	blob_close(d->blobs);
 	store_close(d->store);
 	loop_free(d->loop);
