@@ -59,6 +59,12 @@ void conf_fini(struct conf *c)
 	for (size_t i = 0; i < c->registry_count; i++)
 		conf_registry_fini(&c->registry[i]);
 	free(c->registry);
+	for (size_t i = 0; i < c->named_count; i++) {
+		free(c->named[i].id);
+		free(c->named[i].value);
+		free(c->named[i].where);
+	}
+	free(c->named);
 	*c = (struct conf){ 0 };
 }
 
@@ -271,6 +277,40 @@ static int add_role(struct conf *c, struct str arn, struct str file, const char 
 	return 0;
 }
 
+/* ---- networks ---- */
+
+const char *const conf_named_key[] = {
+	[CONF_NETWORK] = "network.", [CONF_SUBNET] = "subnet.", [CONF_SECURITY_GROUP] = "security_group."
+};
+
+const struct conf_named *conf_named(const struct conf *c, enum conf_kind kind, struct str id)
+{
+	for (size_t i = 0; i < c->named_count; i++)
+		if (c->named[i].kind == kind && str_is(id, c->named[i].id))
+			return &c->named[i];
+	return NULL;
+}
+
+static int add_named(struct conf *c, enum conf_kind kind, struct str id, struct str value, const char *path, int n,
+                     struct err *e)
+{
+	bool bad = !id.n || str_has_byte(value, 0);
+
+	for (size_t i = 0; i < id.n; i++)
+		bad |= !id.p[i] || !strchr("0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ-_", id.p[i]);
+	if (bad)
+		return err_set(e, ERR_INVALID, "%s:%d: '%s" PRIstr "' is no name of letters, digits and '-'", path, n,
+		               conf_named_key[kind], ARGstr(id));
+	if (conf_named(c, kind, id))
+		return err_set(e, ERR_INVALID, "%s:%d: %s" PRIstr " is there twice", path, n, conf_named_key[kind],
+		               ARGstr(id));
+	c->named = xrealloc(c->named, (c->named_count + 1) * sizeof(*c->named));
+	c->named[c->named_count++] = (struct conf_named){
+		.kind = kind, .id = str_dup(id), .value = str_dup(value), .where = strf("%s:%d", path, n)
+	};
+	return 0;
+}
+
 /* ---- reading ---- */
 
 static bool are_absolute(struct str dirs)
@@ -326,6 +366,9 @@ static int conf_line(struct conf *c, struct str line, const char *path, int n, s
 		return add_role(c, id.n ? id : STR("?"), value, path, n, e);
 	if (str_skip(&id, STR("registry_")) && conf_registry_line(c, id, value, path, n, &rc, e))
 		return rc;
+	for (size_t i = 0; i < ARRAY_LEN(conf_named_key); i++)
+		if (str_skip(&id, str_of(conf_named_key[i])))
+			return add_named(c, (enum conf_kind)i, id, value, path, n, e);
 	if (!slot)
 		return err_set(e, ERR_INVALID, "%s:%d: there is no setting '" PRIstr "'", path, n, ARGstr(key));
 	if (check_value(c, slot, value, path, n, e) < 0)

@@ -72,6 +72,20 @@ struct conf_registry {
 	char *where; /* the key, for sentences */
 };
 
+/* What the ids of a VpcConfig stand for (read by job/vpc.c):
+ *
+ *     network.NAME = none | nat [INTERFACE] [RANGE ...]
+ *     subnet.ID = NAME
+ *     security_group.ID = RULE, RULE ...
+ */
+enum conf_kind { CONF_NETWORK, CONF_SUBNET, CONF_SECURITY_GROUP };
+extern const char *const conf_named_key[]; /* "network." ... */
+struct conf_named {
+	enum conf_kind kind;
+	char *id, *value;
+	char *where; /* "FILE:LINE", for sentences */
+};
+
 struct conf {
 #define X(key, value, meaning) char *key;
 	CONF_KEYS(X)
@@ -82,6 +96,8 @@ struct conf {
 	size_t role_count;
 	struct conf_registry *registry;
 	size_t registry_count;
+	struct conf_named *named;
+	size_t named_count;
 };
 
 void conf_init(struct conf *c); /* the defaults */
@@ -91,6 +107,9 @@ void conf_fini(struct conf *c);
 
 /* What FileSystemId stands for here; NULL: there is no such entry. */
 const struct conf_file_system *conf_file_system(const struct conf *c, struct str id);
+
+/* NULL: there is no such entry. */
+const struct conf_named *conf_named(const struct conf *c, enum conf_kind kind, struct str id);
 
 /* NULL: there is no such line. Registries are compared without regard to case. */
 const struct conf_registry *conf_registry(const struct conf *c, enum conf_registry_kind kind, struct str name);

@@ -10,6 +10,7 @@
 #include "job/gpus.h"
 #include "job/jobs.h"
 #include "job/network.h"
+#include "job/vpc.h"
 
 struct freezer;
 
@@ -74,6 +75,7 @@ struct jobs {
 	struct capacity_share used;
 	struct network_pool *networks;
 	struct gpu_pool *gpus;
+	struct vpc *vpc;
 	struct job_list waiting, running;
 	void *by_id; /* tsearch tree of struct job_host */
 	struct freezer *freezer;

@@ -235,8 +235,10 @@ static void fill_tokens(const struct iam *iam, const char *job_id, struct job_sp
 }
 
 /* What is the host's own in the work order. */
-static void fill_host(const struct iam *iam, const struct task *t, size_t i, struct job_spec *s)
+static void fill_host(const struct jobs *js, const struct task *t, size_t i, struct job_spec *s)
 {
+	const json_t *vpc_config = json_object_get(s->request, "VpcConfig");
+
 	free(s->id);
 	free(s->host_name);
 	job_limits_fini(&s->limits);
@@ -247,7 +249,10 @@ static void fill_host(const struct iam *iam, const struct task *t, size_t i, str
 	copy_gpus(&t->hosts[i], s);
 	if (t->network.prefix)
 		network_fill(s, t->id, t->network, json_is_true(json_object_get(s->request, "EnableNetworkIsolation")));
-	fill_tokens(iam, t->id, s);
+	/* With a file system alone it is only echoed (jobs_check_network). */
+	if (t->network.prefix && vpc_config && !vpc_is_empty(js->vpc))
+		vpc_fill(js->vpc, vpc_config, &s->network);
+	fill_tokens(js->iam, t->id, s);
 }
 
 /* Host i's directory, with its lists, which are links to host 1's. *s is what host 1 was given, with the channels of
@@ -261,7 +266,7 @@ static int freeze_other(struct freezer *f, const struct task *t, size_t i, int f
 
 	if (open_job_dir(f, t->hosts[i].id, &dir, &lists, e) < 0)
 		return -1;
-	fill_host(f->js->iam, t, i, s);
+	fill_host(f->js, t, i, s);
 	rc = lists_for_host(s, first_lists, i ? lists : first_lists, &own, e);
 	if (rc == 0)
 		rc = fsync(lists) < 0 ? err_sys(e, "syncing the lists of objects") : spec_save(dir, &own, e);
@@ -284,7 +289,7 @@ static int freeze_into(struct freezer *f, const struct task *t, json_t *request,
 		return -1;
 	lists.dirfd = dirfd;
 	fill_spec(f, t, request, s);
-	fill_host(f->js->iam, t, 0, s);
+	fill_host(f->js, t, 0, s);
 	if (lists_make(&lists, s, e) < 0)
 		return -1;
 	if (fsync(dirfd) < 0)

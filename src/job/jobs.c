@@ -59,6 +59,34 @@ bool jobs_know_provider(const struct jobs *js, struct str arn)
 	return conf_registry(js->conf, CONF_REGISTRY_CREDENTIALS, arn) != NULL;
 }
 
+/* At the service a file system is reached through a VPC, so jobs that have one name it: where bloomery.conf has none at
+ * all, that is no reason to refuse them. */
+static bool has_file_system(const json_t *request)
+{
+	const json_t *c;
+	size_t i;
+
+	json_array_foreach (json_object_get(request, "InputDataConfig"), i, c)
+		if (json_object_get(json_object_get(c, "DataSource"), "FileSystemDataSource"))
+			return true;
+	return false;
+}
+
+int jobs_check_network(const struct jobs *js, const json_t *request, struct err *e)
+{
+	const json_t *config = json_object_get(request, "VpcConfig");
+
+	if (!config || (vpc_is_empty(js->vpc) && has_file_system(request)))
+		return 0;
+	if (vpc_check(js->vpc, config, e) < 0)
+		return -1;
+	if (strcmp(js->conf->network_pool, "none") == 0)
+		return err_set(e, ERR_INVALID,
+		               "VpcConfig is refused: network_pool is `none` in bloomery.conf, so jobs share the "
+		               "machine's network, which cannot be limited");
+	return 0;
+}
+
 static int load_one(const struct stored_job *row, void *arg, struct err *e)
 {
 	struct job *j;
@@ -79,7 +107,7 @@ int jobs_new(const struct jobs_options *o, struct jobs **ret, struct err *e)
 	js->fetch_program = o->fetch_program ? xstrdup(o->fetch_program) : strf("bloomery-fetch");
 	js->via = o->launcher;
 	if (capacity_read(js->conf, &js->capacity, e) < 0 ||
-	    network_pool_new(js->conf->network_pool, &js->networks, e) < 0)
+	    network_pool_new(js->conf->network_pool, &js->networks, e) < 0 || vpc_new(js->conf, &js->vpc, e) < 0)
 		return -1;
 	js->gpus = gpu_pool_new(js->conf);
 	js->capacity.gpus = (unsigned)gpu_pool_table(js->gpus)->n;
@@ -140,6 +168,7 @@ void jobs_free(struct jobs *js)
 	loop_source_free(js->sweep_timer);
 	network_pool_free(js->networks);
 	gpu_pool_free(js->gpus);
+	vpc_free(js->vpc);
 	free(js->data_dir);
 	free(js->api_url);
 	free(js->fetch_program);

@@ -6,6 +6,8 @@
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #pragma once
+#include <jansson.h>
+
 #include "base/conf.h"
 #include "blob/blob.h"
 #include "job/capacity.h"
@@ -59,6 +61,8 @@ bool jobs_know_provider(const struct jobs *js, struct str arn);
  * created the job and that nothing but the built-in default policy limited. It is asked again for what the request
  * names (iam_hooks.others_output). */
 #define JOBS_CREATOR "bloomery:Creator"
+/* What a request wants of networks can be had here. ERR_INVALID names what cannot: ids of its VpcConfig. */
+int jobs_check_network(const struct jobs *js, const json_t *request, struct err *e) must_check;
 
 struct jobs_create {
 	const char *name, *arn, *request, *echo; /* as in struct store_new_job */

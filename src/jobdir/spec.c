@@ -183,6 +183,8 @@ static const struct member network_members[] = {
 	{ AT(network_spec, gateway), .check = address_ok, .max = 15 },
 	{ AT(network_spec, prefix), FORM_UINT, .min = 8, .max = 30 },
 	{ AT(network_spec, isolated), FORM_BOOL },
+	{ AT(network_spec, subnet), .optional = true, .max = 4096 },
+	{ AT(network_spec, traffic), .optional = true, .max = 32768 },
 };
 static const struct member peer_members[] = {
 	{ AT(network_peer, name), .check = label_ok, .max = 63 },

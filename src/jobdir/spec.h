@@ -66,6 +66,7 @@ struct network_spec {
 	char *address, *gateway; /* this host's, and the machine's, which isolated ones have no use for */
 	unsigned prefix;
 	bool isolated;              /* peers, and nothing else */
+	char *subnet, *traffic;     /* what may pass, in the words of bloomery.conf (net/limits.h); NULL: no limits */
 	struct network_peer *peers; /* all hosts of the job, this one too */
 	size_t peer_count;
 };

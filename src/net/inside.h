@@ -58,3 +58,8 @@ int rules_load(struct err *e) must_check;
 int rules_allow(const char *port, uint32_t address, bool alone);
 int rules_each(void (*fn)(const char *port, uint32_t address, bool alone, void *arg), void *arg);
 int rules_forget(const char *port, uint32_t address, bool alone);
+/* limits.h, for the interface by which a job's packets come in. */
+int rules_limit(const char *interface, const struct net_limits *l, struct err *e) must_check;
+int rules_unlimit(const char *interface, struct err *e) must_check;
+/* Each interface that has limits. 0 or an errno. */
+int rules_each_limited(void (*fn)(const char *interface, void *arg), void *arg);

@@ -231,6 +231,8 @@ static int join_locked(struct nl *nl, const struct net_host *h, int ns_fd, struc
 		return os_error(e, why, "making the interface", h->port);
 	if (allow(h, e) < 0)
 		return -1;
+	if (h->limits && !h->isolated && rules_limit(h->bridge[0] ? h->bridge : h->port, h->limits, e) < 0)
+		return -1;
 	if (!h->bridge[0])
 		return have_gateway(nl, h, h->port, &port, e);
 	port = if_nametoindex(h->port);
@@ -353,19 +355,50 @@ static int forget_stale(const struct seen *seen)
 	return why;
 }
 
+struct limited {
+	const struct seen *seen;
+	char (*name)[NET_NAME_BYTES];
+	size_t n;
+};
+
+static void note_limited(const char *interface, void *arg)
+{
+	struct limited *l = arg;
+
+	if (is_there(l->seen, interface) && if_nametoindex(interface))
+		return;
+	l->name = xrealloc(l->name, (l->n + 1) * sizeof(*l->name));
+	snprintf(l->name[l->n++], NET_NAME_BYTES, "%s", interface);
+}
+
+/* Of interfaces that are gone, also those that have just been removed. */
+static int forget_limits(const struct seen *seen, struct err *e)
+{
+	struct limited l = { .seen = seen };
+	int why = rules_each_limited(note_limited, &l), rc = 0;
+
+	if (why)
+		rc = os_error(e, why, "reading", "the rules of jobs");
+	for (size_t i = 0; rc == 0 && i < l.n; i++)
+		rc = rules_unlimit(l.name[i], e);
+	free(l.name);
+	return rc;
+}
+
 /* Bridges without ports and addresses without interfaces: under the lock they are nobody's. */
 static int sweep_locked(struct nl *nl, struct err *e)
 {
 	struct seen s = { 0 };
-	int why = link_each(nl, note_link, &s);
+	int why = link_each(nl, note_link, &s), rc;
 
 	for (size_t i = 0; (!why || why == ENODEV) && i < s.n; i++)
 		if (net_bridge_name_ok(str_of(s.link[i].name)) && !has_ports(&s, s.link[i].index))
 			why = link_delete(nl, s.link[i].name);
 	if (!why || why == ENODEV)
 		why = forget_stale(&s);
+	rc = why ? os_error(e, why, "removing", "a network that nobody uses") : forget_limits(&s, e);
 	free(s.link);
-	return why ? os_error(e, why, "removing", "a network that nobody uses") : 0;
+	return rc;
 }
 
 /* The port goes before the lock is taken: nobody else has to do with it, and the kernel takes its time. */

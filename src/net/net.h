@@ -16,7 +16,7 @@
  *   - nothing passes from the bridge of one job to that of another;
  *   - to the machine itself nothing passes but answers; what a container may have of it comes through sockets inside of
  *     the container's namespace (net/proxy.h);
- *   - outwards all passes, under the machine's address; inwards only answers.
+ *   - outwards all passes, under the machine's address, inwards only answers: unless the job has limits (limits.h).
  * An isolated network is the bridge alone: no gateway, so no way out and no address of the machine.
  *
  * One thread: the namespace of the calling thread is changed for moments.
@@ -44,13 +44,16 @@ uint32_t net_mask(unsigned prefix);
 bool net_range_overlap(struct net_range a, struct net_range b);
 bool net_range_private(struct net_range r); /* 10/8, 172.16/12, 192.168/16, 100.64/10 */
 
+struct net_limits;
+
 /* One host in the network of its job. */
 struct net_host {
 	char bridge[NET_NAME_BYTES]; /* "": it is the only host of its job, and needs none */
 	char port[NET_NAME_BYTES];
 	uint32_t address, gateway;
 	unsigned prefix;
-	bool isolated; /* gateway is not used */
+	bool isolated;                   /* gateway is not used */
+	const struct net_limits *limits; /* limits.h; NULL: none. Those of one job are the same */
 };
 /* "blm" and the job's first 8 digits, "blv" and the host's first 12. */
 void net_bridge_name(const char *job_id, char out[NET_NAME_BYTES]);

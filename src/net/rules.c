@@ -14,13 +14,14 @@
 #include "base/log.h"
 #include "loop/loop.h"
 #include "net/inside.h"
+#include "net/limits.h"
 
 #define TABLE "bloomery"
 #define SET "hosts"
 
 /* What is refused is told to who listens (refused.c), each interface's so often. */
 #define TELL "update @told { iifname limit rate 6/minute burst 5 packets } log group " NET_LOG_GROUP_TEXT " prefix "
-#define OFTEN "{ type ifname ; flags dynamic ; timeout 10m ; size 65535 ; }\n"
+#define OFTEN "{ type ifname ; flags dynamic ; timeout 1m ; size 65535 ; }\n"
 #define CHAIN(family, name)                         \
 	"add chain " family " " TABLE " " name "\n" \
 	"flush chain " family " " TABLE " " name "\n"
@@ -156,6 +157,22 @@ int rules_load(struct err *e)
 		return -1;
 	log_err(LOG_WARN, &why, "what jobs are refused of the network will not be in the log");
 	return 0;
+}
+
+int rules_limit(const char *interface, const struct net_limits *l, struct err *e)
+{
+	_cleanup_buf_ struct buf script = { 0 };
+
+	net_limits_write(l, interface, &script);
+	return run_nft(buf_view(&script), e);
+}
+
+int rules_unlimit(const char *interface, struct err *e)
+{
+	_cleanup_buf_ struct buf script = { 0 };
+
+	net_limits_unwrite(interface, &script);
+	return run_nft(buf_view(&script), e);
 }
 
 /* ---- the set ---- */
@@ -319,4 +336,48 @@ int rules_each(void (*fn)(const char *port, uint32_t address, bool alone, void *
 	int why = each_of(&(struct look){ .fn = fn, .arg = arg });
 
 	return why ? why : each_of(&(struct look){ .fn = fn, .arg = arg, .alone = true });
+}
+
+/* ---- chains ---- */
+
+struct look_at_chains {
+	void (*fn)(const char *interface, void *arg);
+	void *arg;
+};
+
+static int on_chain(const struct nlmsghdr *m, void *arg)
+{
+	const struct look_at_chains *l = arg;
+	const char *table = "", *name = "";
+	const struct nlattr *a;
+
+	mnl_attr_for_each(a, m, sizeof(struct nfgenmsg))
+	{
+		if (mnl_attr_get_type(a) == NFTA_CHAIN_TABLE && mnl_attr_validate(a, MNL_TYPE_NUL_STRING) >= 0)
+			table = mnl_attr_get_str(a);
+		else if (mnl_attr_get_type(a) == NFTA_CHAIN_NAME && mnl_attr_validate(a, MNL_TYPE_NUL_STRING) >= 0)
+			name = mnl_attr_get_str(a);
+	}
+	if (strcmp(table, TABLE) == 0 && strncmp(name, "out-bl", 6) == 0)
+		l->fn(name + 4, l->arg);
+	return MNL_CB_OK;
+}
+
+int rules_each_limited(void (*fn)(const char *interface, void *arg), void *arg)
+{
+	struct look_at_chains l = { fn, arg };
+	struct nl nl = { 0 };
+	struct nlmsghdr *m;
+	struct nfgenmsg *g;
+	struct err e = { 0 };
+	int why;
+
+	if (nl_open(&nl, NETLINK_NETFILTER, &e) < 0)
+		return 0;
+	m = nl_begin(&nl, NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_GETCHAIN, NLM_F_DUMP);
+	g = mnl_nlmsg_put_extra_header(m, sizeof(*g));
+	*g = (struct nfgenmsg){ .nfgen_family = NFPROTO_INET, .version = NFNETLINK_V0 };
+	why = nl_talk(&nl, m, on_chain, &l);
+	nl_close(&nl);
+	return why == ENOENT || why == EINVAL || why == EOPNOTSUPP ? 0 : why;
 }

@@ -47,7 +47,7 @@ int op_create_training_job(const struct api_call *call, json_t *in, json_t **ret
 	struct jobs_create c = { .arn = arn, .needs = &needs, .created = call->now };
 
 	if (training_job_check_form(in, e) < 0 || authorise_training_job(call, in, e) < 0 ||
-	    training_job_check_data(call, in, e) < 0)
+	    jobs_check_network(call->api->jobs, in, e) < 0 || training_job_check_data(call, in, e) < 0)
 		return -1;
 	training_job_defaults(in);
 	if (training_job_needs(in, &needs, e) < 0 || jobs_check_gpus(call->api->jobs, &needs, e) < 0)

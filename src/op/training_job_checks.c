@@ -167,31 +167,13 @@ static int check_metrics(const json_t *in, struct err *e)
 	return 0;
 }
 
-/* At the service a file system is reached through a VPC, so jobs that have one name it. Others mean it to be cut off.
- */
-static int check_vpc(const json_t *in, struct err *e)
-{
-	const json_t *c;
-	size_t i;
-
-	if (!json_object_get(in, "VpcConfig"))
-		return 0;
-	json_array_foreach (json_object_get(in, "InputDataConfig"), i, c)
-		if (json_object_get(json_object_get(c, "DataSource"), "FileSystemDataSource"))
-			return 0;
-	return err_set(
-	        e, ERR_INVALID,
-	        "VpcConfig is refused: there is no VPC here; leave VpcConfig out, and use EnableNetworkIsolation "
-	        "to cut the container off the network");
-}
-
 int training_job_check_form(const json_t *in, struct err *e)
 {
 	struct str bucket, key;
 
 	if (check_present(in, e) < 0 || check_algorithm(in, e) < 0 || check_resources(in, e) < 0 ||
-	    check_stopping(in, e) < 0 || training_job_check_channels(in, e) < 0 || check_vpc(in, e) < 0 ||
-	    check_metrics(in, e) < 0 || tags_check(json_object_get(in, "Tags"), e) < 0)
+	    check_stopping(in, e) < 0 || training_job_check_channels(in, e) < 0 || check_metrics(in, e) < 0 ||
+	    tags_check(json_object_get(in, "Tags"), e) < 0)
 		return -1;
 	if (!s3_uri_split(in_str(json_object_get(in, "OutputDataConfig"), "S3OutputPath"), &bucket, &key))
 		return err_set(e, ERR_INVALID, "OutputDataConfig: S3OutputPath is to have the form s3://bucket/prefix");

@@ -159,7 +159,7 @@ static int make_etc(int tree_fd, const struct job_spec *spec, bool isolated, str
 	add_machines("/etc/hosts", isolated || net->bridge, &hosts);
 	add_machines("/etc/resolv.conf", isolated, &machines);
 	if (net->bridge)
-		free(network_resolv(buf_view(&machines), &resolv));
+		free(network_resolv(buf_view(&machines), net, &resolv));
 	else
 		buf_str(&resolv, buf_view(&machines));
 	buf_f(&name, "%s\n", spec->host_name);

@@ -18,6 +18,7 @@
 
 #include "base/fd.h"
 #include "base/log.h"
+#include "net/limits.h"
 #include "net/net.h"
 #include "net/proxy.h"
 #include "run/phase.h"
@@ -27,6 +28,7 @@ enum { SOCKETS = 4, BACKLOG = 64, STARTS = 5, RESOLV_MAX = 64 << 10 };
 struct network {
 	struct run *run;
 	struct net_host host;
+	struct net_limits limits;
 	bool joined;
 	pid_t parting; /* 0: not begun, or waited for */
 	/* the proxy */
@@ -177,16 +179,16 @@ static bool reachable(struct str server)
 	return net_address_parse(server, &address) && !net_address_is_ours(address);
 }
 
-char *network_resolv(struct str machines, struct buf *out)
+char *network_resolv(struct str machines, const struct network_spec *net, struct buf *out)
 {
 	_cleanup_free_ char *first = NULL;
 	struct str line, server;
-	bool direct = false;
+	bool direct = false, named = !net->subnet || strcmp(net->subnet, "none") != 0;
 
 	for (struct str rest = machines; rest.n;)
 		if (is_server(str_cut(&rest, '\n'), &server)) {
-			direct |= reachable(server);
-			if (!first)
+			direct |= !net->subnet && reachable(server);
+			if (!first && named)
 				first = memchr(server.p, ':', server.n) ? strf("[" PRIstr "]", ARGstr(server))
 				                                        : str_dup(server);
 		}
@@ -202,9 +204,10 @@ char *network_resolv(struct str machines, struct buf *out)
 
 /* ---- the phase ---- */
 
-static int host_of(const struct run *r, struct net_host *h, struct err *e)
+static int host_of(const struct run *r, struct network *n, struct err *e)
 {
 	const struct network_spec *s = &r->spec.network;
+	struct net_host *h = &n->host;
 
 	*h = (struct net_host){ .prefix = s->prefix, .isolated = s->isolated };
 	if (r->spec.host_count > 1)
@@ -212,6 +215,12 @@ static int host_of(const struct run *r, struct net_host *h, struct err *e)
 	net_port_name(r->spec.id, h->port);
 	if (!net_address_parse(str_of(s->address), &h->address) || !net_address_parse(str_of(s->gateway), &h->gateway))
 		return err_set(e, ERR_INVALID, "spec.json: the addresses of the network are none");
+	if (!s->subnet)
+		return 0;
+	if (net_limits_subnet(&n->limits, str_of(s->subnet), e) < 0 ||
+	    net_limits_traffic(&n->limits, str_of(s->traffic ? s->traffic : ""), e) < 0)
+		return err_in(e, "spec.json: network");
+	h->limits = &n->limits;
 	return 0;
 }
 
@@ -222,6 +231,11 @@ static int do_without(struct run *r, const char *why, struct err *e)
 		return err_set(e, ERR_CLIENT,
 		               "A job of %u hosts needs networks of its own, which do not work on this machine: %s",
 		               r->spec.host_count, why);
+	if (r->spec.network.subnet)
+		return err_set(
+		        e, ERR_CLIENT,
+		        "VpcConfig cannot be acted on: jobs cannot have networks of their own on this machine: %s",
+		        why);
 	run_say(r, "The container shares the network of the machine, as jobs cannot have their own here: %s", why);
 	free(take_ptr(r->spec.network.bridge));
 	return 0;
@@ -235,7 +249,7 @@ static int join(struct run *r, struct err *e)
 
 	r->network = n;
 	n->run = r;
-	if (host_of(r, &n->host, e) < 0 || net_namespace_new(&r->network_ns, e) < 0 ||
+	if (host_of(r, n, e) < 0 || net_namespace_new(&r->network_ns, e) < 0 ||
 	    net_join(&n->host, r->network_ns, e) < 0)
 		return -1;
 	n->joined = true;
@@ -243,7 +257,7 @@ static int join(struct run *r, struct err *e)
 		return 0;
 	if (file_read("/etc/resolv.conf", RESOLV_MAX, &machines, NULL) < 0)
 		buf_reset(&machines);
-	resolver = network_resolv(buf_view(&machines), &resolv);
+	resolver = network_resolv(buf_view(&machines), &r->spec.network, &resolv);
 	if (open_sockets(n, resolver, e) < 0)
 		return -1;
 	if (n->count)
@@ -311,5 +325,6 @@ void network_wait(struct run *r)
 		;
 	if (n->joined && (n->parting <= 0 || status != 0) && net_part(&n->host, &e) < 0)
 		log_err(LOG_WARN, &e, "removing the network");
+	net_limits_fini(&n->limits);
 	free(n);
 }

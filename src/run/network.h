@@ -5,10 +5,11 @@
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #pragma once
-#include "base/str.h"
+#include "jobdir/spec.h"
 
 enum { NETWORK_API_PORT = 8770, NETWORK_CREDENTIALS_PORT = 80 };
 
 /* The container's resolv.conf, from the machine's. Servers that it can reach are its own as well; when there is none,
- * the address of the proxy, and what is returned is where that is to ask (the caller frees). */
-char *network_resolv(struct str machines, struct buf *out);
+ * or it may reach only some of the world, the address of the proxy, and what is returned is where that is to ask (the
+ * caller frees). Who has no way out has no names of the outside either. */
+char *network_resolv(struct str machines, const struct network_spec *net, struct buf *out);

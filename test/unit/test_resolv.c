@@ -4,13 +4,26 @@
 #include "harness.h"
 #include "run/network.h"
 
-static void check(const char *machines, const char *containers, const char *asks)
+static void check_in(const char *subnet, const char *machines, const char *containers, const char *asks)
 {
+	const struct network_spec net = { .subnet = (char *)subnet };
 	_cleanup_buf_ struct buf out = { 0 };
-	_cleanup_free_ char *resolver = network_resolv(str_of(machines), &out);
+	_cleanup_free_ char *resolver = network_resolv(str_of(machines), &net, &out);
 
 	CHECK_STR(out.p ? out.p : "", containers);
 	CHECK_STR(resolver ? resolver : "nobody", asks);
+}
+
+static void check(const char *machines, const char *containers, const char *asks)
+{
+	check_in(NULL, machines, containers, asks);
+}
+
+TEST(a_subnet_asks_through_the_machine_or_not_at_all)
+{
+	check_in("nat", "search a.example\nnameserver 192.0.2.1\n", "nameserver 169.254.170.2\nsearch a.example\n",
+	         "192.0.2.1");
+	check_in("none", "search a.example\nnameserver 192.0.2.1\n", "search a.example\n", "nobody");
 }
 
 TEST(servers_that_it_reaches_are_its_own)

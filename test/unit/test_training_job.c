@@ -464,7 +464,7 @@ TEST(every_kind_of_channel_that_the_service_takes_is_taken)
 	        str_of(arn)));
 	CHECK(str_starts(
 	        str_of(create("vpc", "{\"VpcConfig\":{\"SecurityGroupIds\":[\"sg-1\"],\"Subnets\":[\"subnet-1\"]}}")),
-	        STR("INVALID: VpcConfig is refused: ")));
+	        STR("INVALID: VpcConfig: the subnet ID 'subnet-1', the security group 'sg-1' do not exist")));
 	down();
 }
 
