@@ -14,9 +14,9 @@
 struct blob_store;
 struct iam; /* iam/iam.h: roles and sessions */
 struct iam_session;
-struct series; /* series/series.h */
-struct jobs;   /* job/jobs.h: the control of all training jobs */
-struct store;  /* store/store.h */
+struct series_store; /* series/series.h */
+struct jobs;         /* job/jobs.h: the control of all training jobs */
+struct store;        /* store/store.h */
 
 struct access_key {
 	char *id, *secret, *token, *arn; /* token NULL: long-lived. arn: who it is, for GetCallerIdentity */
@@ -28,7 +28,7 @@ struct api {
 	struct blob_store *blobs;
 	struct store *store;
 	struct jobs *jobs;
-	struct series *series;
+	struct series_store *series;
 	const struct access_key *keys;
 	size_t key_count;
 	struct sig_cache *signing_keys; /* aws/sigv4.h, thread-safe; NULL: every request derives its own */

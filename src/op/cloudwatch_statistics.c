@@ -91,7 +91,7 @@ static int add_points(const struct api_call *call, const struct series_key *key,
 	_cleanup_free_ char *unit = str_dup(key->unit);
 	struct series_points points = { 0 };
 
-	if (series_read(call->api->series, key, w, call->now, &points, e) < 0)
+	if (series_read_points(call->api->series, key, w, call->now, &points, e) < 0)
 		return -1;
 	for (size_t i = 0; i < points.n; i++) {
 		json_t *point = datapoint(a, &points.v[i], unit);

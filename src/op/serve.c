@@ -28,7 +28,7 @@ struct daemon {
 	struct loop *loop;
 	struct store *store;
 	struct blob_store *blobs;
-	struct series *series;
+	struct series_store *series;
 	struct jobs *jobs;
 	struct api api;
 	struct http_server *server;
@@ -101,7 +101,7 @@ static int open_all(struct daemon *d, struct err *e)
 	                            d); /* before there are threads, which inherit the mask */
 	d->signals[1] = loop_signal(d->loop, SIGINT, on_signal, d);
 	if (store_open(db, &d->store, e) < 0 || blob_open(d->data_dir, &d->blobs, e) < 0 ||
-	    series_open(metrics, &d->series, e) < 0)
+	    series_store_open(metrics, &d->series, e) < 0)
 		return -1;
 	hooks = authorise_hooks(d->store);
 	iam_set_hooks(d->iam, &hooks);
@@ -161,7 +161,7 @@ static void close_all(struct daemon *d)
 		pthread_join(d->ending, NULL);
 	http_server_stop(d->server); /* only where serving failed at its start: nobody waits for the loop */
 	jobs_free(d->jobs);
-	series_close(d->series);
+	series_store_close(d->series);
 	blob_close(d->blobs);
 	store_close(d->store);
 	loop_free(d->loop);

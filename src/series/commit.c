@@ -319,7 +319,7 @@ static int run(struct series_conn *c, const char *sql, struct err *e)
 	return series_prepare(c, sql, &st, e) < 0 ? -1 : series_done(st, e);
 }
 
-static int commit(struct series *s, struct series_batch *b, struct wall now, bool durable, struct err *e)
+static int commit(struct series_store *s, struct series_batch *b, struct wall now, bool durable, struct err *e)
 {
 	struct series_conn *c = &s->writer.conn;
 	int rc;
@@ -344,7 +344,7 @@ static int commit(struct series *s, struct series_batch *b, struct wall now, boo
 	return rc;
 }
 
-int series_commit(struct series *s, struct series_batch *b, struct wall now, bool durable, struct err *e)
+int series_commit(struct series_store *s, struct series_batch *b, struct wall now, bool durable, struct err *e)
 {
 	int rc;
 
@@ -356,7 +356,7 @@ int series_commit(struct series *s, struct series_batch *b, struct wall now, boo
 	return rc;
 }
 
-int series_forget_job(struct series *s, struct str job, struct err *e)
+int series_forget_job(struct series_store *s, struct str job, struct err *e)
 {
 	static const char *const statements[] = {
 		"DELETE FROM value WHERE metric IN (SELECT id FROM job_metric WHERE job = ?1)",

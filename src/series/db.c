@@ -109,7 +109,7 @@ static int conn_open(struct series_conn *c, const char *path, bool writer, struc
 	return rc;
 }
 
-struct series_conn *series_reader(struct series *s, struct err *e)
+struct series_conn *series_reader(struct series_store *s, struct err *e)
 {
 	struct series_conn *c;
 
@@ -128,7 +128,7 @@ struct series_conn *series_reader(struct series *s, struct err *e)
 	return c;
 }
 
-void series_reader_back(struct series *s, struct series_conn *c)
+void series_reader_back(struct series_store *s, struct series_conn *c)
 {
 	pthread_mutex_lock(&s->pool.mu);
 	c->next = s->pool.idle;
@@ -188,9 +188,9 @@ static int migrate(sqlite3 *db, struct err *e)
 	return rc;
 }
 
-int series_open(const char *path, struct series **ret, struct err *e)
+int series_store_open(const char *path, struct series_store **ret, struct err *e)
 {
-	_cleanup_(series_closep) struct series *s = xcalloc(1, sizeof(*s));
+	_cleanup_(series_store_closep) struct series_store *s = xcalloc(1, sizeof(*s));
 	int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600); /* SQLite's other files take the mode of this one */
 
 	pthread_mutex_init(&s->writer.mu, NULL);
@@ -207,7 +207,7 @@ int series_open(const char *path, struct series **ret, struct err *e)
 	return 0;
 }
 
-void series_close(struct series *s)
+void series_store_close(struct series_store *s)
 {
 	struct series_conn *c;
 

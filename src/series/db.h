@@ -21,7 +21,7 @@ struct series_conn {
 	struct series_conn *next; /* in the pool */
 };
 
-struct series {
+struct series_store {
 	char *path;
 	struct { /* hold mu to touch anything in here */
 		pthread_mutex_t mu;
@@ -41,8 +41,8 @@ int series_done(sqlite3_stmt *st, struct err *e) must_check; /* runs to the end,
 void series_bind(sqlite3_stmt *st, int at, struct str s);    /* borrowed; p NULL binds NULL */
 struct str series_column(sqlite3_stmt *st, int at);          /* a view, of text or bytes */
 
-struct series_conn *series_reader(struct series *s, struct err *e); /* NULL: it failed */
-void series_reader_back(struct series *s, struct series_conn *c);
+struct series_conn *series_reader(struct series_store *s, struct err *e); /* NULL: it failed */
+void series_reader_back(struct series_store *s, struct series_conn *c);
 
 /* Dimensions by name as one text, "4:Host7:j/algo-1", which is the same for the same set. */
 void series_dims_text(const struct series_dimension *dims, size_t count, struct buf *out);
@@ -50,4 +50,4 @@ void series_dims_text(const struct series_dimension *dims, size_t count, struct 
 bool series_dims_split(struct str text, struct series_dimension **ret, size_t *ret_count);
 
 /* prune.c: in a transaction of the writer: some of what is too old goes. */
-int series_prune(struct series *s, struct wall now, struct err *e) must_check;
+int series_prune(struct series_store *s, struct wall now, struct err *e) must_check;

@@ -1,7 +1,7 @@
 /* What jobs reported, as they did. SPDX-License-Identifier: Apache-2.0 */
 #include "series/db.h"
 
-int series_cursor(struct series *s, struct str host_id, uint64_t *ret, struct err *e)
+int series_cursor(struct series_store *s, struct str host_id, uint64_t *ret, struct err *e)
 {
 	struct series_conn *c = series_reader(s, e);
 	uint64_t at = 0;
@@ -25,8 +25,8 @@ int series_cursor(struct series *s, struct str host_id, uint64_t *ret, struct er
 	return r;
 }
 
-int series_job_metrics(struct series *s, struct str job, void (*each)(void *arg, const struct series_job_metric *m),
-                       void *arg, struct err *e)
+int series_job_metrics(struct series_store *s, struct str job,
+                       void (*each)(void *arg, const struct series_job_metric *m), void *arg, struct err *e)
 {
 	struct series_conn *c = series_reader(s, e);
 	sqlite3_stmt *st;
@@ -58,7 +58,7 @@ int series_job_metrics(struct series *s, struct str job, void (*each)(void *arg,
 	return r;
 }
 
-int series_job_values(struct series *s, struct str job, struct str metric,
+int series_job_values(struct series_store *s, struct str job, struct str metric,
                       void (*each)(void *arg, const struct series_value *v), void *arg, struct err *e)
 {
 	struct series_conn *c = series_reader(s, e);
@@ -91,8 +91,8 @@ int series_job_values(struct series *s, struct str job, struct str metric,
 	return r;
 }
 
-int series_job_counts(struct series *s, struct str job, void (*each)(void *arg, struct str host_id, struct str counts),
-                      void *arg, struct err *e)
+int series_job_counts(struct series_store *s, struct str job,
+                      void (*each)(void *arg, struct str host_id, struct str counts), void *arg, struct err *e)
 {
 	struct series_conn *c = series_reader(s, e);
 	sqlite3_stmt *st;

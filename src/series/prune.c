@@ -39,7 +39,7 @@ static int drop_series(struct series_conn *c, int64_t series, int64_t metric, st
 	return series_done(st, e);
 }
 
-int series_prune(struct series *s, struct wall now, struct err *e)
+int series_prune(struct series_store *s, struct wall now, struct err *e)
 {
 	const struct series_tier *last = &series_tiers[ARRAY_LEN(series_tiers) - 1];
 	struct series_conn *c = &s->writer.conn;

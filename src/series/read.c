@@ -125,8 +125,8 @@ static void join(struct series_points *to, struct series_points *from)
 	*from = (struct series_points){ 0 };
 }
 
-int series_read(struct series *s, const struct series_key *key, const struct series_window *w, struct wall now,
-                struct series_points *ret, struct err *e)
+int series_read_points(struct series_store *s, const struct series_key *key, const struct series_window *w,
+                       struct wall now, struct series_points *ret, struct err *e)
 {
 	struct series_conn *c = series_reader(s, e);
 	struct series_points all = { 0 };
@@ -151,7 +151,7 @@ int series_read(struct series *s, const struct series_key *key, const struct ser
 	return rc;
 }
 
-int series_units(struct series *s, const struct series_key *key, char ***ret, size_t *ret_count, struct err *e)
+int series_units(struct series_store *s, const struct series_key *key, char ***ret, size_t *ret_count, struct err *e)
 {
 	struct series_conn *c = series_reader(s, e);
 	_cleanup_buf_ struct buf dims = { 0 };
@@ -276,7 +276,7 @@ static int list(struct series_conn *c, const struct series_filter *f, struct ser
 	return r;
 }
 
-int series_list(struct series *s, const struct series_filter *f, struct series_metrics *ret, struct err *e)
+int series_list(struct series_store *s, const struct series_filter *f, struct series_metrics *ret, struct err *e)
 {
 	struct series_conn *c = series_reader(s, e);
 	struct series_metrics all = { 0 };

@@ -9,8 +9,8 @@
  * Who writes fills a struct series_batch and commits it: one transaction, with the place up to which the file was read
  * that the values are from (series_batch_cursor), so that nothing is counted twice or lost by kill -9 of anybody.
  *
- * All functions on a struct series may be called from any thread; writers wait for each other. Errors are ERR_IO unless
- * said otherwise. Strings in structures that are passed in are borrowed for the call.
+ * All functions on a struct series_store may be called from any thread; writers wait for each other. Errors are ERR_IO
+ * unless said otherwise. Strings in structures that are passed in are borrowed for the call.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #pragma once
@@ -29,10 +29,10 @@ struct series_tier {
 };
 extern const struct series_tier series_tiers[4];
 
-struct series;
-int series_open(const char *path, struct series **ret, struct err *e) must_check;
-void series_close(struct series *s); /* NULL is fine */
-DEFINE_CLEANUP(struct series, series_close)
+struct series_store;
+int series_store_open(const char *path, struct series_store **ret, struct err *e) must_check;
+void series_store_close(struct series_store *s); /* NULL is fine */
+DEFINE_CLEANUP(struct series_store, series_store_close)
 
 struct series_dimension {
 	struct str name, value;
@@ -82,7 +82,8 @@ void series_batch_cursor(struct series_batch *b, struct str host_id, struct str 
 /* Everything or nothing. durable: it is on the disk when this returns, else only safe from kill -9. The batch is empty
  * afterwards when this returns 0. ERR_LIMIT: more than SERIES_JOB_METRICS_MAX metrics of a job in a batch that is
  * strict; else those beyond are left out. */
-int series_commit(struct series *s, struct series_batch *b, struct wall now, bool durable, struct err *e) must_check;
+int series_commit(struct series_store *s, struct series_batch *b, struct wall now, bool durable,
+                  struct err *e) must_check;
 void series_batch_be_strict(struct series_batch *b);
 
 /* ---- reading ---- */
@@ -94,10 +95,10 @@ struct series_window {
 };
 /* The points that are there, merged into intervals; none of a resolution that does not divide the period, or that is
  * not kept so long. No such series: none. *ret is the caller's. */
-int series_read(struct series *s, const struct series_key *key, const struct series_window *w, struct wall now,
-                struct series_points *ret, struct err *e) must_check;
+int series_read_points(struct series_store *s, const struct series_key *key, const struct series_window *w,
+                       struct wall now, struct series_points *ret, struct err *e) must_check;
 /* In which units the metric was reported; the caller frees each and the list. */
-int series_units(struct series *s, const struct series_key *key, char ***ret, size_t *ret_count,
+int series_units(struct series_store *s, const struct series_key *key, char ***ret, size_t *ret_count,
                  struct err *e) must_check;
 
 struct series_metric {
@@ -122,12 +123,13 @@ struct series_filter {
 	size_t limit;
 };
 /* By id, the first `limit`. */
-int series_list(struct series *s, const struct series_filter *f, struct series_metrics *ret, struct err *e) must_check;
+int series_list(struct series_store *s, const struct series_filter *f, struct series_metrics *ret,
+                struct err *e) must_check;
 
 /* ---- jobs ---- */
 
 /* Up to where the host's file is in the store; 0: nothing is. */
-int series_cursor(struct series *s, struct str host_id, uint64_t *ret, struct err *e) must_check;
+int series_cursor(struct series_store *s, struct str host_id, uint64_t *ret, struct err *e) must_check;
 /* Each metric of a job. host: "" for what the job reported, else of the instance. */
 struct series_job_metric {
 	struct str host, metric;
@@ -138,13 +140,14 @@ struct series_job_metric {
 	double final_value;
 	uint64_t count;
 };
-int series_job_metrics(struct series *s, struct str job, void (*each)(void *arg, const struct series_job_metric *m),
-                       void *arg, struct err *e) must_check;
+int series_job_metrics(struct series_store *s, struct str job,
+                       void (*each)(void *arg, const struct series_job_metric *m), void *arg, struct err *e) must_check;
 /* Every value of one metric that the job reported, by time. p of `job` may not be NULL. */
-int series_job_values(struct series *s, struct str job, struct str metric,
+int series_job_values(struct series_store *s, struct str job, struct str metric,
                       void (*each)(void *arg, const struct series_value *v), void *arg, struct err *e) must_check;
 /* The counts of each host of the job, as JSON (series_batch_cursor). */
-int series_job_counts(struct series *s, struct str job, void (*each)(void *arg, struct str host_id, struct str counts),
-                      void *arg, struct err *e) must_check;
+int series_job_counts(struct series_store *s, struct str job,
+                      void (*each)(void *arg, struct str host_id, struct str counts), void *arg,
+                      struct err *e) must_check;
 /* The job's values are gone; its series stay as long as any. */
-int series_forget_job(struct series *s, struct str job, struct err *e) must_check;
+int series_forget_job(struct series_store *s, struct str job, struct err *e) must_check;

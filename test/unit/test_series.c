@@ -16,12 +16,12 @@ static struct series_key key_of(const char *name)
 	};
 }
 
-static struct series *open_series(void)
+static struct series_store *open_store(void)
 {
 	_cleanup_free_ char *path = strf("%s/metrics.db", test_tmpdir());
-	struct series *s = NULL;
+	struct series_store *s = NULL;
 
-	CHECK_OK(series_open(path, &s, e));
+	CHECK_OK(series_store_open(path, &s, e));
 	return s;
 }
 
@@ -72,7 +72,7 @@ static bool naive(const struct put *all, int64_t from_s, int64_t to_s, struct se
 	return true;
 }
 
-static void check_window(struct series *s, const struct put *all, const struct series_key *key,
+static void check_window(struct series_store *s, const struct put *all, const struct series_key *key,
                          const struct series_window *w, struct wall now)
 {
 	struct stat_name p90;
@@ -80,7 +80,7 @@ static void check_window(struct series *s, const struct put *all, const struct s
 	size_t at = 0;
 
 	CHECK(stat_parse(STR("p90"), &p90));
-	CHECK_OK(series_read(s, key, w, now, &got, e));
+	CHECK_OK(series_read_points(s, key, w, now, &got, e));
 	for (int64_t t = w->start; t < w->end; t += w->period) {
 		struct series_point want;
 		double want_p90, p;
@@ -105,7 +105,7 @@ static void check_window(struct series *s, const struct put *all, const struct s
 
 TEST(points_of_every_resolution_are_what_the_values_come_to)
 {
-	_cleanup_(series_closep) struct series *s = open_series();
+	_cleanup_(series_store_closep) struct series_store *s = open_store();
 	_cleanup_(series_batch_freep) struct series_batch *b = series_batch_new();
 	_cleanup_free_ struct put *all = xcalloc(VALUES, sizeof(*all));
 	int64_t start = 1700000000 / 3600 * 3600;
@@ -134,7 +134,7 @@ TEST(points_of_every_resolution_are_what_the_values_come_to)
 
 TEST(resolutions_are_kept_as_long_as_they_say)
 {
-	_cleanup_(series_closep) struct series *s = open_series();
+	_cleanup_(series_store_closep) struct series_store *s = open_store();
 	_cleanup_(series_batch_freep) struct series_batch *b = series_batch_new();
 	static const int64_t after[] = { 3 * 3600, 15 * 86400, 63 * 86400, 455LL * 86400 };
 	int64_t t = 1700000000 / 3600 * 3600;
@@ -153,10 +153,10 @@ TEST(resolutions_are_kept_as_long_as_they_say)
 			const int64_t period = series_tiers[i].seconds;
 			struct series_points got = { 0 };
 
-			CHECK_OK(series_read(s, &key,
-			                     &(struct series_window){ period == 3600 ? t : t - period % 3600,
-			                                              t + period, period, false },
-			                     now, &got, e));
+			CHECK_OK(series_read_points(s, &key,
+			                            &(struct series_window){ period == 3600 ? t : t - period % 3600,
+			                                                     t + period, period, false },
+			                            now, &got, e));
 			CHECK_INT(got.n, i >= age ? 1 : 0);
 			series_points_fini(&got);
 		}
@@ -177,7 +177,7 @@ TEST(resolutions_are_kept_as_long_as_they_say)
 
 TEST(sums_never_leave_what_a_number_can_be)
 {
-	_cleanup_(series_closep) struct series *s = open_series();
+	_cleanup_(series_store_closep) struct series_store *s = open_store();
 	_cleanup_(series_batch_freep) struct series_batch *b = series_batch_new();
 	struct series_key key = key_of("m");
 	struct wall t = { 1700000000000 };
@@ -190,7 +190,7 @@ TEST(sums_never_leave_what_a_number_can_be)
 	for (int i = 0; i < 200; i++) /* so many that the sketch is rough */
 		series_batch_add(b, series_batch_key(b, &key), t, ldexp(1.99, 1023 - 10 * i), 1, false);
 	CHECK_OK(series_commit(s, b, t, false, e));
-	CHECK_OK(series_read(s, &key, &(struct series_window){ 1699999980, 1700000100, 60, true }, t, &got, e));
+	CHECK_OK(series_read_points(s, &key, &(struct series_window){ 1699999980, 1700000100, 60, true }, t, &got, e));
 	CHECK_INT(got.n, 1);
 	CHECK(got.n && isfinite(got.v[0].sum) && got.v[0].count == 206);
 	series_points_fini(&got);
@@ -200,7 +200,7 @@ TEST(sums_never_leave_what_a_number_can_be)
 
 TEST(metrics_are_listed_by_filter_and_page)
 {
-	_cleanup_(series_closep) struct series *s = open_series();
+	_cleanup_(series_store_closep) struct series_store *s = open_store();
 	_cleanup_(series_batch_freep) struct series_batch *b = series_batch_new();
 	struct series_metrics page = { 0 };
 	int64_t after = 0;
@@ -266,7 +266,7 @@ static void note_final(void *arg, const struct series_job_metric *m)
 
 TEST(values_of_jobs_come_with_the_place_they_are_from)
 {
-	_cleanup_(series_closep) struct series *s = open_series();
+	_cleanup_(series_store_closep) struct series_store *s = open_store();
 	_cleanup_(series_batch_freep) struct series_batch *b = series_batch_new();
 	_cleanup_buf_ struct buf said = { 0 };
 	struct series_value v = { .job = STR("j1"), .metric = STR("loss"), .at = { 3000 }, .value = 3 };
@@ -305,7 +305,7 @@ TEST(values_of_jobs_come_with_the_place_they_are_from)
 
 TEST(a_job_has_no_more_metrics_than_there_may_be)
 {
-	_cleanup_(series_closep) struct series *s = open_series();
+	_cleanup_(series_store_closep) struct series_store *s = open_store();
 	_cleanup_(series_batch_freep) struct series_batch *b = series_batch_new();
 	_cleanup_buf_ struct buf said = { 0 };
 	struct err why = { 0 };
