@@ -61,10 +61,18 @@ int runtime_load(const char *path, struct runtime *ret, struct err *e) must_chec
  */
 int runtime_error(const char *program, const char *message, struct err *e);
 
-/* Starts a container detached: `bundle_dir` holds config.json; stdout/stderr go to the given descriptors. On return the
- * first process runs and is a child of the nearest subreaper (us). ERR_TRAINER with the runtime's reason otherwise. */
-int runtime_start(const struct runtime *r, const char *state_dir, const char *bundle_dir, const char *id, int out_fd,
-                  int err_fd, pid_t *ret_pid, struct err *e) must_check;
+struct runtime_order {
+	const char *state_dir, *bundle_dir; /* what the runtime keeps; where config.json is */
+	const char *id;
+	int out_fd, err_fd; /* stdout and stderr of the container */
+};
+/* Starts a container detached. On return the first process runs and is a child of the nearest subreaper (us).
+ * ERR_TRAINER with the runtime's reason otherwise. */
+int runtime_run(const struct runtime *r, const struct runtime_order *c, pid_t *ret_pid, struct err *e) must_check;
+/* The same in two steps: after the first all is made, and its first process waits to execute the program; the second
+ * lets it. Together they take longer than runtime_run, but the second is short. */
+int runtime_create(const struct runtime *r, const struct runtime_order *c, pid_t *ret_pid, struct err *e) must_check;
+int runtime_start(const struct runtime *r, const struct runtime_order *c, struct err *e) must_check;
 /* Kills every process of the container and removes what the runtime keeps about it. Idempotent. */
 int runtime_delete(const struct runtime *r, const char *state_dir, const char *id, struct err *e) must_check;
 

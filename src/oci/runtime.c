@@ -121,26 +121,55 @@ static int how_it_ended(const struct runtime *r, int status, const char *log, st
 	return err_set(e, ERR_IO, "%s ended with status %d and gave no reason", r->path, WEXITSTATUS(status));
 }
 
-int runtime_start(const struct runtime *r, const char *state_dir, const char *bundle_dir, const char *id, int out_fd,
-                  int err_fd, pid_t *ret_pid, struct err *e)
+/* Makes the container; `create` leaves its first process at the door. */
+static int make(const struct runtime *r, bool create, const struct runtime_order *c, pid_t *ret_pid, struct err *e)
 {
-	_cleanup_free_ char *log = strf("%s/runtime.log", bundle_dir);
-	_cleanup_free_ char *pid_file = strf("%s/pid", bundle_dir);
-	const char *const argv[] = { r->path,        "--root",     state_dir, "--log",    log,
-		                     "--log-format", "json",       "run",     "--detach", "--bundle",
-		                     bundle_dir,     "--pid-file", pid_file,  id,         NULL };
+	_cleanup_free_ char *log = strf("%s/runtime.log", c->bundle_dir);
+	_cleanup_free_ char *pid_file = strf("%s/pid", c->bundle_dir);
+	const char *const run[] = { "run", "--detach", NULL }, *const just[] = { "create", NULL };
+	const char *argv[20] = { r->path, "--root", c->state_dir, "--log", log, "--log-format", "json" };
 	const struct spawn_options o = {
-		.argv = argv, .in = -1, .out = out_fd, .err_fd = err_fd, .die_with_parent = true, .setsid = true
+		.argv = argv, .in = -1, .out = c->out_fd, .err_fd = c->err_fd, .die_with_parent = true, .setsid = true
 	};
+	const char *const rest[] = { "--bundle", c->bundle_dir, "--pid-file", pid_file, c->id };
+	size_t n = 7;
 	int status;
 
+	for (const char *const *v = create ? just : run; *v; v++)
+		argv[n++] = *v;
+	for (size_t i = 0; i < ARRAY_LEN(rest); i++)
+		argv[n++] = rest[i];
+
 	if ((unlink(log) < 0 || unlink(pid_file) < 0) && errno != ENOENT)
-		return err_sys(e, "removing what a former start left in %s", bundle_dir);
+		return err_sys(e, "removing what a former start left in %s", c->bundle_dir);
 	if (spawn_wait(&o, NULL, 0, &status, e) < 0)
 		return err_in(e, "starting the container");
 	if (!WIFEXITED(status) || WEXITSTATUS(status) != 0)
 		return how_it_ended(r, status, log, e);
 	return read_pid(pid_file, ret_pid, e);
+}
+
+int runtime_run(const struct runtime *r, const struct runtime_order *c, pid_t *ret_pid, struct err *e)
+{
+	return make(r, false, c, ret_pid, e);
+}
+
+int runtime_create(const struct runtime *r, const struct runtime_order *c, pid_t *ret_pid, struct err *e)
+{
+	return make(r, true, c, ret_pid, e);
+}
+
+int runtime_start(const struct runtime *r, const struct runtime_order *c, struct err *e)
+{
+	_cleanup_free_ char *log = strf("%s/runtime.log", c->bundle_dir);
+	const char *const argv[] = { r->path,        "--root", c->state_dir, "--log", log,
+		                     "--log-format", "json",   "start",      c->id,   NULL };
+	const struct spawn_options o = { .argv = argv, .in = -1, .out = -1, .err_fd = -1, .die_with_parent = true };
+	int status;
+
+	if (spawn_wait(&o, NULL, 0, &status, e) < 0)
+		return err_in(e, "starting the container");
+	return WIFEXITED(status) && WEXITSTATUS(status) == 0 ? 0 : how_it_ended(r, status, log, e);
 }
 
 /* The first process by the runtime's own note of it; 0 when there is none. */

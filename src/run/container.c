@@ -87,15 +87,25 @@ static int write_bundle(struct run *r, char **args, char **env, struct err *e)
 	return result;
 }
 
-static int start(struct run *r, struct err *e)
+static struct runtime_order order_of(const struct run *r, int out, int err_fd)
+{
+	return (struct runtime_order){ RUN_WORK "/runtime", RUN_WORK "/bundle", r->spec.id, out, err_fd };
+}
+
+/* The only host of a job starts at once. Of several each has its container made before it says that it is ready, so
+ * that all of them start within a moment, and what cannot be started is known before any has. */
+static int make(struct run *r, struct err *e)
 {
 	_cleanup_close_ int out = -EBADF, err_fd = -EBADF;
+	struct runtime_order o;
 
 	if (output_open(r, &out, &err_fd, e) < 0)
 		return -1;
+	o = order_of(r, out, err_fd);
 	r->container_made = true;
-	if (runtime_start(&r->runtime, RUN_WORK "/runtime", RUN_WORK "/bundle", r->spec.id, out, err_fd, &r->pid, e) <
-	    0)
+	if (r->spec.host_count > 1)
+		return runtime_create(&r->runtime, &o, &r->pid, e);
+	if (runtime_run(&r->runtime, &o, &r->pid, e) < 0)
 		return -1;
 	r->outcome.started = true;
 	return 0;
@@ -114,12 +124,28 @@ enum step phase_container(struct run *r, struct err *e)
 		goto out;
 	if (write_bundle(r, r->args, env, e) < 0)
 		goto out;
-	result = feeders_look(r) ? -1 : start(r, e);
+	result = feeders_look(r) ? -1 : make(r, e);
 out:
 	strv_free(env);
 	if (result < 0 && feeders_look(r)) /* what is mounted from it cannot be used any more, which is no news then */
 		*e = *feeders_failure(r);
 	return result < 0 ? STEP_FAIL : STEP_NEXT;
+}
+
+enum step phase_start(struct run *r, struct err *e)
+{
+	struct runtime_order o = order_of(r, -1, -1);
+
+	if (r->outcome.started)
+		return STEP_NEXT;
+	if (feeders_look(r)) { /* while the others were waited for */
+		*e = *feeders_failure(r);
+		return STEP_FAIL;
+	}
+	if (runtime_start(&r->runtime, &o, e) < 0)
+		return STEP_FAIL;
+	r->outcome.started = true;
+	return STEP_NEXT;
 }
 
 /* Killing everything in the cgroup and removing it is all there is to undo: what the runtime has noted is in work/. */

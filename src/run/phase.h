@@ -188,13 +188,14 @@ void undo_rootfs(struct run *r);
 enum step phase_feeders(struct run *r, struct err *e);
 void stop_feeders(struct run *r);
 void undo_feeders(struct run *r);
-/* ready.c */
+/* container.c */
+enum step phase_container(struct run *r, struct err *e); /* makes it; the only host of a job starts it, too */
+void undo_container(struct run *r);
+enum step phase_start(struct run *r, struct err *e); /* starts it where it has only been made */
+/* ready.c, between the two */
 enum step phase_ready(struct run *r, struct err *e);
 void stop_ready(struct run *r);
 void run_go(struct run *r); /* all hosts of the job are ready; may come again */
-/* container.c */
-enum step phase_container(struct run *r, struct err *e);
-void undo_container(struct run *r);
 /* training.c */
 enum step phase_training(struct run *r, struct err *e);
 void training_output_ended(struct run *r);  /* called by output.c when both pipes have ended */

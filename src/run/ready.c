@@ -1,5 +1,5 @@
-/* The barrier of a job of several hosts: data, image and names are there, and the container waits until that is so of
- * all. bloomeryd says when, on the job's socket. SPDX-License-Identifier: Apache-2.0 */
+/* The barrier of a job of several hosts: data, image, names and the container are there, and its program waits until
+ * that is so of all. bloomeryd says when, on the job's socket. SPDX-License-Identifier: Apache-2.0 */
 #include "run/phase.h"
 
 enum step phase_ready(struct run *r, struct err *e)

@@ -29,8 +29,9 @@ const struct phase run_phases[] = {
 	{ "mount",       phase_mount,     stop_mount,     NULL           },
 	{ "rootfs",      phase_rootfs,    NULL,           undo_rootfs    },
 	{ "feeders",     phase_feeders,   stop_feeders,   undo_feeders   },
-	{ "ready",       phase_ready,     stop_ready,     NULL           },
 	{ "container",   phase_container, NULL,           undo_container },
+	{ "ready",       phase_ready,     stop_ready,     NULL           },
+	{ "start",       phase_start,     NULL,           NULL           },
 	{ "training",    phase_training,  stop_training,  undo_training  },
 	{ "upload",      phase_upload,    NULL,           undo_upload    },
 	{ NULL }

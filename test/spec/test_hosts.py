@@ -2,10 +2,14 @@
 import gzip
 import io
 import json
+import os
 import re
+import signal
 import subprocess
 import tarfile
 import time
+
+import pytest
 
 HOST = 'me=$(hostname); '
 
@@ -112,6 +116,60 @@ def test_a_host_that_is_never_ready_fails_the_job_before_any_container_runs(serv
     assert not any("began" in lines for lines in streams_or_none(server, r["TrainingJobName"]).values())
     assert [t["Status"] for t in d["SecondaryStatusTransitions"]] == ["Starting", "Downloading", "Failed"]
     assert server.leftovers() == []
+
+
+@pytest.fixture
+def held(make_server, tmp_path):
+    """A server, and a pair of hosts of which one is ready, its container made, and the other waits for .let_go()"""
+    script = tmp_path / "mount-it"
+    (tmp_path / "data").mkdir()
+    script.write_text(f'#!/bin/sh\nmount --bind {tmp_path}/data "$1" || exit 1\nmkdir {tmp_path}/first 2>/dev/null && exit 0\n'
+                      f'while [ ! -e {tmp_path}/go ]; do sleep 0.05; done\n')
+    script.chmod(0o755)
+    s = make_server(f"file_system.fs-0123456789abcdef0 = mount {script} %d\ncapacity_cpus = 8\n"
+                    "capacity_memory = 68719476736\nstop_grace_seconds = 3\n")
+    s.let_go = (tmp_path / "go").touch
+    s.pair = s.create("echo began; hostname > /opt/ml/model/$(hostname)", ResourceConfig=hosts(2), InputDataConfig=[
+        {"ChannelName": "fs", "DataSource": {"FileSystemDataSource": {
+            "FileSystemId": "fs-0123456789abcdef0", "FileSystemAccessMode": "rw", "FileSystemType": "EFS", "DirectoryPath": "/"}}}])
+    end = time.monotonic() + 60
+    while not (ready := [p for p in job_dirs(s, s.pair) if b'"READY"' in (p / "journal").read_bytes()]):
+        assert time.monotonic() < end, s.describe(s.pair)
+        time.sleep(0.05)
+    s.ready = ready[0]
+    assert s.describe(s.pair)["SecondaryStatus"] == "Downloading"
+    yield s
+    assert s.leftovers() == []
+
+
+def began(s):
+    return [line for lines in streams_or_none(s, s.pair).values() for line in lines if line == "began"]
+
+
+def test_stop_before_the_start(held):
+    held.sm.stop_training_job(TrainingJobName=held.pair)
+    d = held.wait(held.pair)
+    assert d["TrainingJobStatus"] == "Stopped" and not began(held)
+
+
+def test_a_supervisor_killed_before_the_start(held):
+    pid, = held.pids("bloomery-job", held.ready.name)
+    number = json.loads((held.ready / "spec.json").read_text())["host_number"]
+    os.kill(pid, signal.SIGKILL)
+    d = held.wait(held.pair)
+    assert d["TrainingJobStatus"] == "Failed" and not began(held)
+    assert f"(algo-{number} was the first of 2 hosts to fail; the others were stopped)" in d["FailureReason"]
+
+
+def test_daemons_killed_before_the_start(held):
+    for pid in held.pids("bloomeryd") + held.pids("bloomery-host"):
+        os.kill(pid, signal.SIGKILL)
+    held.up.wait(30)
+    held.start()
+    held.let_go()
+    d = held.wait(held.pair)
+    assert d["TrainingJobStatus"] == "Completed" and len(began(held)) == 2
+    assert sorted(members(held.artifact(d["ModelArtifacts"]["S3ModelArtifacts"]))) == ["algo-1", "algo-2"]
 
 
 def test_they_start_together_when_all_have_their_data(server):

@@ -4,6 +4,7 @@
 #include "oci/bundle.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -296,6 +297,7 @@ struct box {
 	char *bundle, *rootfs, *state, *id, *cgroup, *output;
 	int out;
 	pid_t pid;
+	bool just_made; /* by box_start, not started */
 };
 
 static bool cannot_run(void)
@@ -346,6 +348,7 @@ static int box_start(struct box *b, struct bundle_options *o, struct err *why)
 {
 	_cleanup_free_ char *config = strf("%s/config.json", b->bundle);
 	_cleanup_free_ char *text = NULL;
+	struct runtime_order order;
 	json_t *j = NULL;
 
 	o->cgroup = b->cgroup;
@@ -355,7 +358,9 @@ static int box_start(struct box *b, struct bundle_options *o, struct err *why)
 	json_decref(j);
 	CHECK_OK(file_put(AT_FDCWD, config, str_of(text), 0600, e));
 	b->out = open(b->output, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-	return runtime_start(&b->runtime, b->state, b->bundle, b->id, b->out, b->out, &b->pid, why);
+	order = (struct runtime_order){ b->state, b->bundle, b->id, b->out, b->out };
+	return b->just_made ? runtime_create(&b->runtime, &order, &b->pid, why)
+	                    : runtime_run(&b->runtime, &order, &b->pid, why);
 }
 
 static int box_wait(struct box *b)
@@ -429,6 +434,53 @@ TEST(a_static_program_runs_as_the_only_file_of_its_image)
 	CHECK_OK(file_read(b.output, 65536, &out, e));
 	CHECK_STR(out.p, "to stderr\nalgo-1 train 1234:55\nshm 268435456\nunshare 1\nvsock 1\nsysctl 13\nping 0\nport "
 	                 "80 0\nextra descriptors 0\n");
+	box_fini(&b);
+}
+
+TEST(what_is_made_waits_until_it_is_started)
+{
+	static const char *const args[] = { "/train", NULL };
+	struct image image = plain_image((char **)no_strings);
+	_cleanup_buf_ struct buf out = { 0 };
+	struct runtime_order order;
+	struct bundle_options o;
+	struct box b;
+	int status;
+
+	if (cannot_run() || !box_init(&b, "made"))
+		return;
+	box_program(&b, "#include <stdio.h>\nint main(void) { puts(\"ran\"); return 7; }");
+	o = options_for(b.rootfs, &image, args);
+	b.just_made = true;
+	CHECK_OK(box_start(&b, &o, e));
+	poll(NULL, 0, 100);
+	CHECK_OK(file_read(b.output, 65536, &out, e));
+	CHECK(out.n == 0 && kill(b.pid, 0) == 0);
+	order = (struct runtime_order){ b.state, b.bundle, b.id, -1, -1 };
+	CHECK_OK(runtime_start(&b.runtime, &order, e));
+	status = box_wait(&b);
+	CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 7);
+	CHECK_OK(file_read(b.output, 65536, &out, e));
+	CHECK_STR(out.p, "ran\n");
+	CHECK(runtime_start(&b.runtime, &order, NULL) < 0); /* once */
+	box_fini(&b);
+}
+
+TEST(what_is_made_and_never_started_goes)
+{
+	static const char *const args[] = { "/train", NULL };
+	struct image image = plain_image((char **)no_strings);
+	struct bundle_options o;
+	struct box b;
+
+	if (cannot_run() || !box_init(&b, "unused"))
+		return;
+	box_program(&b, "int main(void) { return 0; }");
+	o = options_for(b.rootfs, &image, args);
+	b.just_made = true;
+	CHECK_OK(box_start(&b, &o, e));
+	CHECK_OK(cgroup_destroy(b.cgroup, e));
+	CHECK(WIFSIGNALED(box_wait(&b)));
 	box_fini(&b);
 }
 
