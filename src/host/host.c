@@ -12,6 +12,7 @@
 #include "base/log.h"
 #include "host/inside.h"
 #include "net/net.h"
+#include "net/refused.h"
 
 static int lock_data(struct host *h, struct err *e)
 {
@@ -117,6 +118,7 @@ static int start(struct host *h, struct err *e)
 		return err_sys(e, "taking signals");
 	find_runtime(h);
 	open_networks(h);
+	refusals_open(h);
 	host_scan(h);
 	if (link_open(h, e) < 0)
 		return -1;
@@ -145,6 +147,7 @@ int host_run(const struct host_options *o, struct err *e)
 	while (h.jobs)
 		job_free(h.jobs);
 	follow_close(&h);
+	net_ear_free(h.ear);
 	loop_free(h.loop);
 	runtime_fini(&h.runtime);
 	cleanup_closep(&h.conf_fd);

@@ -68,6 +68,7 @@ struct host {
 	int conf_fd; /* memory: what supervisors are told of bloomery.conf */
 	struct job *jobs;
 	bool networks;          /* bloomery.conf wants them */
+	struct net_ear *ear;    /* NULL: nobody tells us of refused packets */
 	char *no_network;       /* why jobs cannot have networks of their own; NULL: they can */
 	struct runtime runtime; /* path NULL: none works here */
 
@@ -111,6 +112,9 @@ void link_close(struct host *h);
 void link_lost(struct host *h, const char *id, const char *reason);
 /* Sends what the daemon has not been sent of a watched job, as far as it takes it. */
 void job_pump(struct job *j);
+
+/* ---- refusals.c ---- */
+void refusals_open(struct host *h);
 
 /* ---- follow.c: journals ---- */
 int follow_open(struct host *h, struct err *e) must_check;

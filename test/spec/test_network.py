@@ -252,3 +252,190 @@ def test_names_are_resolved_by_a_server_on_the_loopback(networks):
         pytest.skip("the machine's resolver is no loopback address")
     name = networks.completed("cat /etc/resolv.conf")["TrainingJobName"]
     assert "nameserver 169.254.170.2" in networks.logs(name)
+
+
+def said(server, *parts, timeout=60):
+    """Waits for a line of the server's log with all of these in it."""
+    end = time.monotonic() + timeout
+    while True:
+        lines = open(str(server.data) + ".log", errors="replace").read().splitlines()
+        if found := [x for x in lines if all(p in x for p in parts)]:
+            return found
+        assert time.monotonic() < end, (parts, server.tail())
+        time.sleep(0.05)
+
+
+def hears(server):
+    """Whether the kernel tells this server of what it refuses: another one of the machine may have been first."""
+    log = open(str(server.data) + ".log", errors="replace").read()
+    return "another server hears" not in log and "will not be in this log" not in log and "will not be in the log" not in log
+
+
+def test_what_is_refused_is_in_the_log_with_the_job(networks, listener):
+    other = networks.create("nc -l -p 7777")
+    networks.wait(other, {"Training"})
+    try:
+        address = spec(networks, other)["network"]["address"]
+        name = networks.completed(f"nc -w 1 {own_addresses()[-1]} {listener} </dev/null; nc -w 1 {address} 7777 </dev/null; "
+                                  f"nc -w 1 $(route -n | grep ^0.0.0.0 | tr -s ' ' | cut -d ' ' -f 2) {listener} </dev/null; true")["TrainingJobName"]
+        if not hears(networks):
+            pytest.skip("another server of this machine hears what is refused")
+        me = spec(networks, name)["network"]["address"]
+        said(networks, f"training job {name} ", "to the machine", f"tcp {me}:", f":{listener}")
+        said(networks, f"training job {name} ", "to another job", f"tcp {me}:", f"to {address}:7777")
+    finally:
+        networks.sm.stop_training_job(TrainingJobName=other)
+        networks.wait(other)
+
+
+# In the network namespace of a host: sends, as a container with CAP_NET_RAW could, what others would send.
+FORGE = """
+import socket, struct, sys
+own, peer, gateway, mac = sys.argv[1:]
+mac = bytes.fromhex(mac)
+ip = socket.inet_aton
+def total(b): s = sum(struct.unpack("!10H", b)); s = (s & 65535) + (s >> 16); return ~(s + (s >> 16)) & 65535
+def packet(src, dst):
+    h = struct.pack("!BBHHHBBH4s4s", 69, 0, 36, 7, 0, 64, 17, 0, ip(src), ip(dst))
+    return h[:10] + struct.pack("!H", total(h)) + h[12:] + struct.pack("!HHHH", 9, 7777, 16, 0) + b"forged!!"
+def arp(src, dst, mac): return struct.pack("!HHBBH6s4s6s4s", 1, 2048, 6, 4, 2, mac, ip(src), b"\\xff" * 6, ip(dst))
+s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
+s.bind(("eth0", 0))
+every = b"\\xff" * 6
+for _ in range(3):
+    for kind, body in ((2048, packet(peer, peer)), (2048, packet("192.0.2.7", peer)), (2048, packet(gateway, peer)),
+                       (2054, arp(gateway, peer, mac)), (2054, arp(peer, gateway, mac)), (0x86dd, b"\\x60" + bytes(39))):
+        s.send(every + mac + struct.pack("!H", kind) + body.ljust(46, b"\\0"))
+    s.send(every + b"\\x02\\x42\\0\\0\\0\\1" + struct.pack("!H", 2048) + packet(own, peer).ljust(46, b"\\0"))
+s.send(every + mac + struct.pack("!H", 2048) + packet(own, peer).ljust(46, b"\\0"))
+"""
+LISTEN = """
+import select, socket, sys
+s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
+s.bind(("eth0", 0))
+print("ready", flush=True)
+while select.select([s], [], [], float(sys.argv[1]))[0]:
+    frame, (_, _, kind, *_) = s.recvfrom(2048)
+    if kind != 4 and (b"forged!!" in frame or frame[12:14] == b"\\x08\\x06" or frame[12:14] == b"\\x86\\xdd"):
+        print(frame[6:12].hex(), frame[12:14].hex(), socket.inet_ntoa(frame[28:32] if frame[12:14] == b"\\x08\\x06" else frame[26:30]), flush=True)
+        if b"forged!!" in frame and frame[26:30] == socket.inet_aton(sys.argv[2]) and frame[6:12].hex() == sys.argv[3]:
+            break
+"""
+
+
+def mac_of(address):
+    return bytes([2, 66, *map(int, address.split("."))]).hex()
+
+
+def container_of(server, job):
+    """The first process of a host's container: the one in its cgroup that is in no namespace of ours."""
+    own = os.readlink("/proc/self/ns/net")
+    for supervisor in server.pids("bloomery-job", job):
+        for p in os.listdir("/proc"):
+            try:
+                if p.isdigit() and open(f"/proc/{p}/cgroup").read().find(job) >= 0 and os.readlink(f"/proc/{p}/ns/net") != own:
+                    return int(p)
+            except OSError:
+                pass
+    raise AssertionError("no container")
+
+
+def test_senders_are_not_forged(networks):
+    """Even who could make any packet, in the network namespace of one host, is heard by its peer only as what it is."""
+    name = networks.create("sleep 600", ResourceConfig={"InstanceCount": 2})
+    networks.wait(name, {"Training"})
+    try:
+        ids = {json.loads(p.read_text())["host_name"]: p.parent.name for p in (networks.data / "jobs").glob("*/spec.json")
+               if json.loads(p.read_text())["name"] == name}
+        net = spec(networks, name)["network"]
+        a, b = (p["address"] for p in net["peers"])
+        one, two = (["nsenter", f"--net=/proc/{container_of(networks, ids[h])}/ns/net", "/usr/bin/python3", "-c"] for h in ("algo-1", "algo-2"))
+        ear = subprocess.Popen([*two, LISTEN, "60", a, mac_of(a)], stdout=subprocess.PIPE, text=True)
+        assert ear.stdout.readline() == "ready\n"
+        subprocess.run([*one, FORGE, a, b, net["gateway"], mac_of(a)], check=True)
+        heard = [tuple(x.split()) for x in ear.communicate(timeout=90)[0].splitlines()]
+        assert (mac_of(a), "0800", a) in heard                                    # the last, its own: so the ear hears
+        assert not [h for h in heard if h[1] == "86dd"]
+        assert not [h for h in heard if h[0] == mac_of(a) and h[2] != a] and not [h for h in heard if h[0] == "024200000001"]
+        if hears(networks):
+            said(networks, f"training job {name} ", "blv" + ids["algo-1"][:12], "not its own address", "arp of " + net["gateway"])
+            said(networks, f"training job {name} ", "blv" + ids["algo-1"][:12], "not its own address", "udp ")
+    finally:
+        networks.sm.stop_training_job(TrainingJobName=name)
+        networks.wait(name)
+    gone(networks, name)
+
+
+def test_a_container_cannot_touch_its_network(networks):
+    """Raw and packet sockets, addresses, links, routes, namespaces, mounts: each is refused inside."""
+    tries = ["arping -c 1 -w 1 -I eth0 1.1.1.1", "ip link set eth0 down", "ip addr add 10.213.0.99/8 dev eth0", "ip route add default via 1.1.1.1",
+             "ip link add x type dummy", "ip neigh add 10.213.9.9 lladdr 02:42:00:00:00:01 dev eth0", "ip link set eth0 address 02:42:00:00:00:01",
+             "unshare -n true", "unshare -U true", "unshare -m true", "nsenter -t 1 -n -m true", "mount -t tmpfs x /mnt",
+             "mount -t sysfs x /sys", "sh -c 'echo 1 > /proc/sys/net/ipv4/ip_forward'", "sh -c 'echo 0 > /proc/sys/net/ipv6/conf/all/disable_ipv6'",
+             "chroot /proc/1/root/../../.. ls /sys/class/net/nothing-of-the-machine"]
+    script = "mkdir -p /mnt; " + "; ".join(f"{t} >/dev/null 2>&1 && echo WORKED {i}" for i, t in enumerate(tries)) + \
+             "; ls /sys/class/net | tr '\\n' ' '; echo; cat /proc/net/if_inet6 | grep -v ' lo$'; echo done"
+    log = networks.logs(networks.completed(script)["TrainingJobName"])
+    assert [tries[int(x.split()[1])] for x in log if x.startswith("WORKED")] == []
+    assert log == ["eth0 lo ", "done"]
+
+
+def test_two_jobs_with_the_same_host_names(networks):
+    """At the same time, and each finds its own peers, by name, on the port that the other uses too."""
+    script = ("if [ $(hostname) = algo-1 ]; then echo $WHO | nc -l -p 7000; else "
+              "until nc -w 2 algo-1 7000 </dev/null | grep .; do sleep 0.1; done; fi; getent hosts algo-1 || grep algo-1 /etc/hosts")
+    names = [networks.create(script, ResourceConfig={"InstanceCount": 2}, Environment={"WHO": f"job-{i}"}) for i in range(2)]
+    for n in names:
+        networks.wait(n)
+    found = [networks.logs(n) for n in names]
+    assert ["job-0" in x for x in found] == [True, False] and ["job-1" in x for x in found] == [False, True]
+    bridges = {spec(networks, n)["network"]["bridge"] for n in names}
+    assert len(bridges) == 2
+    for n in names:
+        gone(networks, n)
+
+
+def test_kill_of_everything_of_a_job_of_two_hosts(networks):
+    name = networks.create("sleep 600", ResourceConfig={"InstanceCount": 2})
+    networks.wait(name, {"Training"})
+    ids = [p.parent.name for p in (networks.data / "jobs").glob("*/spec.json") if json.loads(p.read_text())["name"] == name]
+    supervisors = [p for i in ids for p in networks.pids("bloomery-job", i)]
+    assert len(supervisors) == 2 and links(spec(networks, name)["network"]["bridge"])
+    for p in supervisors:
+        os.kill(p, signal.SIGKILL)
+    assert networks.wait(name)["TrainingJobStatus"] == "Failed"
+    gone(networks, name)
+    assert [x for x in networks.leftovers(30) if any(i[:8] in x for i in ids)] == []
+
+
+def test_kill_of_the_proxy_is_made_good(networks):
+    name = networks.create("while [ ! -e /opt/ml/output/stop ]; do wget -q -O - http://169.254.170.2$AWS_CONTAINER_CREDENTIALS_RELATIVE_URI "
+                           "| cut -c 1-15 && touch /opt/ml/output/stop; sleep 0.1; [ -e /opt/ml/output/first ] || { echo first; "
+                           "rm -f /opt/ml/output/stop; touch /opt/ml/output/first; sleep 1; }; done")
+    end = time.monotonic() + 60
+    while "first" not in networks.logs_or_nothing(name):
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    for p in networks.pids("bloomery-job", networks.job_id(name)):
+        for c in open(f"/proc/{p}/task/{p}/children").read().split():
+            if open(f"/proc/{c}/comm").read().startswith("bloomery-proxy"):
+                os.kill(int(c), signal.SIGKILL)
+    assert networks.wait(name)["TrainingJobStatus"] == "Completed"
+
+
+def test_kill_of_the_host_daemon_at_the_end_leaves_no_network(make_server):
+    """bloomery-host is killed while a job of two hosts ends; the next one finds nothing or removes it."""
+    s = make_server("stop_grace_seconds = 1\n")
+    name = s.create("sleep 600", ResourceConfig={"InstanceCount": 2})
+    s.wait(name, {"Training"})
+    if "network" not in spec(s, name):
+        pytest.skip("no networks here")
+    s.sm.stop_training_job(TrainingJobName=name)
+    ids = [p.parent.name for p in (s.data / "jobs").glob("*/spec.json")]
+    for p in s.pids("bloomery-host") + [p for i in ids for p in s.pids("bloomery-job", i)]:
+        os.kill(p, signal.SIGKILL)
+    s.up.wait(30)
+    s.up = None
+    s.start()
+    s.wait(name)
+    gone(s, name)

@@ -19,6 +19,7 @@
 #include "base/fd.h"
 #include "harness.h"
 #include "net/net.h"
+#include "net/refused.h"
 
 /* Open until the end of the test, and not named again. */
 #define used __attribute__((unused))
@@ -63,6 +64,36 @@ TEST(names)
 	      !net_bridge_name_ok(STR("blm0123456G")) && !net_bridge_name_ok(STR("blm0123456\0")));
 	net_port_name("0123456789abcdef", name);
 	CHECK_STR(name, "blv0123456789ab");
+}
+
+static void check_words(uint16_t type, const char *bytes, size_t n, const char *want)
+{
+	_cleanup_buf_ struct buf b = { 0 };
+
+	net_packet_text(type, (struct str){ bytes, n }, &b);
+	CHECK_STR(b.p, want);
+}
+
+TEST(packets_in_words)
+{
+	static const char tcp[] = "\x45\0\0\x28\0\0\0\0\x40\x06\0\0\x0a\xd5\0\x02\xc0\0\x02\x01\x04\xd2\0\x50";
+	static const char arp[] = "\0\1\x08\0\6\4\0\2\2\x42\0\0\0\0\x0a\xd5\0\1\0\0\0\0\0\0\x0a\xd5\0\2";
+	char other[sizeof(tcp)];
+
+	check_words(ETHERTYPE_IP, tcp, 24, "tcp 10.213.0.2:1234 to 192.0.2.1:80");
+	check_words(ETHERTYPE_IP, tcp, 23, "tcp 10.213.0.2 to 192.0.2.1"); /* cut short */
+	check_words(ETHERTYPE_IP, tcp, 19, "a packet of type 0x0800");
+	check_words(ETHERTYPE_IP, "", 0, "a packet of type 0x0800");
+	check_words(ETHERTYPE_ARP, arp, 28, "arp of 10.213.0.1 for 10.213.0.2");
+	check_words(ETHERTYPE_ARP, arp, 27, "a packet of type 0x0806");
+	memcpy(other, tcp, sizeof(tcp));
+	other[7] = 1; /* a later fragment */
+	check_words(ETHERTYPE_IP, other, 24, "tcp 10.213.0.2 to 192.0.2.1");
+	other[0] = 0x4f; /* says that its head is longer than all there is */
+	other[7] = 0;
+	check_words(ETHERTYPE_IP, other, 24, "tcp 10.213.0.2 to 192.0.2.1");
+	other[9] = 47;
+	check_words(ETHERTYPE_IP, other, 24, "protocol 47 10.213.0.2 to 192.0.2.1");
 }
 
 /* ---- with the kernel ---- */
