@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "base/hash.h"
+#include "http/parked.h"
 #include "http/watch.h"
 #include "http/workers.h"
 
@@ -31,6 +32,7 @@ enum { DRAIN_MAX = 64 << 20, SMALL_BODY = 64 << 10 };
 struct http_server {
 	struct MHD_Daemon *daemon;
 	struct workers *workers;
+	struct parking *parking;
 	struct watch *watch;
 	void (*route)(void *arg, struct http_request *r, struct http_route *ret);
 	void *arg;
@@ -48,6 +50,7 @@ struct client {
 /* One request and its answer. Made when the request line is there, gone when libmicrohttpd says so. */
 struct exchange {
 	struct work work; /* first: a slow answer's place in the queue */
+	struct parked parked;
 	struct http_server *server;
 	struct MHD_Connection *connection;
 	struct watched *watched;
@@ -58,7 +61,7 @@ struct exchange {
 	struct http_header *headers;
 	char *target;
 	size_t header_room;
-	bool discard, answered;
+	bool discard, answered, waited;
 };
 
 struct str http_header_get(const struct http_request *r, const char *name)
@@ -336,12 +339,33 @@ static void run_slow(struct work *w)
 	MHD_resume_connection(x->connection); /* on_access comes again, and from here x is not ours any more */
 }
 
+/* False: it is not to wait. From the end on x may be another thread's. */
+static bool park(struct exchange *x)
+{
+	struct parking *p = x->server->parking;
+
+	if (!x->route.wait_key[0] || x->waited || x->body_error || x->discard)
+		return false;
+	x->waited = true;
+	x->work.run = run_slow;
+	x->parked.work = &x->work;
+	MHD_suspend_connection(x->connection);
+	if (!parked_add(p, &x->parked, x->route.wait_key, x->route.hold_ms)) {
+		MHD_resume_connection(x->connection);
+		return false;
+	}
+	parked_release(p, &x->parked, x->route.ready && x->route.ready(&x->r));
+	return true;
+}
+
 static enum MHD_Result answer(struct exchange *x)
 {
 	if (x->answered)
 		return send_answer(x);
 	atomic_store_explicit(&x->watched->receiving, false, memory_order_relaxed);
 	watch_deadline(x->watched, 0);
+	if (park(x))
+		return MHD_YES;
 	if (x->route.slow) {
 		x->work.run = run_slow;
 		MHD_suspend_connection(x->connection);
@@ -555,6 +579,7 @@ static int start_threads(struct http_server *s, int listen_fd, struct err *e)
 	sigfillset(&all);
 	must(pthread_sigmask(SIG_BLOCK, &all, &before) == 0);
 	s->workers = workers_new(l->threads);
+	s->parking = s->workers ? parking_new(s->workers) : NULL;
 	s->watch = s->workers ? watch_new() : NULL;
 	if (s->watch)
 		s->daemon = MHD_start_daemon(
@@ -594,6 +619,11 @@ int http_server_start(const char *listen_addr, uint16_t port, const struct http_
 	return 0;
 }
 
+void http_server_wake(struct http_server *s, const char *key)
+{
+	parking_wake(s->parking, key);
+}
+
 uint16_t http_server_port(const struct http_server *s)
 {
 	return s->port;
@@ -604,10 +634,13 @@ void http_server_stop(struct http_server *s)
 	if (!s)
 		return;
 	/* No suspended connection may be left when the daemon stops. */
+	if (s->parking)
+		parking_close(s->parking);
 	if (s->workers)
 		workers_finish(s->workers);
 	if (s->daemon)
 		MHD_stop_daemon(s->daemon);
+	parking_free(s->parking);
 	workers_free(s->workers);
 	watch_free(s->watch);
 	free(s);

@@ -64,6 +64,12 @@ struct http_route {
 	 * at once, and need not send it. */
 	bool refuse;
 	bool slow; /* respond() may block for long: run it on a worker thread */
+	/* Not "": the request waits, without a thread, until http_server_wake() is called with this key, but for no
+	 * longer than about hold_ms; then respond() is called on a worker thread. ready(): whether what it waits for is
+	 * there already; called once a wake would be heard, so that nothing falls between. */
+	char wait_key[40];
+	int64_t hold_ms;
+	bool (*ready)(struct http_request *r);
 };
 
 struct http_limits {
@@ -81,5 +87,8 @@ struct http_server;
 int http_server_start(const char *listen_addr, uint16_t port, const struct http_limits *limits,
                       void (*route)(void *arg, struct http_request *r, struct http_route *ret), void *arg,
                       struct http_server **ret, struct err *e) must_check;
+/* Answers the requests that wait with this key; key NULL: those that have waited long enough, to be called about once a
+ * second. Thread-safe. */
+void http_server_wake(struct http_server *s, const char *key);
 uint16_t http_server_port(const struct http_server *s);
 void http_server_stop(struct http_server *s); /* waits for running handlers; NULL is fine */
