@@ -42,6 +42,7 @@ static const struct member members[] = {
 	{ "region",       TEXT,  .optional = true, AT(s3.region) },
 	{ "access_key",   TEXT,  .optional = true, AT(s3.access_key) },
 	{ "secret_key",   TEXT,  .optional = true, AT(s3.secret_key) },
+	{ "session_token", TEXT, .optional = true, AT(s3.session_token) },
 };
 /* clang-format on */
 

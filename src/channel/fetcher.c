@@ -39,6 +39,7 @@ static char *order_text(const struct fetcher *f)
 	put_text(order, "region", f->s3->region);
 	put_text(order, "access_key", f->s3->access_key);
 	put_text(order, "secret_key", f->s3->secret_key);
+	put_text(order, "session_token", f->s3->session_token);
 	put_text(order, "bucket", f->bucket);
 	put_text(order, "prefix", f->prefix);
 	put_text(order, "key", f->key);

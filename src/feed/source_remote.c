@@ -162,6 +162,7 @@ int remote_new(const struct s3_target *t, struct remote **ret, struct err *e)
 		                      .region = t->region,
 		                      .access_key = t->access_key,
 		                      .secret_key = t->secret_key,
+		                      .session_token = t->session_token,
 		                      .patience_s = PATIENCE_S };
 	struct remote *r = xcalloc(1, sizeof(*r));
 	pthread_condattr_t attr;

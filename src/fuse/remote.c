@@ -293,6 +293,7 @@ int remote_new(const struct remote_options *o, struct remote **ret, struct err *
 		                 .region = o->s3->region,
 		                 .access_key = o->s3->access_key,
 		                 .secret_key = o->s3->secret_key,
+		                 .session_token = o->s3->session_token,
 		                 .patience_s = o->patience_s,
 		                 .cancelled = cancelled,
 		                 .arg = r };

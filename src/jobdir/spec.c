@@ -135,6 +135,8 @@ static const struct member spec_members[] = {
 	{ AT(job_spec, output_prefix), .free = true, .max = 4 * 1024 },
 	{ AT(job_spec, api_url), .optional = true, .check = url_ok, .max = 256 },
 	{ AT(job_spec, token), .optional = true, .check = token_ok, .max = 255 },
+	{ AT(job_spec, server), .optional = true, .check = url_ok, .max = 256 },
+	{ AT(job_spec, address), .optional = true, .check = address_ok, .max = 15 },
 	{ AT(job_spec, credentials_path), .optional = true, .check = credentials_path_ok, .max = 255 },
 	{ AT(job_spec, log_epoch_s), FORM_I64, .min = 0, .max = 1e12 },
 };
@@ -176,6 +178,7 @@ static const struct member s3_members[] = {
 	{ AT(s3_target, region), .check = label_ok, .max = 64 },
 	{ AT(s3_target, access_key), .max = 256 },
 	{ AT(s3_target, secret_key), .max = 256 },
+	{ AT(s3_target, session_token), .optional = true, .max = 8192 },
 };
 static const struct member network_members[] = {
 	{ AT(network_spec, bridge), .check = bridge_ok, .max = 11 },
@@ -185,6 +188,9 @@ static const struct member network_members[] = {
 	{ AT(network_spec, isolated), FORM_BOOL },
 	{ AT(network_spec, subnet), .optional = true, .max = 4096 },
 	{ AT(network_spec, traffic), .optional = true, .max = 32768 },
+};
+static const struct member machine_members[] = {
+	{ AT(network_spec, address), .check = address_ok, .max = 15 },
 };
 static const struct member peer_members[] = {
 	{ AT(network_peer, name), .check = label_ok, .max = 63 },
@@ -225,11 +231,13 @@ static json_t *members_to_json(const struct member *m, size_t n, const void *bas
 
 static json_t *network_to_json(const struct network_spec *n)
 {
-	json_t *j = members_to_json(network_members, ARRAY_LEN(network_members), n), *peers = json_array();
+	json_t *j = n->bridge ? members_to_json(network_members, ARRAY_LEN(network_members), n)
+	                      : members_to_json(machine_members, ARRAY_LEN(machine_members), n);
+	json_t *peers = json_array();
 
 	for (size_t i = 0; i < n->peer_count; i++)
 		json_array_append_new(peers, members_to_json(peer_members, ARRAY_LEN(peer_members), &n->peers[i]));
-	json_object_set_new(j, "kind", json_string("bridge"));
+	json_object_set_new(j, "kind", json_string(n->bridge ? "bridge" : "machine"));
 	json_object_set_new(j, "peers", peers);
 	return j;
 }
@@ -256,7 +264,7 @@ json_t *spec_to_json(const struct job_spec *s)
 	json_object_set_new(j, "channels", channels);
 	if (s->gpu_count)
 		json_object_set_new(j, "gpus", gpus_to_json(s));
-	if (s->network.bridge)
+	if (s->network.bridge || s->network.peer_count)
 		json_object_set_new(j, "network", network_to_json(&s->network));
 	if (s->s3.endpoint)
 		json_object_set_new(j, "s3", members_to_json(s3_members, ARRAY_LEN(s3_members), &s->s3));
@@ -438,10 +446,12 @@ static int network_from_json(const json_t *j, struct network_spec *n, unsigned h
 	const char *kind = json_string_value(json_object_get(j, "kind"));
 	size_t count = json_array_size(peers);
 
-	if (members_from_json(network_members, ARRAY_LEN(network_members), "network.", also, j, n, e) < 0)
+	if (!kind || (strcmp(kind, "bridge") != 0 && strcmp(kind, "machine") != 0))
+		return refuse("network.", "kind", "not \"bridge\" or \"machine\"", e);
+	if (strcmp(kind, "bridge") == 0
+	            ? members_from_json(network_members, ARRAY_LEN(network_members), "network.", also, j, n, e) < 0
+	            : members_from_json(machine_members, ARRAY_LEN(machine_members), "network.", also, j, n, e) < 0)
 		return -1;
-	if (!kind || strcmp(kind, "bridge") != 0)
-		return refuse("network.", "kind", "not \"bridge\"", e);
 	if (!json_is_array(peers) || count != hosts)
 		return refuse("network.", "peers", "not an array of all hosts", e);
 	n->peers = xcalloc(count, sizeof(*n->peers));
@@ -581,6 +591,14 @@ void channel_spec_fini(struct channel_spec *ch)
 	*ch = (struct channel_spec){ 0 };
 }
 
+void s3_target_fini(struct s3_target *t)
+{
+	if (t->secret_key)
+		explicit_bzero(t->secret_key, strlen(t->secret_key));
+	free_texts(s3_members, ARRAY_LEN(s3_members), t);
+	*t = (struct s3_target){ 0 };
+}
+
 void network_spec_fini(struct network_spec *n)
 {
 	free_texts(network_members, ARRAY_LEN(network_members), n);
@@ -598,7 +616,7 @@ void spec_fini(struct job_spec *s)
 	for (size_t i = 0; i < s->gpu_count; i++)
 		free(s->gpu[i]);
 	free(s->gpu);
-	free_texts(s3_members, ARRAY_LEN(s3_members), &s->s3);
+	s3_target_fini(&s->s3);
 	for (size_t i = 0; i < s->channel_count; i++)
 		channel_spec_fini(&s->channels[i]);
 	free(s->channels);

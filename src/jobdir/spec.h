@@ -52,17 +52,18 @@ struct job_limits {
 	char *clipped; /* a sentence for the log when the machine is smaller than the type, else NULL */
 };
 
-struct s3_target { /* only where something is PLACE_REMOTE */
-	char *endpoint, *region, *access_key, *secret_key;
+struct s3_target {                                                         /* only where something is PLACE_REMOTE */
+	char *endpoint, *region, *access_key, *secret_key, *session_token; /* the last may be NULL */
 };
 
-/* The network of the host. Without one it has the machine's (none at all when the job is isolated). Addresses are of
- * IPv4, as text. */
+/* The network of the host. Without one it has the machine's (none at all when the job is isolated). With peers and no
+ * bridge (kind "machine") it has the machine's too, and the peers are other machines. Addresses are of IPv4, as text.
+ */
 struct network_peer {
 	char *name, *address;
 };
 struct network_spec {
-	char *bridge;            /* NULL: there is none; else the job's, "blm" and 8 hex digits */
+	char *bridge;            /* NULL: the machine's; else the job's, "blm" and 8 hex digits */
 	char *address, *gateway; /* this host's, and the machine's, which isolated ones have no use for */
 	unsigned prefix;
 	bool isolated;              /* peers, and nothing else */
@@ -94,6 +95,10 @@ struct job_spec {
 	/* What bloomery-job shows bloomeryd to prove for which host of which job it speaks; it never gets into the
 	 * container. NULL: bloomeryd gives none. */
 	char *token;
+	/* A host that bloomery-host does not run: where bloomeryd is (http://10.0.0.1:8770), and, where whoever starts
+	 * it knows, at which address the other hosts reach this one. NULL: there is a job directory here, which they
+	 * share. */
+	char *server, *address;
 	/* "/v2/credentials/...": where the container finds its credentials, at 169.254.170.2. NULL: it gets none. */
 	char *credentials_path;
 	int64_t log_epoch_s; /* CreationTime in seconds, the number in the log stream's name */
@@ -106,4 +111,5 @@ int spec_load(const char *job_dir, struct job_spec *ret, struct err *e) must_che
 int spec_save(int job_dirfd, const struct job_spec *s, struct err *e) must_check; /* 0600, atomic, durable */
 void spec_fini(struct job_spec *s);
 void network_spec_fini(struct network_spec *n);
+void s3_target_fini(struct s3_target *t);
 void channel_spec_fini(struct channel_spec *ch);

@@ -2,7 +2,10 @@
  * /etc that name the host. It is a lower layer, so whatever the container does to it changes only its volume.
  *
  * SPDX-License-Identifier: Apache-2.0 */
+#include <arpa/inet.h>
 #include <fcntl.h>
+#include <ifaddrs.h>
+#include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -53,6 +56,23 @@ char *layout_interface(struct str routes)
 	return xstrdup("lo");
 }
 
+/* The one that has the address; NULL: none. */
+static char *interface_of(const char *address)
+{
+	struct ifaddrs *all = NULL;
+	struct in_addr want;
+	char *name = NULL;
+
+	if (inet_pton(AF_INET, address, &want) != 1 || getifaddrs(&all) < 0)
+		return NULL;
+	for (const struct ifaddrs *i = all; i && !name; i = i->ifa_next)
+		if (i->ifa_addr && i->ifa_addr->sa_family == AF_INET &&
+		    ((const struct sockaddr_in *)(const void *)i->ifa_addr)->sin_addr.s_addr == want.s_addr)
+			name = xstrdup(i->ifa_name);
+	freeifaddrs(all);
+	return name;
+}
+
 static char *find_interface(const struct job_spec *spec, bool isolated)
 {
 	struct buf routes = { 0 };
@@ -62,6 +82,9 @@ static char *find_interface(const struct job_spec *spec, bool isolated)
 		return xstrdup("eth0");
 	if (isolated)
 		return xstrdup("lo");
+	name = spec->network.peer_count ? interface_of(spec->network.address) : NULL;
+	if (name)
+		return name;
 	if (file_read("/proc/net/route", ETC_FILE_MAX, &routes, NULL) < 0)
 		buf_reset(&routes);
 	name = layout_interface(buf_view(&routes));
@@ -151,9 +174,9 @@ static int make_etc(int tree_fd, const struct job_spec *spec, bool isolated, str
 	int r;
 
 	buf_z(&hosts, "127.0.0.1\tlocalhost\n");
-	if (!net->bridge)
+	if (!net->bridge && (isolated || !net->peer_count))
 		buf_f(&hosts, "127.0.0.1\t%s\n", spec->host_name);
-	for (size_t i = 0; net->bridge && i < net->peer_count; i++)
+	for (size_t i = 0; (net->bridge || !isolated) && i < net->peer_count; i++)
 		buf_f(&hosts, "%s\t%s\n", net->peers[i].address, net->peers[i].name);
 	buf_z(&hosts, "::1\tlocalhost ip6-localhost ip6-loopback\n");
 	add_machines("/etc/hosts", isolated || net->bridge, &hosts);

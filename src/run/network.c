@@ -224,6 +224,17 @@ static int host_of(const struct run *r, struct network *n, struct err *e)
 	return 0;
 }
 
+/* The peers are other machines, and this one's network is the one they reach. */
+static int share_machines(struct run *r, struct err *e)
+{
+	if (r->isolated && r->spec.host_count > 1)
+		return err_set(e, ERR_CLIENT,
+		               "EnableNetworkIsolation of a job of %u hosts cannot be kept on machines of their own, "
+		               "where containers use the machine's network: use one host, or leave it out",
+		               r->spec.host_count);
+	return r->isolated ? net_namespace_new(&r->network_ns, e) : 0;
+}
+
 /* Hosts that are to reach each other do not without networks; one alone can do with the machine's. */
 static int do_without(struct run *r, const char *why, struct err *e)
 {
@@ -270,6 +281,8 @@ enum step phase_network(struct run *r, struct err *e)
 	bool isolated = json_is_true(json_object_get(r->spec.request, "EnableNetworkIsolation"));
 
 	r->isolated = isolated;
+	if (!r->spec.network.bridge && r->spec.network.peer_count)
+		return share_machines(r, e) < 0 ? STEP_FAIL : STEP_NEXT;
 	if (isolated && r->spec.host_count == 1)
 		free(take_ptr(r->spec.network.bridge)); /* lo is all there is to have */
 	else if (r->spec.network.bridge && r->options.no_network && do_without(r, r->options.no_network, e) < 0)
