@@ -147,11 +147,12 @@ static void read_orders(struct jobs *js, struct job *j)
 static int load_host(const struct stored_host *row, void *arg, struct err *e)
 {
 	struct job *j = arg;
-	struct job_host *h = &j->hosts[row->number - 1];
+	struct job_host *h;
 
 	if (row->number < 1 || row->number > j->host_count)
 		return err_set(e, ERR_IO, "training job %s has a host %u too many in the database", j->name,
 		               row->number);
+	h = &j->hosts[row->number - 1];
 	memcpy(h->id, row->id, sizeof(h->id));
 	h->last_fact = row->last_fact;
 	h->phase = row->phase;

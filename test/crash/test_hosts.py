@@ -50,6 +50,13 @@ def directory(s, name, number):
     raise AssertionError(f"no host {number} of {name}")
 
 
+def wait_for_lines(s, name, line, count):
+    end = time.monotonic() + 60
+    while s.logs_or_nothing(name).count(line) < count:
+        assert time.monotonic() < end, s.logs_or_nothing(name)
+        time.sleep(0.02)
+
+
 def model(s, d):
     with tarfile.open(fileobj=io.BytesIO(s.artifact(d["ModelArtifacts"]["S3ModelArtifacts"])), mode="r:gz") as t:
         return {m.name: t.extractfile(m).read() for m in t if m.isfile()}
@@ -57,10 +64,9 @@ def model(s, d):
 
 @pytest.mark.parametrize("number", [1, 3])
 def test_one_of_four_supervisors_dies(s, number):
-    name = s.create("echo $(hostname) > /opt/ml/model/$(hostname); trap 'exit 0' TERM; while :; do sleep 0.1; done",
+    name = s.create("echo $(hostname) > /opt/ml/model/$(hostname); trap 'exit 0' TERM; echo up; while :; do sleep 0.1; done",
                     ResourceConfig=RESOURCES)
-    s.wait(name, {"Training"})
-    time.sleep(0.5)
+    wait_for_lines(s, name, "up", HOSTS)
     kill(s.pids("bloomery-job", directory(s, name, number)))
     d = s.wait(name, timeout=60)
     assert d["TrainingJobStatus"] == "Failed"
@@ -72,10 +78,11 @@ def test_one_of_four_supervisors_dies(s, number):
 
 def test_those_who_miss_it_are_not_the_first(s):
     """What breaks because a peer went is later than its going, however long it took to clean up after it."""
-    name = s.create("if [ $(hostname) = algo-3 ]; then echo up; nc -ll -p 5000 -e cat; else sleep 0.3; "
-                    "mkfifo /tmp/f; exec 3<>/tmp/f; nc algo-3 5000 <&3; echo missed; exit 5; fi", ResourceConfig=RESOURCES)
-    s.wait(name, {"Training"})
-    time.sleep(1.5)
+    name = s.create("if [ $(hostname) = algo-3 ]; then nc -ll -p 5000 -e cat; else "
+                    "until [ \"$(echo hi | nc -w 5 algo-3 5000 2>/dev/null)\" = hi ]; do sleep 0.05; done; "
+                    "mkfifo /tmp/f; exec 3<>/tmp/f; echo up; nc algo-3 5000 <&3; echo missed; exit 5; fi", ResourceConfig=RESOURCES)
+    wait_for_lines(s, name, "up", HOSTS - 1)
+    time.sleep(0.5)
     kill(s.pids("bloomery-job", directory(s, name, 3)))
     d = s.wait(name, timeout=60)
     assert d["TrainingJobStatus"] == "Failed"
@@ -87,12 +94,15 @@ SCRIPT = ("me=$(hostname); echo m > /opt/ml/model/$me; ls /opt/ml/input/data/tra
           "sleep 0.7; echo ran")
 
 
+STATES = ["Starting", "Downloading", "Training", "Uploading"]
+
+
 @pytest.mark.parametrize("victim", VICTIMS)
-@pytest.mark.parametrize("state", ["Starting", "Downloading", "Training", "Uploading"])
+@pytest.mark.parametrize("state", STATES)
 def test_a_daemon_dies_while_four_hosts_are_at_work(s, state, victim):
     extra = "; head -c 60000000 /dev/urandom > /opt/ml/model/big-$me" if state == "Uploading" else ""
     name = s.create(SCRIPT + extra, channels={"train": "s3://bucket/many/"}, ResourceConfig=RESOURCES)
-    s.wait(name, {state}, timeout=40) if state != "Starting" else None
+    s.wait(name, {*STATES[STATES.index(state):], "Completed"}, timeout=40)      # who looks too late kills in the next one
     kill([pid for program in VICTIMS[victim] for pid in s.pids(program)])
     restart(s)
     check_whole(s, name)
@@ -123,9 +133,7 @@ def test_a_daemon_dies_at_any_moment_of_four_hosts(s, round):
 
 def test_a_stop_before_the_daemons_die_reaches_all(s):
     name = s.create("trap 'echo ran; exit 0' TERM; echo up; while :; do sleep 0.1; done", ResourceConfig=RESOURCES)
-    s.wait(name, {"Training"})
-    while s.logs_or_nothing(name).count("up") < HOSTS:
-        time.sleep(0.02)
+    wait_for_lines(s, name, "up", HOSTS)
     s.sm.stop_training_job(TrainingJobName=name)
     kill([pid for program in VICTIMS["both"] for pid in s.pids(program)])
     restart(s)

@@ -87,7 +87,7 @@ def test_the_first_failure_ends_the_job_and_the_rest_is_stopped(server):
     assert d["TrainingJobStatus"] == "Failed"
     assert d["FailureReason"] == ("AlgorithmError: broke, exit code: 7 (algo-3 was the first of 4 hosts to fail; "
                                   "the others were stopped)")
-    assert time.monotonic() - start < 20
+    assert time.monotonic() - start < 60, "it was not for MaxRuntimeInSeconds that they ended"
     logs = streams(server, d["TrainingJobName"])
     for n in (1, 2, 4):
         assert "stopped" in logs[f"algo-{n}"]
@@ -174,17 +174,17 @@ def test_daemons_killed_before_the_start(held):
 
 def test_they_start_together_when_all_have_their_data(server):
     uri = server.put("big3/", {f"{i}": b"x" for i in range(40)})
-    d = server.completed("cut -d' ' -f1 /proc/uptime > /opt/ml/model/$(hostname)", channels={"train": uri}, ResourceConfig=hosts(3))
-    times = sorted(float(t) for t in members(server.artifact(d["ModelArtifacts"]["S3ModelArtifacts"])).values())
-    assert len(times) == 3 and times[2] - times[0] < 3
+    d = server.completed("true", channels={"train": uri}, ResourceConfig=hosts(3))
+    facts = [{f["fact"]: f["t"] for f in map(json.loads, (p / "journal").read_text().splitlines())}
+             for p in job_dirs(server, d["TrainingJobName"])]
+    assert len(facts) == 3 and max(f["READY"] for f in facts) <= min(f["TRAINING"] for f in facts)
 
 
 def test_stop_reaches_all_and_their_models_are_kept(server):
     name = server.create(HOST + 'trap "echo $me > /opt/ml/model/$me; exit 0" TERM; echo up; while :; do sleep 0.1; done',
                          ResourceConfig=hosts(2))
-    end = time.monotonic() + 30
-    while not all("up" in lines for lines in list(streams_or_none(server, name).values()) or [[]]) or \
-            len(streams_or_none(server, name)) < 2:
+    end = time.monotonic() + 60
+    while sum("up" in lines for lines in streams_or_none(server, name).values()) < 2:
         assert time.monotonic() < end
         time.sleep(0.05)
     server.sm.stop_training_job(TrainingJobName=name)
@@ -195,10 +195,25 @@ def test_stop_reaches_all_and_their_models_are_kept(server):
     dirs = job_dirs(server, name)
     assert len(dirs) == 2
     server.call("DeleteTrainingJob", {"TrainingJobName": name})
-    end = time.monotonic() + 20
+    end = time.monotonic() + 60
     while any(p.exists() for p in dirs):
         assert time.monotonic() < end, "the directories of all hosts go"
         time.sleep(0.05)
+
+
+@pytest.mark.parametrize("after", [0, 0.05, 0.2, 0.5, 0.9])
+def test_a_stop_at_any_moment_is_no_failure(server, after):
+    name = server.create(HOST + 'trap "exit 0" TERM; echo $me > /opt/ml/model/$me; sleep 600 & wait', ResourceConfig=hosts(3))
+    time.sleep(after)
+    server.sm.stop_training_job(TrainingJobName=name)
+    assert server.wait(name)["SecondaryStatus"] == "Stopped"
+    assert server.leftovers() == []
+
+
+def test_of_two_files_of_one_name_the_later_hosts_wins(server):
+    d = server.completed(HOST + "mkdir /opt/ml/model/d; echo $me > /opt/ml/model/d/same; echo $me > /opt/ml/model/d/$me", ResourceConfig=hosts(3))
+    raw = server.artifact(d["ModelArtifacts"]["S3ModelArtifacts"])
+    assert members(raw) == {"d/same": "algo-3\n", **{f"d/algo-{n}": f"algo-{n}\n" for n in (1, 2, 3)}}
 
 
 def streams_or_none(s, name):
