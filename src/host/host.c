@@ -135,6 +135,7 @@ int host_run(const struct host_options *o, struct err *e)
 		          .lock_fd = -EBADF,
 		          .listen_fd = -EBADF,
 		          .inotify_fd = -EBADF,
+		          .packs.said_fd = -EBADF,
 		          .daemon.fd = -EBADF };
 	int rc;
 
@@ -144,6 +145,7 @@ int host_run(const struct host_options *o, struct err *e)
 	if (rc == 0)
 		rc = loop_run(h.loop, e);
 	link_close(&h);
+	pack_close(&h);
 	while (h.jobs)
 		job_free(h.jobs);
 	follow_close(&h);

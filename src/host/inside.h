@@ -19,7 +19,7 @@
  *                       └▶ CLEANING ──ENDED in the journal──▶ ENDED
  *                             └──────────────no──────────────▶ LOST */
 enum job_at {
-	JOB_IDLE,     /* a directory, and nobody has ever worked in it */
+	JOB_IDLE,     /* a directory, and nobody has ever worked in it, or who does is elsewhere */
 	JOB_RUNS,     /* a supervisor is alive */
 	JOB_CLEANING, /* it has gone, and what it left is being removed */
 	JOB_ENDED,    /* all facts are in the journal */
@@ -80,6 +80,13 @@ struct host {
 		bool blocked; /* it does not keep up: nothing is sent until the socket takes more */
 	} daemon;
 
+	struct {
+		struct pack *first; /* the one at work, and those behind it */
+		pid_t pid;
+		int said_fd;
+		struct loop_source *process;
+	} packs;
+
 	int inotify_fd;
 	struct loop_source *inotify, *poll_timer; /* poll_timer: only when inotify has no room */
 };
@@ -115,6 +122,10 @@ void job_pump(struct job *j);
 
 /* ---- refusals.c ---- */
 void refusals_open(struct host *h);
+/* ---- pack.c: images for hosts that are elsewhere ---- */
+/* One after the other; one that waits already is not asked for twice. */
+void pack_image(struct host *h, struct str id, const char *image);
+void pack_close(struct host *h);
 
 /* ---- follow.c: journals ---- */
 int follow_open(struct host *h, struct err *e) must_check;

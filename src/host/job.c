@@ -155,7 +155,9 @@ static void find_out(struct job *j)
 
 	if (alive < 0)
 		log_err(LOG_WARN, &e, "job %s", j->id);
-	if (alive > 0) {
+	if (has(j, "elsewhere")) {
+		j->at = JOB_IDLE;
+	} else if (alive > 0) {
 		adopt(j, pid);
 	} else if (has(j, "exit")) {
 		j->at = JOB_ENDED;
@@ -312,6 +314,11 @@ void job_launch(struct job *j)
 
 	if (j->at != JOB_IDLE || j->clean.wanted)
 		return;
+	if (has(j, "elsewhere")) {
+		link_lost(j->host, j->id,
+		          "The job's hosts were to be started by hand, and bloomery.conf has another launcher now.");
+		return;
+	}
 	if (start_supervisor(j, &e) == 0)
 		return;
 	log_err(LOG_ERROR, &e, "job %s: starting its supervisor", j->id);

@@ -190,6 +190,10 @@ static void obey(struct host *h, const json_t *msg)
 	const char *id = json_string_value(json_object_get(msg, "job"));
 	struct err e = { 0 };
 
+	if (strcmp(t, "pack") == 0) {
+		pack_image(h, str_of(id), json_string_value(json_object_get(msg, "image")));
+		return;
+	}
 	for (size_t i = 0; i < ARRAY_LEN(commands); i++) {
 		struct job *j;
 

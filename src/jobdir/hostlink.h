@@ -11,6 +11,9 @@
  *                   {"t":"go","job":ID}               tell it that all hosts of the job are ready (idempotent)
  *                   {"t":"forget","job":ID}           final and taken: clean up, remove work/ and staged/
  *                   {"t":"delete","job":ID}           as forget, and remove the whole job directory
+ *                   {"t":"pack","job":ID,"image":NAME}   put the image into the directory, for a host that is
+ *                                                     elsewhere (job/desk.h): image.tar and then image.json, or
+ *                                                     image.error, {"status":bloomery-image's,"text"}
  *   host → daemon   {"t":"hello","v":1,"runtime":"runc 1.1.5","cgroups":"v1"}
  *                   {"t":"fact","job":ID,"n":N,"at":MS,"fact":NAME,"args":{...}}   in order, per job
  *                   {"t":"lost","job":ID,"reason":TEXT}   the supervisor is gone without ENDED; all is cleaned up;

@@ -9,6 +9,7 @@
  *   exit          last word of bloomery-job, by rename, after ENDED is in the journal and all is undone
  *   supervisor.log  standard error of bloomery-job
  *   lost          why bloomery-job went away without ENDED; bloomery-host's, by rename, once all is cleaned up
+ *   elsewhere     the supervisor is on another machine, in a directory of its own; see job/desk.h
  *   log/          bloomeryd's user's, who packs and removes old parts of what is in it (see joblog/)
  *   log/<host>    what the container printed, and log/<host>.*, what comes behind it                        0644
  *   feeds.json    how the channels are being fed; bloomery-job's, by rename; stays as long as the log        0644

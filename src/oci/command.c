@@ -41,6 +41,8 @@ static const char usage[] =
         "  --config FILE         what bloomery.conf says of registries (default: beside the image store)\n"
         "  --conf-fd FD          the same, from a descriptor\n"
         "  --provider ARN        pull with the credentials that registry_credentials.ARN of bloomery.conf names\n"
+        "pack NAME FD is for bloomery-host, and import --like FILE for bloomery-job: an image on its way to another "
+        "machine\n"
         "exit status: 0 done, 1 failed, 2 wrong usage, 3 not found, 4 in use, 5 not a valid image or name, 6 cannot be "
         "pulled\n";
 
@@ -172,10 +174,23 @@ static int do_remove(const struct call *c, char **args, int n)
 	return image_remove(c->o.images_dir, str_of(args[0]), &e) < 0 ? failed(&e) : 0;
 }
 
+/* For bloomery-host: into the directory that a descriptor of ours is open on. */
+static int do_pack(const struct call *c, char **args, int n)
+{
+	struct err e = { 0 };
+	uint64_t fd;
+
+	if (n != 2 || !str_to_u64(str_of(args[1]), &fd) || fd < 3 || fd > 1 << 20)
+		return usage_error("pack needs a name and the number of a descriptor");
+	return image_pack(c->o.images_dir, str_of(args[0]), (int)fd, &e) < 0 ? failed(&e) : 0;
+}
+
 static const struct {
 	const char *name;
 	int (*fn)(const struct call *c, char **args, int n);
-} verbs[] = { { "import", do_import }, { "pull", do_pull }, { "list", do_list }, { "remove", do_remove } };
+} verbs[] = {
+	{ "import", do_import }, { "pull", do_pull }, { "list", do_list }, { "remove", do_remove }, { "pack", do_pack }
+};
 
 enum {
 	OPT_IMAGES = 256,
@@ -189,7 +204,8 @@ enum {
 	OPT_MAX,
 	OPT_CONFIG,
 	OPT_CONF_FD,
-	OPT_PROVIDER
+	OPT_PROVIDER,
+	OPT_LIKE
 };
 
 static bool add(const char **list, const char *text)
@@ -229,6 +245,7 @@ static bool set_option(struct call *c, int option, const char *value)
 	case OPT_CONFIG: c->config = value; return true;
 	case OPT_CONF_FD: return set_fd(c, value);
 	case OPT_PROVIDER: c->o.provider = value; return *value;
+	case OPT_LIKE: c->o.like = value; return true;
 	default: return false;
 	}
 }
@@ -248,6 +265,7 @@ static bool parse(struct call *c, int argc, char **argv)
 		{ "config", required_argument, NULL, OPT_CONFIG },
 		{ "conf-fd", required_argument, NULL, OPT_CONF_FD },
 		{ "provider", required_argument, NULL, OPT_PROVIDER },
+		{ "like", required_argument, NULL, OPT_LIKE },
 		{ 0 },
 	};
 	int option;

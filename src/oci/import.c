@@ -402,13 +402,33 @@ static void take_tar_digest(struct work *w)
 	w->config = start_config(NULL);
 }
 
+/* The image is another store's, and keeps its name there, the digest. */
+static int take_like(struct work *w, struct err *e)
+{
+	struct str hex;
+	json_t *j;
+
+	if (image_like_read(w->o->like, &j, e) < 0)
+		return -1;
+	hex = str_of(json_string_value(json_object_get(j, "digest")));
+	str_skip(&hex, STR("sha256:"));
+	must(hex.n == DIGEST_HEX_BYTES);
+	memcpy(w->hex, hex.p, DIGEST_HEX_BYTES + 1);
+	w->architecture = xstrdup(json_string_value(json_object_get(j, "architecture")));
+	w->config = start_config(j);
+	json_decref(j);
+	return 0;
+}
+
 /* The archive was unpacked as if it were a root file system. If it turns out to be an image archive, that was only the
  * first step. */
 static int from_unpacked(struct work *w, struct err *e)
 {
-	enum layout_kind kind = layout_detect(w->rootfs);
+	enum layout_kind kind = w->o->like ? LAYOUT_NONE : layout_detect(w->rootfs);
 	_cleanup_close_ int layout = -EBADF;
 
+	if (w->o->like)
+		return take_like(w, e);
 	if (kind == LAYOUT_NONE) {
 		take_tar_digest(w);
 		return 0;

@@ -15,6 +15,8 @@
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #pragma once
+#include <jansson.h>
+
 #include "base/conf.h"
 
 struct import_options {
@@ -23,6 +25,7 @@ struct import_options {
 	        *entrypoint;    /* NULL-terminated; NULL: as the image says. These four replace its configuration, */
 	const char *const *env; /* (these are added to it,) */
 	const char *working_dir, *user; /* and with any of them the image gets a digest of its own */
+	const char *like;               /* of a packed image (image_pack): its image.json; NULL: an import like any */
 	const struct conf *conf;        /* for pulling: what is said of registries */
 	const char *provider;           /* the ARN by which the job names its credentials; NULL: it names none */
 	uint64_t max_bytes;             /* unpacked; 0: nine tenths of what is free */
@@ -46,6 +49,13 @@ int image_import(const struct import_options *o, struct str reference, const cha
  * name). ERR_CLIENT with SageMaker's words when the registry does not give it. */
 int image_pull(const struct import_options *o, struct str name, struct str as, struct import_result *ret,
                struct err *e) must_check;
+
+/* For a machine that has not this store: the image's files as an archive, image.tar, and then image.json into the
+ * directory that `into` is open on. The archive is made at the first time, and kept with the image. ERR_NOT_FOUND: no
+ * such image. */
+int image_pack(const char *images_dir, struct str name, int into, struct err *e) must_check;
+/* That image.json again, checked; a new reference. */
+int image_like_read(const char *path, json_t **ret, struct err *e) must_check;
 
 /* bloomery-image's exit statuses. */
 enum {
