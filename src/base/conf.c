@@ -346,6 +346,12 @@ static int check_value(const struct conf *c, char *const *slot, struct str value
 		return err_set(e, ERR_INVALID,
 		               "%s:%d: cdi_dirs is absolute directories separated by blanks, not '" PRIstr "'", path, n,
 		               ARGstr(value));
+	if (slot == &c->launcher && !str_is(value, "local") && !str_is(value, "hand"))
+		return err_set(e, ERR_INVALID, "%s:%d: launcher is local or hand, not '" PRIstr "'", path, n,
+		               ARGstr(value));
+	if (slot == &c->host_patience_seconds && (!str_to_u64(value, &number) || number < 3 || number > 86400))
+		return err_set(e, ERR_INVALID, "%s:%d: host_patience_seconds is from 3 to 86400, not '" PRIstr "'",
+		               path, n, ARGstr(value));
 	if (slot == &c->roles && !str_is(value, "open") && !str_is(value, "strict"))
 		return err_set(e, ERR_INVALID, "%s:%d: roles is open or strict, not '" PRIstr "'", path, n,
 		               ARGstr(value));

@@ -26,6 +26,9 @@
 	X(stop_grace_seconds, "120",          "from SIGTERM to SIGKILL when a job is stopped (the service: 120)")       \
 	X(output_hosts,    "first",           "of several hosts, whose /opt/ml/output/data is in output.tar.gz: first or all") \
 	X(registry_insecure, "",              "host:port of registries spoken to without TLS, separated by blanks")   \
+	X(launcher,        "local",           "who starts the hosts of jobs: bloomery-host of this machine, or `hand`: somebody else, with the work orders of `bloomery host spec`") \
+	X(advertise,       "",                "http://HOST[:PORT] of the API as hosts on other machines reach it; without a port, the one it listens on") \
+	X(host_patience_seconds, "60",        "how long a host that somebody else started may be silent before it counts as lost") \
 	X(network_pool,    "10.213.0.0/16",   "private addresses for the networks of jobs; `none`: jobs share the machine's network") \
 	X(gpus,            "auto",            "GPUs for jobs: auto, none, or names separated by blanks (doc/hosts.md)")        \
 	X(gpu_shortage,    "fewer",           "`refuse`: a job whose types have more GPUs than there are is refused; `fewer`: it gets what there is") \

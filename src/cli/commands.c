@@ -73,6 +73,13 @@ static const struct cli_option stop_options[] = {
 	END,
 };
 
+static const struct cli_option host_options[] = {
+	{ "address", 0, "A",
+	  "the IPv4 address at which the job's other hosts reach this one (default: found out there)", false },
+	{ "wait", 'w', NULL, "while the job waits for capacity or is being prepared", false },
+	END,
+};
+
 const struct cli_command cli_commands[] = {
 	{ "up", "", "run the server in the foreground",
 	  "Must be run as root. When it is ready it prints \"bloomery: listening on http://ADDR:PORT\". SIGTERM and "
@@ -99,6 +106,13 @@ const struct cli_command cli_commands[] = {
 	  describe_options, 1, 1, command_describe },
 	{ "logs", "NAME", "print a job's log", NULL, logs_options, 1, 1, command_logs },
 	{ "stop", "NAME", "stop a job; what it has made so far is kept", NULL, stop_options, 1, 1, command_stop },
+	{ "host", "spec JOB algo-N", "print the work order of a host that is to be started by hand",
+	  "With `launcher = hand` in bloomery.conf nobody starts the hosts of jobs. Whoever does runs on the machine, "
+	  "as "
+	  "root:\n"
+	  "  bloomery-job --spec FILE --root DIR\n"
+	  "FILE is what this prints. It holds keys of the job: keep it to yourself.",
+	  host_options, 3, 3, command_host },
 	{ "metrics", "", "print the server's numbers", "What Prometheus gets from GET /metrics.", NULL, 0, 0,
 	  command_metrics },
 	END,

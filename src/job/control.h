@@ -71,6 +71,7 @@ struct jobs {
 	char *data_dir, *api_url, *fetch_program;
 	const struct launcher_ops *via;
 	struct launcher *launcher;
+	struct desk *desk; /* NULL: hosts are bloomery-host's */
 	struct capacity capacity;
 	struct capacity_share used;
 	struct network_pool *networks;

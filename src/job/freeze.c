@@ -20,6 +20,9 @@
 #include "job/gather.h"
 #include "job/lists.h"
 
+/* No session outlives its job. */
+#define SESSION_MS (INT64_C(1000) * 86400 * 1000)
+
 enum task_kind { TASK_FREEZE, TASK_SWEEP, TASK_GATHER };
 
 struct task {
@@ -176,6 +179,8 @@ static void fill_spec(struct freezer *f, const struct task *t, json_t *request, 
 	if (!jobs_data_is_embedded(f->js))
 		fill_remote(conf, s);
 	s->api_url = t->api_url ? xstrdup(t->api_url) : NULL;
+	if (f->js->desk)
+		s->server = xstrdup(t->api_url);
 	s->log_epoch_s = t->created.ms / 1000;
 }
 
@@ -190,6 +195,9 @@ static int open_job_dir(struct freezer *f, const char *id, int *ret_fd, int *ret
 	if (fd < 0)
 		return err_sys(e, "opening %s", dir);
 	/* staged/ is ours, so that we may take from it what bloomery-job puts there. */
+	/* Before anything that could look like a supervisor's. */
+	if (f->js->desk && file_put(fd, "elsewhere", (struct str){ 0 }, 0600, e) < 0)
+		return err_in(e, "%s", dir);
 	if (mkdir_all(fd, "lists", 0700, e) < 0 || mkdir_all(fd, "staged", 0755, e) < 0)
 		return err_in(e, "%s", dir);
 	lists = openat(fd, "lists", O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
@@ -234,8 +242,34 @@ static void fill_tokens(const struct iam *iam, const char *job_id, struct job_sp
 	s->credentials_path = buf_take(&path);
 }
 
+/* A host that has not the store's files reads the store as another S3, in its job's role and as long as that lives. */
+static int fill_session(const struct freezer *f, const struct task *t, struct job_spec *s, struct err *e)
+{
+	_cleanup_(iam_session_unrefp) struct iam_session *session = NULL;
+	const struct iam_mint mint = {
+		.role = str_of(json_string_value(json_object_get(s->request, "RoleArn"))),
+		.session = str_of(t->name),
+		.job_id = str_of(t->id),
+		.job_name = str_of(t->name),
+		.host = s->host_number,
+		.expires = { wall_now().ms + SESSION_MS },
+	};
+
+	if (!f->js->desk || !jobs_data_is_embedded(f->js))
+		return 0;
+	if (iam_mint(f->js->iam, &mint, &session, e) < 0)
+		return err_in(e, "the credentials of host %u", s->host_number);
+	s3_target_fini(&s->s3);
+	s->s3 = (struct s3_target){ .endpoint = xstrdup(s->server),
+		                    .region = xstrdup(s->region),
+		                    .access_key = xstrdup(session->id),
+		                    .secret_key = xstrdup(session->secret),
+		                    .session_token = xstrdup(session->token) };
+	return 0;
+}
+
 /* What is the host's own in the work order. */
-static void fill_host(const struct jobs *js, const struct task *t, size_t i, struct job_spec *s)
+static int fill_host(const struct freezer *f, const struct task *t, size_t i, struct job_spec *s, struct err *e)
 {
 	const json_t *vpc_config = json_object_get(s->request, "VpcConfig");
 
@@ -250,9 +284,10 @@ static void fill_host(const struct jobs *js, const struct task *t, size_t i, str
 	if (t->network.prefix)
 		network_fill(s, t->id, t->network, json_is_true(json_object_get(s->request, "EnableNetworkIsolation")));
 	/* With a file system alone it is only echoed (jobs_check_network). */
-	if (t->network.prefix && vpc_config && !vpc_is_empty(js->vpc))
-		vpc_fill(js->vpc, vpc_config, &s->network);
-	fill_tokens(js->iam, t->id, s);
+	if (t->network.prefix && vpc_config && !vpc_is_empty(f->js->vpc))
+		vpc_fill(f->js->vpc, vpc_config, &s->network);
+	fill_tokens(f->js->iam, t->id, s);
+	return fill_session(f, t, s, e);
 }
 
 /* Host i's directory, with its lists, which are links to host 1's. *s is what host 1 was given, with the channels of
@@ -266,7 +301,8 @@ static int freeze_other(struct freezer *f, const struct task *t, size_t i, int f
 
 	if (open_job_dir(f, t->hosts[i].id, &dir, &lists, e) < 0)
 		return -1;
-	fill_host(f->js, t, i, s);
+	if (fill_host(f, t, i, s, e) < 0)
+		return -1;
 	rc = lists_for_host(s, first_lists, i ? lists : first_lists, &own, e);
 	if (rc == 0)
 		rc = fsync(lists) < 0 ? err_sys(e, "syncing the lists of objects") : spec_save(dir, &own, e);
@@ -281,6 +317,7 @@ static int freeze_into(struct freezer *f, const struct task *t, json_t *request,
 	struct lists lists = { .blobs = f->js->blobs,
 		               .iam = f->js->iam,
 		               .remote = jobs_data_is_embedded(f->js) ? NULL : &remote,
+		               .away = f->js->desk != NULL,
 		               .stop_fd = f->cancel_fd,
 		               .stopped = is_cancelled,
 		               .arg = f };
@@ -289,8 +326,7 @@ static int freeze_into(struct freezer *f, const struct task *t, json_t *request,
 		return -1;
 	lists.dirfd = dirfd;
 	fill_spec(f, t, request, s);
-	fill_host(f->js, t, 0, s);
-	if (lists_make(&lists, s, e) < 0)
+	if (fill_host(f, t, 0, s, e) < 0 || lists_make(&lists, s, e) < 0)
 		return -1;
 	if (fsync(dirfd) < 0)
 		return err_sys(e, "syncing the lists of objects");

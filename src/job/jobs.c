@@ -80,10 +80,10 @@ int jobs_check_network(const struct jobs *js, const json_t *request, struct err 
 		return 0;
 	if (vpc_check(js->vpc, config, e) < 0)
 		return -1;
-	if (strcmp(js->conf->network_pool, "none") == 0)
+	if (js->desk || strcmp(js->conf->network_pool, "none") == 0)
 		return err_set(e, ERR_INVALID,
-		               "VpcConfig is refused: network_pool is `none` in bloomery.conf, so jobs share the "
-		               "machine's network, which cannot be limited");
+		               "VpcConfig is refused: network_pool is `none`, or launcher `hand`, in bloomery.conf, so "
+		               "jobs share the machine's network, which cannot be limited");
 	return 0;
 }
 
@@ -106,11 +106,14 @@ int jobs_new(const struct jobs_options *o, struct jobs **ret, struct err *e)
 	js->data_dir = xstrdup(o->data_dir);
 	js->fetch_program = o->fetch_program ? xstrdup(o->fetch_program) : strf("bloomery-fetch");
 	js->via = o->launcher;
+	js->desk = o->desk;
 	if (capacity_read(js->conf, &js->capacity, e) < 0 ||
-	    network_pool_new(js->conf->network_pool, &js->networks, e) < 0 || vpc_new(js->conf, &js->vpc, e) < 0)
+	    network_pool_new(js->desk ? "none" : js->conf->network_pool, &js->networks, e) < 0 ||
+	    vpc_new(js->conf, &js->vpc, e) < 0)
 		return -1;
 	js->gpus = gpu_pool_new(js->conf);
-	js->capacity.gpus = (unsigned)gpu_pool_table(js->gpus)->n;
+	js->capacity.gpus =
+	        js->desk ? 0 /* those here are not where the hosts are */ : (unsigned)gpu_pool_table(js->gpus)->n;
 	js->soon_timer = loop_timer(js->loop, -1, 0, scheduler_tick, js);
 	js->pending_timer = loop_timer(js->loop, -1, 0, scheduler_pending_over, js);
 	js->retry_timer = loop_timer(js->loop, -1, 0, facts_retry, js);
@@ -139,7 +142,8 @@ void jobs_start(struct jobs *js, const char *api_url)
 	js->api_url = api_url ? xstrdup(api_url) : NULL;
 	js->freezer = freezer_new(js);
 	js->gatherer = freezer_new(js);
-	js->launcher = js->via->open(js->loop, js->data_dir, &facts_events, js);
+	js->launcher = js->via->open(&(struct launcher_options){
+	        .loop = js->loop, .data_dir = js->data_dir, .desk = js->desk, .events = &facts_events, .arg = js });
 	js->started = true;
 	loop_timer_set(js->sweep_timer, SWEEP_FIRST_MS, SWEEP_EVERY_MS);
 	cleanup_soon(js);

@@ -28,6 +28,7 @@ struct jobs_options {
 	        *iam; /* roles, and the tokens of hosts; NULL: every role may everything, and there are no tokens */
 	const char *data_dir; /* absolute */
 	const struct launcher_ops *launcher;
+	struct desk *desk;         /* job/desk.h: launcher is launcher_hand; NULL: it is the local one */
 	const char *fetch_program; /* path of bloomery-fetch, for another S3 */
 };
 

@@ -1,9 +1,9 @@
 /* launcher.h - a way to have bloomery-job run for a job whose directory is ready, to follow it and to end it.
  *
- * The job directory and spec.json are all a supervisor needs, so another launcher may start it on another machine.
- * There is one now: `local`, through bloomery-host of this machine. Everything happens on the loop's thread. Requests
- * never fail and never block: one that cannot be handed over now is dropped, and on_up says when to ask for everything
- * again. All requests may be repeated (jobdir/hostlink.h says what each means).
+ * The job directory and spec.json are all a supervisor needs. There are two: `local`, through bloomery-host of this
+ * machine, and `hand`, where somebody else starts bloomery-job on whatever machine (desk.h). Everything happens on the
+ * loop's thread. Requests never fail and never block: one that cannot be handed over now is dropped, and on_up says
+ * when to ask for everything again. All requests may be repeated (jobdir/hostlink.h says what each means).
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #pragma once
@@ -18,13 +18,20 @@ struct launcher_events {
 	void (*on_lost)(void *arg, struct str id, struct str reason, struct wall at);
 };
 
+/* All borrowed, for the launcher's life. */
+struct launcher_options {
+	struct loop *loop;
+	const char *data_dir;
+	struct desk *desk; /* hand */
+	const struct launcher_events *events;
+	void *arg; /* of the events */
+};
+
 struct launcher; /* each has its own */
 struct launcher_ops {
 	const char *name;
-	/* data_dir and events are borrowed for the launcher's life. Tries to connect from the loop, and again for ever.
-	 */
-	struct launcher *(*open)(struct loop *loop, const char *data_dir, const struct launcher_events *events,
-	                         void *arg);
+	/* Tries to connect from the loop, and again for ever. */
+	struct launcher *(*open)(const struct launcher_options *o);
 	void (*close)(struct launcher *l); /* NULL is fine; running jobs are left alone */
 	void (*launch)(struct launcher *l, const char *id);
 	void (*watch)(struct launcher *l, const char *id, uint64_t after);
@@ -32,5 +39,7 @@ struct launcher_ops {
 	void (*go)(struct launcher *l, const char *id);
 	void (*forget)(struct launcher *l, const char *id);
 	void (*remove)(struct launcher *l, const char *id);
+	/* Has the image put into the directory, for somebody else to fetch; local only. */
+	void (*pack)(struct launcher *l, const char *id, const char *image);
 };
-extern const struct launcher_ops launcher_local;
+extern const struct launcher_ops launcher_local, launcher_hand;

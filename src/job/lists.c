@@ -36,17 +36,19 @@ static bool is_type(const struct channel_spec *ch, const char *type)
 
 /* ---- S3Prefix, embedded ---- */
 
-static struct list_entry entry_of(const struct blob_entry *b)
+static struct list_entry entry_of(const struct listing *w, const struct blob_entry *b)
 {
-	return (struct list_entry){
-		.size = b->size, .modified = b->modified, .object_id = b->id, .etag = b->etag, .key = b->key
-	};
+	return (struct list_entry){ .size = b->size,
+		                    .modified = b->modified,
+		                    .object_id = w->lists->away ? STR("-") : b->id,
+		                    .etag = b->etag,
+		                    .key = b->key };
 }
 
 static int write_object(const struct blob_entry *found, void *arg, struct err *e)
 {
 	struct listing *w = arg;
-	const struct list_entry entry = entry_of(found);
+	const struct list_entry entry = entry_of(w, found);
 
 	if (check_stop(w->lists, e) < 0)
 		return -1;
@@ -88,7 +90,7 @@ static int find_part(struct listing *w, const struct manifest_unit *u, size_t i,
 			*e = why;
 		return -1;
 	}
-	*ret = (struct list_part){ .object = entry_of(&found) };
+	*ret = (struct list_part){ .object = entry_of(w, &found) };
 	ret->object.bucket = part->bucket;
 	w->bytes += found.size;
 	return 0;
@@ -364,7 +366,7 @@ static void fill_s3(const struct lists *l, const json_t *s3, struct channel_spec
 {
 	struct str rest, bucket;
 
-	ch->place = l->remote ? PLACE_REMOTE : PLACE_EMBEDDED;
+	ch->place = l->remote || l->away ? PLACE_REMOTE : PLACE_EMBEDDED;
 	ch->distribution = get(s3, "S3DataDistributionType", "FullyReplicated");
 	ch->s3_data_type = get(s3, "S3DataType", "S3Prefix");
 	ch->s3_uri = get(s3, "S3Uri", "");

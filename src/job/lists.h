@@ -14,6 +14,7 @@ struct iam;
 struct lists {
 	struct blob_store *blobs;
 	const struct iam *iam;       /* whether the job's role may read its objects; NULL: every role may */
+	bool away;                   /* the job's hosts have not the store's files: they read it as another S3 */
 	const struct remote *remote; /* NULL: data is in the embedded store */
 	int dirfd;                   /* of lists/ */
 	int stop_fd;                 /* readable when it is to end early; borrowed */

@@ -180,19 +180,18 @@ static void try_again(void *arg)
 	l->events->on_up(l->arg);
 }
 
-static struct launcher *local_open(struct loop *loop, const char *data_dir, const struct launcher_events *events,
-                                   void *arg)
+static struct launcher *local_open(const struct launcher_options *o)
 {
 	struct launcher *l = xcalloc(1, sizeof(*l));
 
-	l->loop = loop;
-	l->path = strf("%s/host.sock", data_dir);
-	l->events = events;
-	l->arg = arg;
+	l->loop = o->loop;
+	l->path = strf("%s/host.sock", o->data_dir);
+	l->events = o->events;
+	l->arg = o->arg;
 	l->fd = -EBADF;
 	l->again_ms = AGAIN_FIRST_MS;
 	l->outbox = json_array();
-	l->again = loop_timer(loop, 0, 0, try_again, l);
+	l->again = loop_timer(o->loop, 0, 0, try_again, l);
 	return l;
 }
 
@@ -244,6 +243,11 @@ static void local_remove(struct launcher *l, const char *id)
 	say_job(l, "delete", id);
 }
 
+static void local_pack(struct launcher *l, const char *id, const char *image)
+{
+	say(l, json_pack("{s:s, s:s, s:s}", "t", "pack", "job", id, "image", image));
+}
+
 const struct launcher_ops launcher_local = {
 	.name = "local",
 	.open = local_open,
@@ -254,4 +258,5 @@ const struct launcher_ops launcher_local = {
 	.go = local_go,
 	.forget = local_forget,
 	.remove = local_remove,
+	.pack = local_pack,
 };

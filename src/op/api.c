@@ -14,6 +14,7 @@
 #include "op/api_body.h"
 #include "op/api_reply.h"
 #include "op/authorise.h"
+#include "op/elsewhere.h"
 #include "op/own.h"
 #include "store/store.h"
 
@@ -496,9 +497,14 @@ static void route_own(struct request *q, struct http_request *r, struct http_rou
 void api_route(void *arg, struct http_request *r, struct http_route *ret)
 {
 	const struct api *api = arg;
-	struct request *q = request_new(api, r);
 	bool json, query, claimed;
+	struct request *q;
 
+	if (elsewhere_takes(r)) { /* which has no signature, but a token */
+		elsewhere_route(api, r, ret);
+		return;
+	}
+	q = request_new(api, r);
 	api_auth_head(api, &q->sig, r->arrived, &q->auth);
 	if (own_takes(r, &q->auth)) {
 		route_own(q, r, ret);

@@ -7,6 +7,7 @@
 #include "base/hash.h"
 #include "base/log.h"
 #include "http/server.h"
+#include "job/desk.h"
 #include "op/api_reply.h"
 #include "op/authorise.h"
 #include "op/credentials.h"
@@ -130,6 +131,14 @@ static void refuse_err(const struct http_request *r, struct http_response *out, 
 		refuse(r, out, 404, "ResourceNotFound", text);
 		return;
 	}
+	if (e->kind == ERR_BUSY || e->kind == ERR_INVALID || e->kind == ERR_IN_USE) {
+		refuse(r, out,
+		       e->kind == ERR_BUSY      ? 503
+		       : e->kind == ERR_INVALID ? 400
+		                                : 409,
+		       e->kind == ERR_BUSY ? "NotReady" : err_info[e->kind].wire, text);
+		return;
+	}
 	log_err(LOG_WARN, e, "request %s failed", r->request_id);
 	refuse(r, out, 500, "InternalFailure", text);
 }
@@ -210,6 +219,39 @@ static void answer_feeds(const struct api *api, const struct http_request *r, st
 	http_add_header(out, "Content-Type", "application/json");
 }
 
+/* It holds the tokens of that host, so no session gets it. */
+static void answer_spec(const struct api *api, const struct http_request *r, const struct api_auth *a, struct str name,
+                        unsigned host, struct http_response *out)
+{
+	_cleanup_free_ char *text = NULL;
+	char id[JOB_ID_BYTES];
+	struct wall created;
+	struct err e = { 0 };
+	json_t *spec;
+
+	if (a->session) {
+		refuse(r, out, 403, "AccessDeniedException", "Work orders are not for sessions.");
+		return;
+	}
+	if (!api->desk) {
+		refuse(r, out, 404, "ResourceNotFound",
+		       "Hosts are not started by hand here: bloomery.conf has no `launcher = hand`.");
+		return;
+	}
+	if (store_job_locate(api->store, name, host, id, &created, &e) < 0 || desk_spec(api->desk, id, &spec, &e) < 0) {
+		refuse_err(r, out, &e);
+		return;
+	}
+	text = json_dumps(spec, JSON_INDENT(1));
+	json_decref(spec);
+	must(text);
+	buf_z(&out->body, text);
+	buf_c(&out->body, '\n');
+	explicit_bzero(text, strlen(text));
+	http_add_header(out, "Content-Type", "application/json");
+	http_add_header(out, "Cache-Control", "no-store");
+}
+
 /* ---- which ---- */
 
 bool can_be_job(struct str name)
@@ -233,6 +275,24 @@ static bool job_in(struct str path, struct buf *ret_name)
 	return str_is(path, "feeds") && buf_uri_decode(ret_name, name, false) && can_be_job(buf_view(ret_name));
 }
 
+/* /bloomery/jobs/NAME/hosts/algo-N/spec */
+static bool host_in(struct str path, struct buf *ret_name, unsigned *ret_host)
+{
+	struct str name, host;
+	uint64_t n;
+
+	if (!str_skip(&path, STR("/bloomery/jobs/")))
+		return false;
+	name = str_cut(&path, '/');
+	if (!str_skip(&path, STR("hosts/")))
+		return false;
+	host = str_cut(&path, '/');
+	if (!str_skip(&host, STR("algo-")) || !str_to_u64(host, &n) || n < 1 || n > 1000 || !str_is(path, "spec"))
+		return false;
+	*ret_host = (unsigned)n;
+	return buf_uri_decode(ret_name, name, false) && can_be_job(buf_view(ret_name));
+}
+
 /* A session: bloomery:GetMetrics, or bloomery:GetFeeds of whatever job. */
 static int may(const struct api *api, const struct http_request *r, const struct api_auth *a, struct err *e)
 {
@@ -245,6 +305,7 @@ void own_answer(const struct api *api, const struct http_request *r, const struc
 {
 	_cleanup_buf_ struct buf name = { 0 };
 	struct err e = { 0 };
+	unsigned host;
 
 	if (credentials_take(r)) {
 		credentials_answer(api, r, out);
@@ -262,8 +323,11 @@ void own_answer(const struct api *api, const struct http_request *r, const struc
 		answer_metrics(api, r, out);
 	} else if (job_in(r->path, &name)) {
 		answer_feeds(api, r, buf_view(&name), out);
+	} else if (buf_reset(&name), host_in(r->path, &name, &host)) {
+		answer_spec(api, r, a, buf_view(&name), host, out);
 	} else {
-		refuse(r, out, 404, "ResourceNotFound", "There is /metrics here, and /bloomery/jobs/NAME/feeds.");
+		refuse(r, out, 404, "ResourceNotFound",
+		       "There is /metrics here, /bloomery/jobs/NAME/feeds and /bloomery/jobs/NAME/hosts/algo-N/spec.");
 	}
 	log_debug("own " PRIstr " from " PRIstr ": %d, request %s", ARGstr(r->path), ARGstr(r->remote), out->status,
 	          r->request_id);

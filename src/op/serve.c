@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "blob/blob.h"
 #include "http/server.h"
+#include "job/desk.h"
 #include "job/jobs.h"
 #include "loop/loop.h"
 #include "op/answers.h"
@@ -29,6 +30,7 @@ struct daemon {
 	struct store *store;
 	struct blob_store *blobs;
 	struct series_store *series;
+	struct desk *desk; /* NULL: bloomery-host starts the hosts of jobs */
 	struct jobs *jobs;
 	struct api api;
 	struct http_server *server;
@@ -57,6 +59,8 @@ static void *end_serving(void *arg)
 {
 	struct daemon *d = arg;
 
+	if (d->desk)
+		desk_on_news(d->desk, NULL, NULL);
 	http_server_stop(take_ptr(d->server));
 	loop_post(d->loop, stop_loop, d->loop);
 	return NULL;
@@ -81,6 +85,36 @@ static char *fetch_program(const struct daemon_options *o)
 	return o->fetch_fd >= 0 ? strf("/proc/self/fd/%d", o->fetch_fd) : strf("%s/bloomery-fetch", dir);
 }
 
+static int open_desk(struct daemon *d, struct err *e)
+{
+	uint64_t patience;
+
+	if (!str_starts(str_of(d->conf.advertise), STR("http://")))
+		return err_set(e, ERR_INVALID,
+		               "launcher = hand: say in bloomery.conf where hosts on other machines reach the API, "
+		               "advertise = http://HOST[:PORT]");
+	must(str_to_u64(str_of(d->conf.host_patience_seconds), &patience));
+	d->desk = desk_new(d->data_dir, (int64_t)patience * 1000);
+	return 0;
+}
+
+/* The advertised URL, with our port where it has none. */
+static char *advertised(const struct daemon *d, uint16_t port)
+{
+	struct str host = str_of(d->conf.advertise);
+
+	str_skip(&host, STR("http://"));
+	while (host.n && host.p[host.n - 1] == '/')
+		host.n--;
+	return str_has_byte(host, ':') ? strf("http://" PRIstr, ARGstr(host))
+	                               : strf("http://" PRIstr ":%u", ARGstr(host), port);
+}
+
+static void on_news(void *server, const char *id)
+{
+	http_server_wake(server, id);
+}
+
 static int open_all(struct daemon *d, struct err *e)
 {
 	_cleanup_free_ char *db = NULL, *metrics = NULL, *fetch = fetch_program(d->o);
@@ -103,6 +137,8 @@ static int open_all(struct daemon *d, struct err *e)
 	if (store_open(db, &d->store, e) < 0 || blob_open(d->data_dir, &d->blobs, e) < 0 ||
 	    series_store_open(metrics, &d->series, e) < 0)
 		return -1;
+	if (str_is(str_of(d->conf.launcher), "hand") && open_desk(d, e) < 0)
+		return -1;
 	hooks = authorise_hooks(d->store);
 	iam_set_hooks(d->iam, &hooks);
 	return jobs_new(&(struct jobs_options){ .loop = d->loop,
@@ -111,7 +147,8 @@ static int open_all(struct daemon *d, struct err *e)
 	                                        .conf = &d->conf,
 	                                        .iam = d->iam,
 	                                        .data_dir = d->data_dir,
-	                                        .launcher = &launcher_local,
+	                                        .launcher = d->desk ? &launcher_hand : &launcher_local,
+	                                        .desk = d->desk,
 	                                        .fetch_program = fetch },
 	                &d->jobs, e);
 }
@@ -126,7 +163,7 @@ static int say_ready(const struct daemon *d, uint16_t port, struct err *e)
 
 static int serve(struct daemon *d, struct err *e)
 {
-	_cleanup_free_ char *url = NULL;
+	_cleanup_free_ char *url = NULL, *away = NULL;
 	uint16_t port;
 
 	if (daemon_parse_listen(d->o->listen ? d->o->listen : d->conf.listen, &d->addr, &port, e) < 0)
@@ -142,14 +179,19 @@ static int serve(struct daemon *d, struct err *e)
 		               .key_count = 1,
 		               .signing_keys = sig_cache_new(),
 		               .answers = answers_new(),
+		               .desk = d->desk,
 		               .iam = d->iam };
 	if (http_server_start(d->addr, port, NULL, api_route, &d->api, &d->server, e) < 0)
 		return -1;
 	port = http_server_port(d->server);
+	if (d->desk) /* nobody waits before jobs_start() */
+		desk_on_news(d->desk, on_news, d->server);
 	url = daemon_url(d->addr, port);
 	if (daemon_write_endpoint(d->data_dir, url, e) < 0)
 		return -1;
-	jobs_start(d->jobs, url);
+	if (d->desk)
+		away = advertised(d, port);
+	jobs_start(d->jobs, away ? away : url);
 	if (say_ready(d, port, e) < 0)
 		return -1;
 	return loop_run(d->loop, e);
@@ -159,12 +201,15 @@ static void close_all(struct daemon *d)
 {
 	if (d->is_ending)
 		pthread_join(d->ending, NULL);
+	if (d->desk)
+		desk_on_news(d->desk, NULL, NULL);
 	http_server_stop(d->server); /* only where serving failed at its start: nobody waits for the loop */
 	jobs_free(d->jobs);
 	series_store_close(d->series);
 	blob_close(d->blobs);
 	store_close(d->store);
 	loop_free(d->loop);
+	desk_free(d->desk);
 	sig_cache_free(d->api.signing_keys);
 	answers_free(d->api.answers);
 	iam_close(d->iam);

@@ -26,12 +26,10 @@ static struct buf asked; /* "launch A; stop A; ..." by job name where it is know
 static const struct launcher_events *events;
 static void *events_arg;
 
-static inline struct launcher *fake_open(struct loop *l, const char *data_dir, const struct launcher_events *ev,
-                                         void *arg)
+static inline struct launcher *fake_open(const struct launcher_options *o)
 {
-	(void)l, (void)data_dir;
-	events = ev;
-	events_arg = arg;
+	events = o->events;
+	events_arg = o->arg;
 	return (struct launcher *)&asked;
 }
 static inline void fake_close(struct launcher *l)

@@ -113,7 +113,8 @@ static void start(void)
 {
 	log_init("test", LOG_ERROR + 1);
 	loop = loop_new();
-	launcher = launcher_local.open(loop, test_tmpdir(), &events, NULL);
+	launcher = launcher_local.open(
+	        &(struct launcher_options){ .loop = loop, .data_dir = test_tmpdir(), .events = &events });
 }
 
 static void finish(void)

@@ -20,11 +20,10 @@ static const struct launcher_events *events;
 static void *events_arg;
 
 /* A launcher that takes everything and does nothing: jobs get as far as their launch. */
-static struct launcher *quiet_open(struct loop *l, const char *data_dir, const struct launcher_events *ev, void *arg)
+static struct launcher *quiet_open(const struct launcher_options *o)
 {
-	(void)l, (void)data_dir;
-	events = ev;
-	events_arg = arg;
+	events = o->events;
+	events_arg = o->arg;
 	return NULL;
 }
 static void quiet_id(struct launcher *l, const char *id)
