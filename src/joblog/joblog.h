@@ -63,6 +63,16 @@ int joblog_seek_time(struct joblog_reader *r, struct wall t, struct err *e) must
 /* Appends the last lines of the log (container's only), at most max_lines and max_bytes, made printable, '\n' between.
  * The very last line is cut at its front to fit; earlier ones are there whole or not at all. A missing log has none. */
 int joblog_tail(const char *path, size_t max_lines, size_t max_bytes, struct buf *out, struct err *e) must_check;
+/* ---- for a copy on another machine ---- */
+
+/* What a log would be in one segment, in pieces: a file to which they are appended in order is a log of that name. */
+struct joblog_copy;
+int joblog_copy_open(const char *path, struct joblog_copy **ret, struct err *e) must_check; /* as a reader */
+void joblog_copy_close(struct joblog_copy *c);                                              /* NULL is fine */
+DEFINE_CLEANUP(struct joblog_copy, joblog_copy_close)
+/* The bytes from offset (0, or where an earlier piece ended) on, whole frames; none at the end. */
+int joblog_copy_read(struct joblog_copy *c, uint64_t offset, struct buf *out, struct err *e) must_check;
+
 /* ---- old segments, for one thread of one process at a time (bloomeryd) ---- */
 
 /* Packs the closed segments that are not; with `ended`, nobody will write any more, also the last one if it is long.
