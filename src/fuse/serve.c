@@ -11,7 +11,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
-#include "fuse/confine.h"
+#include "base/confine.h"
 #include "fuse/fastfile.h"
 #include "fuse/passthrough.h"
 

@@ -232,10 +232,19 @@ bool metric_set_has_literal(const struct metric_set *s, size_t definition)
 	return s->at[definition].literals.n > 0;
 }
 
+static const char no_text[] = "is nothing: there is no capture group, or it had no part in the match";
+
 const char *metric_why(const struct metric_match *m)
 {
-	return m->text.p ? number_why(m->kind)
-	                 : "is nothing: there is no capture group, or it had no part in the match";
+	return m->text.p ? number_why(m->kind) : no_text;
+}
+
+const char *metric_why_known(const char *text)
+{
+	for (int kind = NUMBER_EMPTY; kind <= NUMBER_TEXT; kind++)
+		if (strcmp(number_why((enum number_kind)kind), text) == 0)
+			return number_why((enum number_kind)kind);
+	return no_text;
 }
 
 /* ---- one line ---- */
@@ -491,7 +500,8 @@ static void look_for_nearest(struct metric_set *s, struct str t)
 			struct definition *d = &s->at[__builtin_ctzll(b)];
 			unsigned score;
 
-			if (d->near_score == UINT32_MAX || ++d->near_lines > NEAR_LINES_MAX) {
+			if (d->counts.matched || d->counts.refused || d->near_score == UINT32_MAX ||
+			    ++d->near_lines > NEAR_LINES_MAX) {
 				s->unmatched &= ~(b & -b);
 				continue;
 			}

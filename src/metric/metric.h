@@ -33,7 +33,7 @@ struct metric_counts {
 	 * for people, cut to METRIC_SAMPLE_BYTES. Empty: none. */
 	struct buf last, nearest;
 	const char *why; /* of `last` */
-	bool told;       /* for the caller: it was said that nothing has matched */
+	unsigned told;   /* for the caller: what was said of it, as bits */
 };
 
 /* Whether PCRE2 takes the expression: ERR_INVALID says what is wrong at which character. *ret_groups: how many
@@ -70,6 +70,8 @@ void metric_set_lines(struct metric_set *s, struct str lines, metric_fn fn, void
 
 /* Why a match has no value, to stand behind "the text": the reason of number_why, or that there is no text. */
 const char *metric_why(const struct metric_match *m);
+/* The one of these texts that is equal to it; the first where there is none. */
+const char *metric_why_known(const char *text);
 
 /* For tests and measurements: every definition is tried on every line. */
 void metric_set_without_literals(struct metric_set *s);

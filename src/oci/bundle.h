@@ -92,6 +92,9 @@ struct cgroup_stats {
 int cgroup_stats(const char *cgroup, struct cgroup_stats *ret, struct err *e) must_check;
 /* Whether any hierarchy has it; true also when that cannot be found out. Does not wait. */
 bool cgroup_exists(const char *cgroup);
+/* The cgroup's directory where the files of a controller are ("cpuacct", "memory", "blkio"; of the unified hierarchy
+ * the one there is), for who reads them often; -1 when there is none. The caller closes it. */
+int cgroup_open(const char *cgroup, const char *controller);
 /* SIGKILLs everything in the cgroup and below, and removes it in every hierarchy. Idempotent, waits until empty. */
 int cgroup_destroy(const char *cgroup, struct err *e) must_check;
 /* Sends a signal to every process in it. */

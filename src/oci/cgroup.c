@@ -240,6 +240,20 @@ int cgroup_stats(const char *cgroup, struct cgroup_stats *ret, struct err *e)
 	return 0;
 }
 
+int cgroup_open(const char *cgroup, const char *controller)
+{
+	_cleanup_free_ char *path = NULL;
+	const struct hierarchy *of;
+	struct hierarchies h;
+
+	if (check_path(cgroup, NULL) < 0 || read_hierarchies(&h, NULL) < 0)
+		return -1;
+	of = of_controller(&h, controller);
+	path = of ? strf("%s%s", of->mount, cgroup) : NULL;
+	hierarchies_fini(&h);
+	return path ? open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC) : -1;
+}
+
 struct pids {
 	pid_t *at;
 	size_t n;

@@ -103,6 +103,7 @@ static int make(struct run *r, struct err *e)
 		return -1;
 	o = order_of(r, out, err_fd);
 	r->container_made = true;
+	r->container_started = mono_now();
 	if (r->spec.host_count > 1)
 		return runtime_create(&r->runtime, &o, &r->pid, e);
 	if (runtime_run(&r->runtime, &o, &r->pid, e) < 0)
@@ -142,6 +143,7 @@ enum step phase_start(struct run *r, struct err *e)
 		*e = *feeders_failure(r);
 		return STEP_FAIL;
 	}
+	r->container_started = mono_now();
 	if (runtime_start(&r->runtime, &o, e) < 0)
 		return STEP_FAIL;
 	r->outcome.started = true;

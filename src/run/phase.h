@@ -27,6 +27,7 @@
 #include "oci/bundle.h"
 #include "run/feeders.h"
 #include "run/feeds.h"
+#include "run/metrics.h"
 #include "run/run.h"
 #include "run/worker.h"
 
@@ -87,6 +88,7 @@ struct run {
 	enum stop_why stop;
 	bool failed;
 	struct buf reason; /* of the failure */
+	bool at_end;       /* nothing is left but to wait for the metrics and to undo */
 
 	/* volume, mount */
 	struct volume *volume; /* being made; NULL before and after */
@@ -113,11 +115,13 @@ struct run {
 	bool image_mounted, rootfs_mounted;
 	struct runtime runtime;
 	bool container_made;
-	char **args; /* what is executed in it; NULL-terminated, owned */
-	bool go;     /* all hosts of the job are ready */
+	struct mono container_started; /* its cgroup was empty */
+	char **args;                   /* what is executed in it; NULL-terminated, owned */
+	bool go;                       /* all hosts of the job are ready */
 	/* training */
 	pid_t pid;
 	struct output *output;
+	struct metrics *metrics;
 	struct loop_source *process, *runtime_timer, *grace_timer, *drain_timer;
 	bool stop_unheard; /* the first process had no handler for SIGTERM */
 	bool drained;      /* its output is not waited for any longer */
@@ -130,6 +134,8 @@ int run_drive(struct run *r, const struct phase *phases, struct err *e) must_che
 /* What a waiting phase calls when it is done. */
 void run_next(struct run *r);
 void run_failed(struct run *r, const struct err *e);
+/* Called by metrics.c when it is not to be waited for any longer. */
+void run_metrics_ended(struct run *r);
 /* Begins to stop; the first call wins. */
 void run_stop(struct run *r, enum stop_why why);
 /* The job's outcome is this failure, unless there is one already. */

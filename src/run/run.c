@@ -75,13 +75,24 @@ void run_set_reason(struct run *r, struct str reason)
 
 /* ---- the driver ---- */
 
-/* Undoes in reverse from where we are, and leaves the loop. */
+/* Undoes in reverse from where we are, and leaves the loop: when the metrics have been taken from all of the log, as
+ * they are from what is to be undone. */
 static void run_end(struct run *r)
 {
+	r->at_end = true;
+	metrics_end(r);
+	if (!metrics_ended(r))
+		return;
 	for (size_t i = r->at + 1; i-- > 0;)
 		if (r->phases[i].name && r->phases[i].undo)
 			r->phases[i].undo(r);
 	loop_stop(r->loop);
+}
+
+void run_metrics_ended(struct run *r)
+{
+	if (r->at_end)
+		run_end(r);
 }
 
 static void phase_done(struct run *r)
@@ -415,6 +426,7 @@ static void run_fini(struct run *r)
 
 	network_wait(r);
 	feeds_close(r);
+	metrics_free(r);
 	control_close(r->control);
 	if (r->log && joblog_close(r->log, &e) < 0)
 		log_err(LOG_WARN, &e, "closing the job's log");

@@ -271,6 +271,7 @@ static void training_ended(struct run *r)
 	else if (out->code != 0 && !r->failed)
 		explain(r);
 	feeds_end(r);
+	metrics_end(r);
 	network_end(r);
 	run_next(r);
 }
@@ -334,6 +335,7 @@ enum step phase_training(struct run *r, struct err *e)
 		err_sys(e, "watching the container");
 		return STEP_FAIL;
 	}
+	metrics_start(r);
 	if (r->stop != STOP_NONE) /* it came while the container was being started */
 		stop_training(r);
 	else if (feeders_failure(r))

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "fuse/confine.h"
+#include "base/confine.h"
 
 #include <fcntl.h>
 #include <grp.h>
@@ -33,24 +33,32 @@ static const uint64_t all_rights = LANDLOCK_ACCESS_FS_EXECUTE | LANDLOCK_ACCESS_
                                    LANDLOCK_ACCESS_FS_MAKE_REG | LANDLOCK_ACCESS_FS_MAKE_SOCK |
                                    LANDLOCK_ACCESS_FS_MAKE_FIFO | LANDLOCK_ACCESS_FS_MAKE_BLOCK |
                                    LANDLOCK_ACCESS_FS_MAKE_SYM;
+static const uint64_t reading = LANDLOCK_ACCESS_FS_READ_FILE | LANDLOCK_ACCESS_FS_READ_DIR;
+static const uint64_t writing = LANDLOCK_ACCESS_FS_WRITE_FILE | LANDLOCK_ACCESS_FS_MAKE_REG |
+                                LANDLOCK_ACCESS_FS_REMOVE_FILE;
 
-/* A kernel without Landlock leaves it at what the user may do. The client of another S3 has to read the names of hosts
- * and certificates, wherever the system has them. */
-static int only_read(int objects_fd, struct err *e)
+/* Of `refused` rights only `allowed` are left, and only below dirfd (-1: nowhere). A kernel without Landlock leaves it
+ * at what the user may do. */
+static int restrict_files(uint64_t refused, int dirfd, uint64_t allowed, struct err *e)
 {
-	uint64_t refused = objects_fd < 0 ? all_rights & ~(LANDLOCK_ACCESS_FS_READ_FILE | LANDLOCK_ACCESS_FS_READ_DIR)
-	                                  : all_rights;
 	struct landlock_ruleset_attr rules = { .handled_access_fs = refused };
-	struct landlock_path_beneath_attr store = { .allowed_access = LANDLOCK_ACCESS_FS_READ_FILE,
-		                                    .parent_fd = objects_fd };
+	struct landlock_path_beneath_attr below = { .allowed_access = allowed, .parent_fd = dirfd };
 	_cleanup_close_ int fd = (int)syscall(SYS_landlock_create_ruleset, &rules, sizeof(rules), 0);
 
 	if (fd < 0)
 		return 0;
-	if ((objects_fd >= 0 && syscall(SYS_landlock_add_rule, fd, LANDLOCK_RULE_PATH_BENEATH, &store, 0) < 0) ||
+	if ((dirfd >= 0 && syscall(SYS_landlock_add_rule, fd, LANDLOCK_RULE_PATH_BENEATH, &below, 0) < 0) ||
 	    syscall(SYS_landlock_restrict_self, fd, 0) < 0)
 		return err_sys(e, "giving up the file system");
 	return 0;
+}
+
+/* The client of another S3 has to read the names of hosts and certificates, wherever the system has them. */
+static int only_read(int objects_fd, struct err *e)
+{
+	if (objects_fd < 0)
+		return restrict_files(all_rights & ~reading, -1, 0, e);
+	return restrict_files(all_rights, objects_fd, LANDLOCK_ACCESS_FS_READ_FILE, e);
 }
 
 static int drop_capabilities(bool keep_admin)
@@ -74,6 +82,24 @@ static int become(uid_t uid, gid_t gid, struct err *e)
 	return 0;
 }
 
+/* The rest of it, for a process that is user uid from here on. */
+static int give_up(uid_t uid, gid_t gid, bool keep_admin, struct err *e)
+{
+	if (become(uid, gid, e) < 0)
+		return -1;
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 || drop_capabilities(keep_admin) < 0)
+		return err_sys(e, "dropping privileges");
+	return 0;
+}
+
+/* Becoming somebody else has cleared it. */
+static int die_with_parent_again(pid_t parent, int signo, struct err *e)
+{
+	if (signo && (prctl(PR_SET_PDEATHSIG, signo) < 0 || getppid() != parent))
+		return err_set(e, ERR_IO, "the process that started this one has gone");
+	return 0;
+}
+
 int confine_reader(int objects_fd, bool keep_admin, uint32_t *ret_files, struct err *e)
 {
 	pid_t parent = getppid();
@@ -86,15 +112,20 @@ int confine_reader(int objects_fd, bool keep_admin, uint32_t *ret_files, struct 
 	prctl(PR_GET_PDEATHSIG, &dies);
 	if (keep_admin && prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) < 0)
 		return err_sys(e, "keeping a capability");
-	if (become(st.st_uid, st.st_gid, e) < 0)
+	if (give_up(st.st_uid, st.st_gid, keep_admin, e) < 0 || only_read(objects_fd, e) < 0 ||
+	    die_with_parent_again(parent, dies, e) < 0)
 		return -1;
-	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 || drop_capabilities(keep_admin) < 0)
-		return err_sys(e, "dropping privileges");
-	if (only_read(objects_fd, e) < 0)
-		return -1;
-	/* Becoming somebody else has cleared it. */
-	if (dies && (prctl(PR_SET_PDEATHSIG, dies) < 0 || getppid() != parent))
-		return err_set(e, ERR_IO, "the process that started this one has gone");
 	*ret_files = files;
 	return 0;
+}
+
+int confine_writer(int dirfd, struct err *e)
+{
+	pid_t parent = getppid();
+	int dies = 0;
+
+	prctl(PR_GET_PDEATHSIG, &dies);
+	if (give_up(NOBODY, NOBODY, false, e) < 0 || restrict_files(all_rights & ~reading, dirfd, writing, e) < 0)
+		return -1;
+	return die_with_parent_again(parent, dies, e);
 }
