@@ -74,6 +74,8 @@ void cleanup_tick(void *jobs)
 	list = t.list;
 	for (size_t i = 0; rc == 0 && i < t.count; i++) {
 		remove_ours(js, t.list[i].id);
+		if (t.list[i].remove)
+			measure_forget(js, t.list[i].id);
 		if (is_done(js, &t.list[i])) {
 			rc = store_cleanup_done(js->store, t.list[i].id, &e);
 			continue;

@@ -13,6 +13,7 @@
 #include "job/vpc.h"
 
 struct freezer;
+struct ingest; /* ingest/ingest.h */
 
 enum host_told { HOST_TOLD_NOTHING, HOST_TOLD_TO_GO, HOST_TOLD_TO_STOP };
 
@@ -24,8 +25,10 @@ struct job_host {
 	uint64_t last_fact;
 	struct job_limits limits;
 	struct capacity_share share;
-	bool reserved; /* share is in the books, and limits.gpus GPUs are its own */
-	bool behind;   /* facts were missed or could not be stored: asked for again */
+	bool reserved;            /* share is in the books, and limits.gpus GPUs are its own */
+	bool behind;              /* facts were missed or could not be stored: asked for again */
+	bool followed, ingested;  /* its metrics: are read as they come; were, to their end */
+	struct mono ingest_asked; /* since when its end waits for that; 0: it does not */
 
 	/* of several hosts only; in the store as well */
 	enum host_phase phase;
@@ -80,6 +83,8 @@ struct jobs {
 	struct job_list waiting, running;
 	void *by_id; /* tsearch tree of struct job_host */
 	struct freezer *freezer;
+	struct ingest *ingest; /* NULL: metrics go nowhere */
+	struct loop_source *ingested_source;
 	struct freezer *gatherer; /* another of the kind, for what may take long at the end */
 	struct loop_source *soon_timer, *pending_timer, *retry_timer, *cleanup_timer, *sweep_timer;
 	int64_t cleanup_ms;
@@ -131,6 +136,16 @@ int hosts_take_loss(struct jobs *js, struct job_host *h, struct str reason, stru
 void hosts_go_on(struct jobs *js, struct job *j);
 /* The gatherer is done; why is NULL when the artifacts are there. */
 void hosts_gathered(struct jobs *js, const char *id, const struct err *why);
+
+/* ---- measure.c: the metrics of hosts ---- */
+void measure_start(struct jobs *js, struct series_store *s); /* s NULL: there are none */
+void measure_stop(struct jobs *js);
+/* The host has, or may have, a supervisor: its metrics are read from now on. */
+void measure_follow(struct jobs *js, struct job_host *h);
+void measure_forget(struct jobs *js, const char *job_id); /* the job is deleted */
+/* Whether its end can be taken: a job that has ended has all of its metrics. If not, it is asked for again when that is
+ * so, and in any case after some time. */
+bool measure_is_over(struct jobs *js, struct job_host *h);
 
 /* ---- scheduler.c ---- */
 

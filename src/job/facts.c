@@ -160,6 +160,9 @@ static void on_fact(void *arg, struct str id, const struct fact *f)
 		}
 		return;
 	}
+	measure_follow(js, h);
+	if (f->kind == FACT_ENDED && !measure_is_over(js, h))
+		return;
 	if ((j->host_count > 1 ? hosts_take(js, h, f, &e) : take(js, j, f, &e)) < 0) {
 		log_err(LOG_ERROR, &e, "training job %s: fact %llu cannot be taken yet", j->name,
 		        (unsigned long long)f->n);
@@ -193,6 +196,8 @@ static void on_lost(void *arg, struct str id, struct str reason, struct wall at)
 		return;
 	if (h->behind) /* facts from before the loss have still to be taken; it is reported again with them */
 		return;
+	if (!measure_is_over(js, h))
+		return;
 	if ((j->host_count > 1 ? hosts_take_loss(js, h, reason, at, &e) : take_loss(js, j, reason, &e)) < 0) {
 		log_err(LOG_ERROR, &e, "training job %s is lost, and that cannot be stored yet", j->name);
 		fall_behind(js, h);
@@ -211,6 +216,7 @@ static void host_up(struct jobs *js, struct job_host *h)
 		return;
 	h->behind = false;
 	h->told = HOST_TOLD_NOTHING;
+	measure_follow(js, h);
 	if (state == JOB_LAUNCHING || state == JOB_ADMITTED ||
 	    !h->last_fact) /* starts it, unless it runs or has ended */
 		js->via->launch(js->launcher, h->id);

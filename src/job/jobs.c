@@ -121,6 +121,7 @@ int jobs_new(const struct jobs_options *o, struct jobs **ret, struct err *e)
 	js->sweep_timer = loop_timer(js->loop, -1, 0, sweep_tick, js);
 	if (store_job_each_live(js->store, load_one, js, e) < 0)
 		return -1;
+	measure_start(js, o->series);
 	*ret = take_ptr(js);
 	return 0;
 }
@@ -159,6 +160,7 @@ void jobs_free(struct jobs *js)
 		return;
 	freezer_free(js->freezer);
 	freezer_free(js->gatherer);
+	measure_stop(js);
 	if (js->launcher)
 		js->via->close(js->launcher);
 	while (js->waiting.first)

@@ -16,6 +16,7 @@
 #include "store/store.h"
 
 struct iam; /* iam/iam.h */
+struct series_store;
 struct jobs;
 
 /* All borrowed, for as long as the jobs live. */
@@ -26,7 +27,8 @@ struct jobs_options {
 	const struct conf *conf;
 	const struct iam
 	        *iam; /* roles, and the tokens of hosts; NULL: every role may everything, and there are no tokens */
-	const char *data_dir; /* absolute */
+	struct series_store *series; /* where the metrics of jobs go; NULL: nowhere */
+	const char *data_dir;        /* absolute */
 	const struct launcher_ops *launcher;
 	struct desk *desk;         /* job/desk.h: launcher is launcher_hand; NULL: it is the local one */
 	const char *fetch_program; /* path of bloomery-fetch, for another S3 */

@@ -146,6 +146,7 @@ static int open_all(struct daemon *d, struct err *e)
 	                                        .blobs = d->blobs,
 	                                        .conf = &d->conf,
 	                                        .iam = d->iam,
+	                                        .series = d->series,
 	                                        .data_dir = d->data_dir,
 	                                        .launcher = d->desk ? &launcher_hand : &launcher_local,
 	                                        .desk = d->desk,

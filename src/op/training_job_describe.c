@@ -1,7 +1,9 @@
 /* DescribeTrainingJob: kept text around what changes (contract 5.10, 14.3). SPDX-License-Identifier: Apache-2.0 */
 #include <stdlib.h>
 
+#include "aws/wire.h"
 #include "op/training_job.h"
+#include "series/series.h"
 #include "store/store.h"
 
 void add_seconds(struct buf *out, struct wall at)
@@ -153,6 +155,36 @@ static void add_transitions(struct buf *out, const struct store_description *d)
 	buf_z(out, "],");
 }
 
+static void add_final(void *arg, const struct series_job_metric *m)
+{
+	struct buf *out = arg;
+
+	if (!m->is_final)
+		return;
+	buf_z(out, out->n ? "," : "");
+	buf_z(out, "{\"MetricName\":");
+	add_json_string(out, m->metric);
+	buf_z(out, ",\"Value\":");
+	buf_double(out, m->final_value);
+	buf_z(out, ",\"Timestamp\":");
+	add_seconds(out, m->final_at);
+	buf_c(out, '}');
+}
+
+/* The last value of each metric of the definitions, once there can be no other (contract 6.3). */
+static int add_metrics(const struct api *api, const struct stored_job *j, struct buf *out, struct err *e)
+{
+	_cleanup_buf_ struct buf list = { 0 };
+
+	if (!api->series || !job_state_info[j->state].final)
+		return 0;
+	if (series_job_metrics(api->series, str_of(j->id), add_final, &list, e) < 0)
+		return -1;
+	if (list.n)
+		buf_f(out, "\"FinalMetricDataList\":[%s],", list.p);
+	return 0;
+}
+
 /* contract 5.4 */
 static void add_durations(struct buf *out, const struct stored_job *j)
 {
@@ -167,7 +199,7 @@ static void add_durations(struct buf *out, const struct stored_job *j)
 	      (long long)seconds);
 }
 
-static void describe(const struct store_description *d, struct buf *out)
+static int describe(const struct api *api, const struct store_description *d, struct buf *out, struct err *e)
 {
 	const struct stored_job *j = &d->job;
 	const struct job_state_info *state = &job_state_info[j->state];
@@ -188,20 +220,24 @@ static void describe(const struct store_description *d, struct buf *out)
 	add_time(out, "TrainingEndTime", j->ended);
 	add_time(out, "LastModifiedTime", j->modified);
 	add_transitions(out, d);
+	if (add_metrics(api, j, out, e) < 0)
+		return -1;
 	buf_str(out, str_cut(&echo, '\n'));
 	add_durations(out, j);
 	buf_str(out, echo);
 	out->p[out->n - 1] = '}'; /* every member ended with a comma */
+	return 0;
 }
 
 int op_describe_training_job(const struct api_call *call, json_t *in, json_t **ret_out, struct err *e)
 {
 	struct store_description d;
+	int rc;
 
 	(void)ret_out;
 	if (store_describe(call->api->store, in_str(in, "TrainingJobName"), &d, e) < 0)
 		return not_found_is_invalid(e);
-	describe(&d, call->raw);
+	rc = describe(call->api, &d, call->raw, e);
 	store_description_fini(&d);
-	return 0;
+	return rc;
 }

@@ -22,7 +22,8 @@ static struct store *store;
 static struct blob_store *blobs;
 static struct jobs *jobs;
 static struct conf conf;
-static struct buf asked; /* "launch A; stop A; ..." by job name where it is known */
+static struct series_store *world_series; /* set before up(): metrics are read */
+static struct buf asked;                  /* "launch A; stop A; ..." by job name where it is known */
 static const struct launcher_events *events;
 static void *events_arg;
 
@@ -90,7 +91,7 @@ static const struct launcher_ops fake = { .name = "fake",
 static inline void up(void)
 {
 	_cleanup_free_ char *db = strf("%s/bloomery.db", test_tmpdir());
-	struct jobs_options o = { .conf = &conf, .data_dir = test_tmpdir(), .launcher = &fake };
+	struct jobs_options o = { .conf = &conf, .data_dir = test_tmpdir(), .launcher = &fake, .series = world_series };
 
 	log_init("test", LOG_ERROR + 1);
 	if (!conf.account) {
