@@ -169,7 +169,7 @@ def test_two_jobs_do_not_reach_each_other(networks):
 
 
 def test_isolated_has_nothing(networks):
-    name = networks.completed("cat /proc/net/route | wc -l; nc -w 1 169.254.170.2 8770 </dev/null && echo REACHED; "
+    name = networks.completed("exec 2>/dev/null; cat /proc/net/route | wc -l; nc -w 1 169.254.170.2 8770 </dev/null && echo REACHED; "
                               "nc -w 1 169.254.170.2 80 </dev/null && echo REACHED; env | grep -c AWS_ENDPOINT_URL; "
                               "env | grep -c AWS_CONTAINER_CRED; echo done", EnableNetworkIsolation=True)["TrainingJobName"]
     log = networks.logs(name)
