@@ -13,6 +13,7 @@
 #include "host/inside.h"
 #include "net/net.h"
 #include "net/refused.h"
+#include "net/seal.h"
 
 static int lock_data(struct host *h, struct err *e)
 {
@@ -119,6 +120,8 @@ static int start(struct host *h, struct err *e)
 	find_runtime(h);
 	open_networks(h);
 	refusals_open(h);
+	if (h->networks && !h->no_network)
+		h->sealing = (int)net_sealing_probe();
 	host_scan(h);
 	if (link_open(h, e) < 0)
 		return -1;

@@ -69,6 +69,7 @@ struct host {
 	struct job *jobs;
 	bool networks;          /* bloomery.conf wants them */
 	struct net_ear *ear;    /* NULL: nobody tells us of refused packets */
+	int sealing;            /* enum net_sealing */
 	char *no_network;       /* why jobs cannot have networks of their own; NULL: they can */
 	struct runtime runtime; /* path NULL: none works here */
 

@@ -17,6 +17,7 @@
 #include "base/log.h"
 #include "host/inside.h"
 #include "jobdir/hostlink.h"
+#include "net/seal.h"
 
 static void hang_up(struct host *h)
 {
@@ -264,7 +265,8 @@ static void on_listen(void *arg, uint32_t events)
 	h->daemon.fd = take_fd(fd);
 	snprintf(cgroups, sizeof(cgroups), "v%d", h->runtime.cgroup_version);
 	(void)!send_message(h,
-	                    json_pack("{ss si ss ss}", "t", "hello", "v", HOSTLINK_VERSION, "runtime",
+	                    json_pack("{ss si ss ss ss}", "t", "hello", "v", HOSTLINK_VERSION, "sealing",
+	                              net_sealing_name[h->sealing], "runtime",
 	                              h->runtime.path ? h->runtime.version : "", "cgroups",
 	                              h->runtime.path ? cgroups : ""),
 	                    NULL);

@@ -7,6 +7,8 @@
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #pragma once
+#include <stdatomic.h>
+
 #include "job/gpus.h"
 #include "job/jobs.h"
 #include "job/network.h"
@@ -80,6 +82,7 @@ struct jobs {
 	struct network_pool *networks;
 	struct gpu_pool *gpus;
 	struct vpc *vpc;
+	atomic_int sealing; /* enum net_sealing, as bloomery-host says; -1: it has not yet. Read by any thread */
 	struct job_list waiting, running;
 	void *by_id; /* tsearch tree of struct job_host */
 	struct freezer *freezer;

@@ -241,4 +241,15 @@ static void on_up(void *arg)
 	cleanup_soon(js);
 }
 
-const struct launcher_events facts_events = { .on_up = on_up, .on_fact = on_fact, .on_lost = on_lost };
+static void on_sealing(void *arg, struct str name)
+{
+	struct jobs *js = arg;
+
+	for (enum net_sealing s = NET_SEALING_NONE; s <= NET_SEALING_PROGRAM; s++)
+		if (str_is(name, net_sealing_name[s]))
+			atomic_store(&js->sealing, (int)s);
+}
+
+const struct launcher_events facts_events = {
+	.on_up = on_up, .on_fact = on_fact, .on_lost = on_lost, .on_sealing = on_sealing
+};

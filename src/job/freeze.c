@@ -40,7 +40,8 @@ struct task {
 	} * hosts;
 	size_t host_count;
 	struct net_range network;
-	bool lazy; /* when done: what lists_are_lazy() says */
+	struct network_key *keys; /* one a host; NULL: nothing is encrypted */
+	bool lazy;                /* when done: what lists_are_lazy() says */
 	bool failed;
 	struct err why; /* when failed */
 };
@@ -100,6 +101,9 @@ static void task_free(struct task *t)
 		free(t->hosts[i].parts);
 		names_free(t->hosts[i].gpu);
 	}
+	if (t->keys)
+		explicit_bzero(t->keys, t->host_count * sizeof(*t->keys));
+	free(t->keys);
 	free(t->hosts);
 	free(t->name);
 	free(t->arn);
@@ -283,6 +287,8 @@ static int fill_host(const struct freezer *f, const struct task *t, size_t i, st
 	copy_gpus(&t->hosts[i], s);
 	if (t->network.prefix)
 		network_fill(s, t->id, t->network, json_is_true(json_object_get(s->request, "EnableNetworkIsolation")));
+	if (t->network.prefix && t->keys)
+		network_fill_keys(s, t->keys);
 	/* With a file system alone it is only echoed (jobs_check_network). */
 	if (t->network.prefix && vpc_config && !vpc_is_empty(f->js->vpc))
 		vpc_fill(f->js->vpc, vpc_config, &s->network);
@@ -308,6 +314,18 @@ static int freeze_other(struct freezer *f, const struct task *t, size_t i, int f
 		rc = fsync(lists) < 0 ? err_sys(e, "syncing the lists of objects") : spec_save(dir, &own, e);
 	spec_fini(&own);
 	return rc;
+}
+
+/* For the life of the job, and of it alone: each host's work order gets its own private key. */
+static int make_keys(struct task *t, const json_t *request, struct err *e)
+{
+	if (t->host_count == 1 || !json_is_true(json_object_get(request, "EnableInterContainerTrafficEncryption")))
+		return 0;
+	t->keys = xcalloc(t->host_count, sizeof(*t->keys));
+	for (size_t i = 0; i < t->host_count; i++)
+		if (net_key_new(t->keys[i].private_key, t->keys[i].public_key, e) < 0)
+			return -1;
+	return 0;
 }
 
 static int freeze_into(struct freezer *f, const struct task *t, json_t *request, struct job_spec *s, struct err *e)
@@ -351,7 +369,7 @@ static int freeze(struct freezer *f, struct task *t, struct err *e)
 	request = json_loads(text, JSON_ALLOW_NUL, &why);
 	if (!request)
 		return err_set(e, ERR_BUG, "the request kept for training job %s is damaged: %s", t->name, why.text);
-	rc = freeze_into(f, t, request, &s, e);
+	rc = make_keys(t, request, e) < 0 ? -1 : freeze_into(f, t, request, &s, e);
 	t->lazy = lists_are_lazy(&s);
 	spec_fini(&s);
 	json_decref(request);

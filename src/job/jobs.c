@@ -72,10 +72,33 @@ static bool has_file_system(const json_t *request)
 	return false;
 }
 
-int jobs_check_network(const struct jobs *js, const json_t *request, struct err *e)
+/* One host has nobody to talk to. */
+static int check_sealing(const struct jobs *js, const json_t *request, unsigned hosts, struct err *e)
+{
+	const char *why = NULL;
+
+	if (hosts < 2 || !json_is_true(json_object_get(request, "EnableInterContainerTrafficEncryption")))
+		return 0;
+	if (js->desk)
+		why = "they are elsewhere, on networks that are not ours";
+	else if (strcmp(js->conf->network_pool, "none") == 0)
+		why = "network_pool is `none` in bloomery.conf, so they share the machine's network";
+	else if (atomic_load(&js->sealing) == NET_SEALING_NONE)
+		why = "the kernel has no WireGuard, and wireguard-go is not installed";
+	if (!why)
+		return 0;
+	return err_set(e, ERR_INVALID,
+	               "EnableInterContainerTrafficEncryption (true) is refused: what the hosts of a job say to each "
+	               "other cannot be encrypted: %s; use false, or one host",
+	               why);
+}
+
+int jobs_check_network(const struct jobs *js, const json_t *request, unsigned hosts, struct err *e)
 {
 	const json_t *config = json_object_get(request, "VpcConfig");
 
+	if (check_sealing(js, request, hosts, e) < 0)
+		return -1;
 	if (!config || (vpc_is_empty(js->vpc) && has_file_system(request)))
 		return 0;
 	if (vpc_check(js->vpc, config, e) < 0)
@@ -107,6 +130,7 @@ int jobs_new(const struct jobs_options *o, struct jobs **ret, struct err *e)
 	js->fetch_program = o->fetch_program ? xstrdup(o->fetch_program) : strf("bloomery-fetch");
 	js->via = o->launcher;
 	js->desk = o->desk;
+	atomic_init(&js->sealing, -1);
 	if (capacity_read(js->conf, &js->capacity, e) < 0 ||
 	    network_pool_new(js->desk ? "none" : js->conf->network_pool, &js->networks, e) < 0 ||
 	    vpc_new(js->conf, &js->vpc, e) < 0)

@@ -64,8 +64,9 @@ bool jobs_know_provider(const struct jobs *js, struct str arn);
  * created the job and that nothing but the built-in default policy limited. It is asked again for what the request
  * names (iam_hooks.others_output). */
 #define JOBS_CREATOR "bloomery:Creator"
-/* What a request wants of networks can be had here. ERR_INVALID names what cannot: ids of its VpcConfig. */
-int jobs_check_network(const struct jobs *js, const json_t *request, struct err *e) must_check;
+/* What a request for so many hosts wants of networks can be had here. ERR_INVALID names what cannot: ids of its
+ * VpcConfig, encryption. */
+int jobs_check_network(const struct jobs *js, const json_t *request, unsigned hosts, struct err *e) must_check;
 
 struct jobs_create {
 	const char *name, *arn, *request, *echo; /* as in struct store_new_job */

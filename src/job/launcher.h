@@ -16,6 +16,8 @@ struct launcher_events {
 	void (*on_fact)(void *arg, struct str id, const struct fact *f); /* kind FACT_COUNT: one we do not know */
 	/* at: when it was seen to be gone */
 	void (*on_lost)(void *arg, struct str id, struct str reason, struct wall at);
+	/* By what the hosts' traffic could be encrypted there, in the words of net/seal.h; may be NULL */
+	void (*on_sealing)(void *arg, struct str name);
 };
 
 /* All borrowed, for the launcher's life. */

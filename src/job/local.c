@@ -95,6 +95,8 @@ static void take(struct launcher *l, const json_t *msg)
 	struct str type = str_of(json_string_value(json_object_get(msg, "t")));
 	struct str id = str_of(json_string_value(json_object_get(msg, "job")));
 
+	if (str_is(type, "hello") && l->events->on_sealing)
+		l->events->on_sealing(l->arg, str_of(json_string_value(json_object_get(msg, "sealing"))));
 	if (str_is(type, "hello"))
 		log_info("bloomery-host is there: %s, cgroups %s",
 		         json_string_value(json_object_get(msg, "runtime")) ?: "no container runtime",

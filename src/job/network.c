@@ -170,3 +170,20 @@ void network_fill(struct job_spec *s, const char *job_id, struct net_range range
 		n->peers[i - 1].address = text(range.base + 1 + i);
 	}
 }
+
+static char *hex(const unsigned char *key)
+{
+	struct buf b = { 0 };
+
+	buf_hex(&b, key, NET_KEY_BYTES);
+	return buf_take(&b);
+}
+
+void network_fill_keys(struct job_spec *s, const struct network_key *keys)
+{
+	struct network_spec *n = &s->network;
+
+	n->private_key = hex(keys[s->host_number - 1].private_key);
+	for (size_t i = 0; i < n->peer_count; i++)
+		n->peers[i].public_key = hex(keys[i].public_key);
+}

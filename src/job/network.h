@@ -10,6 +10,7 @@
 #pragma once
 #include "jobdir/spec.h"
 #include "net/net.h"
+#include "net/seal.h"
 
 struct network_pool;
 /* conf: a range, or "none". ERR_INVALID. */
@@ -29,6 +30,12 @@ void network_give(struct network_pool *p, const char *job_id); /* one that has n
 bool network_could_fit(const struct network_pool *p, unsigned hosts);
 /* At start: what the job has by its work order, if it has any. */
 void network_known(struct network_pool *p, const char *job_id, const struct network_spec *n);
+
+/* Encrypted between hosts: what host_number is to know, of keys made for all. */
+struct network_key {
+	unsigned char private_key[NET_KEY_BYTES], public_key[NET_KEY_BYTES];
+};
+void network_fill_keys(struct job_spec *s, const struct network_key *keys);
 
 /* Makes the member `network` of a work order anew, for its host_number of host_count, called algo-1, algo-2 ... */
 void network_fill(struct job_spec *s, const char *job_id, struct net_range range, bool isolated);

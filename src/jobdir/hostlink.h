@@ -14,7 +14,8 @@
  *                   {"t":"pack","job":ID,"image":NAME}   put the image into the directory, for a host that is
  *                                                     elsewhere (job/desk.h): image.tar and then image.json, or
  *                                                     image.error, {"status":bloomery-image's,"text"}
- *   host → daemon   {"t":"hello","v":1,"runtime":"runc 1.1.5","cgroups":"v1"}
+ *   host → daemon   {"t":"hello","v":1,"runtime":"runc 1.1.5","cgroups":"v1",
+ *                    "sealing":"kernel"}   by what traffic between hosts could be encrypted, or "wireguard-go" or ""
  *                   {"t":"fact","job":ID,"n":N,"at":MS,"fact":NAME,"args":{...}}   in order, per job
  *                   {"t":"lost","job":ID,"reason":TEXT}   the supervisor is gone without ENDED; all is cleaned up;
  *                                                         "at":MS, where it is known, when it was seen to be gone

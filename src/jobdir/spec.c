@@ -87,6 +87,11 @@ static bool address_ok(struct str s)
 	return s.n >= 7 && only(s, DIGITS "."); /* read by net/, which knows more of them */
 }
 
+static bool key_ok(struct str s)
+{
+	return s.n == 64 && only(s, DIGITS "abcdef");
+}
+
 static bool url_ok(struct str s)
 {
 	return str_starts(s, STR("http://")) || str_starts(s, STR("https://"));
@@ -188,6 +193,7 @@ static const struct member network_members[] = {
 	{ AT(network_spec, isolated), FORM_BOOL },
 	{ AT(network_spec, subnet), .optional = true, .max = 4096 },
 	{ AT(network_spec, traffic), .optional = true, .max = 32768 },
+	{ AT(network_spec, private_key), .optional = true, .check = key_ok, .max = 64 },
 };
 static const struct member machine_members[] = {
 	{ AT(network_spec, address), .check = address_ok, .max = 15 },
@@ -195,6 +201,7 @@ static const struct member machine_members[] = {
 static const struct member peer_members[] = {
 	{ AT(network_peer, name), .check = label_ok, .max = 63 },
 	{ AT(network_peer, address), .check = address_ok, .max = 15 },
+	{ AT(network_peer, public_key), .optional = true, .check = key_ok, .max = 64 },
 };
 /* clang-format on */
 
@@ -463,6 +470,8 @@ static int network_from_json(const json_t *j, struct network_spec *n, unsigned h
 		if (members_from_json(peer_members, ARRAY_LEN(peer_members), where, NULL, json_array_get(peers, i),
 		                      &n->peers[i], e) < 0)
 			return -1;
+		if (!n->private_key != !n->peers[i].public_key)
+			return refuse(where, "public_key", "to be there as private_key is", e);
 	}
 	return 0;
 }
@@ -601,6 +610,8 @@ void s3_target_fini(struct s3_target *t)
 
 void network_spec_fini(struct network_spec *n)
 {
+	if (n->private_key)
+		explicit_bzero(n->private_key, strlen(n->private_key));
 	free_texts(network_members, ARRAY_LEN(network_members), n);
 	for (size_t i = 0; i < n->peer_count; i++)
 		free_texts(peer_members, ARRAY_LEN(peer_members), &n->peers[i]);

@@ -61,6 +61,7 @@ struct s3_target {                                                         /* on
  */
 struct network_peer {
 	char *name, *address;
+	char *public_key; /* of an encrypted network, in hex; else NULL */
 };
 struct network_spec {
 	char *bridge;            /* NULL: the machine's; else the job's, "blm" and 8 hex digits */
@@ -68,6 +69,7 @@ struct network_spec {
 	unsigned prefix;
 	bool isolated;              /* peers, and nothing else */
 	char *subnet, *traffic;     /* what may pass, in the words of bloomery.conf (net/limits.h); NULL: no limits */
+	char *private_key;          /* this host's, in hex: what the hosts send each other is encrypted; or NULL */
 	struct network_peer *peers; /* all hosts of the job, this one too */
 	size_t peer_count;
 };

@@ -25,6 +25,9 @@ int nl_talk(struct nl *nl, struct nlmsghdr *m, mnl_cb_t fn, void *arg);
 /* Sends bytes that hold several messages, of which one wants to be acknowledged. 0 or an errno. */
 int nl_send(struct nl *nl, const void *bytes, size_t n);
 
+/* ---- net.c: runs fn in the namespace, or in a new one when ns_fd is negative ---- */
+int net_within(int ns_fd, int (*fn)(void *arg, struct err *e), void *arg, struct err *e) must_check;
+
 /* ---- link.c: interfaces, on a socket of NETLINK_ROUTE. All 0 or an errno. ---- */
 
 int link_bridge(struct nl *nl, const char *name, uint32_t address_of_mac);
@@ -53,11 +56,13 @@ enum { NET_LOG_GROUP = 25197 };
 
 /* Loads them, in place of what was there of ours. What ports may send is kept. */
 int rules_load(struct err *e) must_check;
-/* What the port may send, which is that of a bridge or, alone, the machine's end of a host's interface. add: ENOENT
- * when the rules are not loaded; remove: it need not be there. 0 or an errno. */
-int rules_allow(const char *port, uint32_t address, bool alone);
-int rules_each(void (*fn)(const char *port, uint32_t address, bool alone, void *arg), void *arg);
-int rules_forget(const char *port, uint32_t address, bool alone);
+/* What a port may send: that of a bridge or, alone, the machine's end of a host's interface; and whether it is one that
+ * sends its peers only what is encrypted. add: ENOENT when the rules are not loaded; remove: it need not be there. 0 or
+ * an errno. */
+enum rules_set { RULES_PORT, RULES_ALONE, RULES_SEALED, RULES_SETS };
+int rules_allow(const char *port, uint32_t address, enum rules_set set);
+int rules_each(void (*fn)(const char *port, uint32_t address, enum rules_set set, void *arg), void *arg);
+int rules_forget(const char *port, uint32_t address, enum rules_set set);
 /* limits.h, for the interface by which a job's packets come in. */
 int rules_limit(const char *interface, const struct net_limits *l, struct err *e) must_check;
 int rules_unlimit(const char *interface, struct err *e) must_check;

@@ -50,7 +50,7 @@ static int open_own(struct err *e)
 
 /* Runs fn in the namespace, or in a new one when ns_fd is negative. That we come back is not in doubt: nothing could go
  * on otherwise. */
-static int within(int ns_fd, int (*fn)(void *arg, struct err *e), void *arg, struct err *e)
+int net_within(int ns_fd, int (*fn)(void *arg, struct err *e), void *arg, struct err *e)
 {
 	_cleanup_close_ int own = open_own(e);
 	int rc;
@@ -97,7 +97,7 @@ static int set_up_new(void *arg, struct err *e)
 
 int net_namespace_new(int *ret_fd, struct err *e)
 {
-	return within(-1, set_up_new, ret_fd, e);
+	return net_within(-1, set_up_new, ret_fd, e);
 }
 
 struct wanted_socket {
@@ -116,7 +116,7 @@ int net_socket(int ns_fd, int domain, int type, struct err *e)
 {
 	struct wanted_socket w = { domain, type, -1 };
 
-	return within(ns_fd, make_socket, &w, e) < 0 ? -1 : w.fd;
+	return net_within(ns_fd, make_socket, &w, e) < 0 ? -1 : w.fd;
 }
 
 /* ---- joining ---- */
@@ -208,14 +208,16 @@ static int have_bridge(struct nl *nl, const struct net_host *h, unsigned *ret_in
 
 static int allow(const struct net_host *h, struct err *e)
 {
-	bool alone = !h->bridge[0];
-	int why = rules_allow(h->port, h->address, alone);
+	enum rules_set set = h->bridge[0] ? RULES_PORT : RULES_ALONE;
+	int why = rules_allow(h->port, h->address, set);
 
 	/* Somebody has flushed the machine's rules since they were loaded. */
 	if (why == ENOENT && rules_load(e) < 0)
 		return -1;
 	if (why == ENOENT)
-		why = rules_allow(h->port, h->address, alone);
+		why = rules_allow(h->port, h->address, set);
+	if (!why && h->sealed)
+		why = rules_allow(h->port, h->address, RULES_SEALED);
 	return why ? os_error(e, why, "allowing the address of", h->port) : 0;
 }
 
@@ -277,7 +279,7 @@ int net_join(const struct net_host *h, int ns_fd, struct err *e)
 		return -1;
 	rc = join_locked(&nl, h, ns_fd, e);
 	if (rc == 0)
-		rc = within(ns_fd, set_up_inside, (void *)h, e);
+		rc = net_within(ns_fd, set_up_inside, (void *)h, e);
 	if (rc < 0 && (delete_port(&nl, h->port, NULL) < 0 || sweep_locked(&nl, NULL) < 0))
 		log_warn("the network of %s is not whole and could not be removed", h->port);
 	nl_close(&nl);
@@ -327,12 +329,12 @@ struct stale {
 	struct {
 		char port[NET_NAME_BYTES];
 		uint32_t address;
-		bool alone;
+		enum rules_set set;
 	} * entry;
 	size_t n;
 };
 
-static void note_stale(const char *port, uint32_t address, bool alone, void *arg)
+static void note_stale(const char *port, uint32_t address, enum rules_set set, void *arg)
 {
 	struct stale *s = arg;
 
@@ -340,7 +342,7 @@ static void note_stale(const char *port, uint32_t address, bool alone, void *arg
 		return;
 	s->entry = xrealloc(s->entry, (s->n + 1) * sizeof(*s->entry));
 	snprintf(s->entry[s->n].port, NET_NAME_BYTES, "%s", port);
-	s->entry[s->n].alone = alone;
+	s->entry[s->n].set = set;
 	s->entry[s->n++].address = address;
 }
 
@@ -350,7 +352,7 @@ static int forget_stale(const struct seen *seen)
 	int why = rules_each(note_stale, &s);
 
 	for (size_t i = 0; !why && i < s.n; i++)
-		why = rules_forget(s.entry[i].port, s.entry[i].address, s.entry[i].alone);
+		why = rules_forget(s.entry[i].port, s.entry[i].address, s.entry[i].set);
 	free(s.entry);
 	return why;
 }

@@ -52,6 +52,7 @@ struct net_host {
 	char port[NET_NAME_BYTES];
 	uint32_t address, gateway;
 	unsigned prefix;
+	bool sealed;                     /* to its peers it sends nothing but WireGuard (seal.h) */
 	bool isolated;                   /* gateway is not used */
 	const struct net_limits *limits; /* limits.h; NULL: none. Those of one job are the same */
 };

@@ -41,6 +41,7 @@
 static const char *const rules[] = {
 	"add table bridge " TABLE "\n"
 	"add set bridge " TABLE " " SET " { type ifname . ether_addr . ipv4_addr ; }\n"
+	"add set bridge " TABLE " sealed { type ifname . ether_addr . ipv4_addr ; }\n"
 	"add set bridge " TABLE " told " OFTEN
 	HOOK("bridge", "prerouting", "type filter hook prerouting priority -350")
 	HOOK("bridge", "forward", "type filter hook forward priority -350")
@@ -50,6 +51,8 @@ static const char *const rules[] = {
 	                             " iifname . arp saddr ether . arp saddr ip @" SET " accept"),
 	RULE("bridge", "prerouting", "ether type { ip, arp } " TELL "\"" NET_REFUSED_SENDER "\""),
 	RULE("bridge", "prerouting", "counter drop")
+	RULE("bridge", "forward", "ether type ip iifname . ether saddr . ip saddr @sealed udp dport != 51820 counter drop")
+	RULE("bridge", "forward", "ether type ip iifname . ether saddr . ip saddr @sealed ip protocol != udp counter drop")
 	RULE("bridge", "forward", "iifname \"blv*\" oifname \"blv*\" meta mark set 0x626c6d01")
 
 	"add table inet " TABLE "\n"
@@ -177,6 +180,15 @@ int rules_unlimit(const char *interface, struct err *e)
 
 /* ---- the set ---- */
 
+static const struct {
+	unsigned char family;
+	const char *name;
+} sets[] = {
+	[RULES_PORT] = { NFPROTO_BRIDGE, SET },
+	[RULES_ALONE] = { NFPROTO_INET, SET },
+	[RULES_SEALED] = { NFPROTO_BRIDGE, "sealed" },
+};
+
 /* As nftables joins the three: each filled up to a multiple of four bytes. */
 struct key {
 	char port[NET_NAME_BYTES];
@@ -207,12 +219,12 @@ static struct nlmsghdr *put_head(struct mnl_nlmsg_batch *b, uint16_t type, uint1
 	return m;
 }
 
-static void put_key(struct nlmsghdr *m, const struct key *k)
+static void put_key(struct nlmsghdr *m, enum rules_set set, const struct key *k)
 {
 	struct nlattr *list, *element, *key;
 
 	mnl_attr_put_strz(m, NFTA_SET_ELEM_LIST_TABLE, TABLE);
-	mnl_attr_put_strz(m, NFTA_SET_ELEM_LIST_SET, SET);
+	mnl_attr_put_strz(m, NFTA_SET_ELEM_LIST_SET, sets[set].name);
 	list = mnl_attr_nest_start(m, NFTA_SET_ELEM_LIST_ELEMENTS);
 	element = mnl_attr_nest_start(m, NFTA_LIST_ELEM);
 	key = mnl_attr_nest_start(m, NFTA_SET_ELEM_KEY);
@@ -223,7 +235,7 @@ static void put_key(struct nlmsghdr *m, const struct key *k)
 }
 
 /* A transaction of one command. */
-static int change(uint16_t command, uint16_t flags, bool alone, const char *port, uint32_t address)
+static int change(uint16_t command, uint16_t flags, enum rules_set set, const char *port, uint32_t address)
 {
 	const uint16_t type = (uint16_t)(NFNL_SUBSYS_NFTABLES << 8 | command);
 	const struct key k = key_of(port, address);
@@ -238,7 +250,7 @@ static int change(uint16_t command, uint16_t flags, bool alone, const char *port
 	must(b);
 	put_head(b, NFNL_MSG_BATCH_BEGIN, 0, 1, AF_UNSPEC, NFNL_SUBSYS_NFTABLES);
 	mnl_nlmsg_batch_next(b);
-	put_key(put_head(b, type, flags | NLM_F_ACK, 2, alone ? NFPROTO_INET : NFPROTO_BRIDGE, 0), &k);
+	put_key(put_head(b, type, flags | NLM_F_ACK, 2, sets[set].family, 0), set, &k);
 	mnl_nlmsg_batch_next(b);
 	put_head(b, NFNL_MSG_BATCH_END, 0, 3, AF_UNSPEC, NFNL_SUBSYS_NFTABLES);
 	mnl_nlmsg_batch_next(b);
@@ -249,14 +261,14 @@ static int change(uint16_t command, uint16_t flags, bool alone, const char *port
 	return why;
 }
 
-int rules_allow(const char *port, uint32_t address, bool alone)
+int rules_allow(const char *port, uint32_t address, enum rules_set set)
 {
-	return change(NFT_MSG_NEWSETELEM, NLM_F_CREATE, alone, port, address);
+	return change(NFT_MSG_NEWSETELEM, NLM_F_CREATE, set, port, address);
 }
 
-int rules_forget(const char *port, uint32_t address, bool alone)
+int rules_forget(const char *port, uint32_t address, enum rules_set set)
 {
-	int why = change(NFT_MSG_DELSETELEM, 0, alone, port, address);
+	int why = change(NFT_MSG_DELSETELEM, 0, set, port, address);
 
 	return why == ENOENT ? 0 : why;
 }
@@ -264,8 +276,8 @@ int rules_forget(const char *port, uint32_t address, bool alone)
 /* ---- looking ---- */
 
 struct look {
-	void (*fn)(const char *port, uint32_t address, bool alone, void *arg);
-	bool alone;
+	void (*fn)(const char *port, uint32_t address, enum rules_set set, void *arg);
+	enum rules_set set;
 	void *arg;
 };
 
@@ -292,7 +304,7 @@ static void look_at(const struct nlattr *element, const struct look *l)
 		return;
 	memcpy(&k, mnl_attr_get_payload(value), sizeof(k));
 	k.port[sizeof(k.port) - 1] = 0;
-	l->fn(k.port, ntohl(k.address), l->alone, l->arg);
+	l->fn(k.port, ntohl(k.address), l->set, l->arg);
 }
 
 static int on_elements(const struct nlmsghdr *m, void *arg)
@@ -323,19 +335,21 @@ static int each_of(const struct look *l)
 		return 0; /* no nftables, no addresses */
 	m = nl_begin(&nl, NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_GETSETELEM, NLM_F_DUMP);
 	g = mnl_nlmsg_put_extra_header(m, sizeof(*g));
-	*g = (struct nfgenmsg){ .nfgen_family = l->alone ? NFPROTO_INET : NFPROTO_BRIDGE, .version = NFNETLINK_V0 };
+	*g = (struct nfgenmsg){ .nfgen_family = sets[l->set].family, .version = NFNETLINK_V0 };
 	mnl_attr_put_strz(m, NFTA_SET_ELEM_LIST_TABLE, TABLE);
-	mnl_attr_put_strz(m, NFTA_SET_ELEM_LIST_SET, SET);
+	mnl_attr_put_strz(m, NFTA_SET_ELEM_LIST_SET, sets[l->set].name);
 	why = nl_talk(&nl, m, on_elements, (void *)l);
 	nl_close(&nl);
 	return why == ENOENT || why == EINVAL || why == EOPNOTSUPP ? 0 : why;
 }
 
-int rules_each(void (*fn)(const char *port, uint32_t address, bool alone, void *arg), void *arg)
+int rules_each(void (*fn)(const char *port, uint32_t address, enum rules_set set, void *arg), void *arg)
 {
-	int why = each_of(&(struct look){ .fn = fn, .arg = arg });
+	int why = 0;
 
-	return why ? why : each_of(&(struct look){ .fn = fn, .arg = arg, .alone = true });
+	for (enum rules_set set = 0; !why && set < RULES_SETS; set++)
+		why = each_of(&(struct look){ .fn = fn, .arg = arg, .set = set });
+	return why;
 }
 
 /* ---- chains ---- */

@@ -14,6 +14,7 @@
 
 #include "base/fd.h"
 #include "base/log.h"
+#include "net/seal.h"
 #include "run/config_files.h"
 #include "run/network.h"
 #include "run/phase.h"
@@ -79,7 +80,7 @@ static char *find_interface(const struct job_spec *spec, bool isolated)
 	char *name;
 
 	if (spec->network.bridge)
-		return xstrdup("eth0");
+		return xstrdup(spec->network.private_key ? NET_SEAL_INTERFACE : "eth0");
 	if (isolated)
 		return xstrdup("lo");
 	name = spec->network.peer_count ? interface_of(spec->network.address) : NULL;
@@ -176,8 +177,12 @@ static int make_etc(int tree_fd, const struct job_spec *spec, bool isolated, str
 	buf_z(&hosts, "127.0.0.1\tlocalhost\n");
 	if (!net->bridge && (isolated || !net->peer_count))
 		buf_f(&hosts, "127.0.0.1\t%s\n", spec->host_name);
-	for (size_t i = 0; (net->bridge || !isolated) && i < net->peer_count; i++)
-		buf_f(&hosts, "%s\t%s\n", net->peers[i].address, net->peers[i].name);
+	for (size_t i = 0; (net->bridge || !isolated) && i < net->peer_count; i++) {
+		char sealed[NET_ADDRESS_BYTES];
+
+		net_address_text(net_seal_address((unsigned)i + 1), sealed);
+		buf_f(&hosts, "%s\t%s\n", net->private_key ? sealed : net->peers[i].address, net->peers[i].name);
+	}
 	buf_z(&hosts, "::1\tlocalhost ip6-localhost ip6-loopback\n");
 	add_machines("/etc/hosts", isolated || net->bridge, &hosts);
 	add_machines("/etc/resolv.conf", isolated, &machines);

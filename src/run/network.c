@@ -12,15 +12,19 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/mount.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/fd.h"
+#include "base/hash.h"
 #include "base/log.h"
 #include "net/limits.h"
 #include "net/net.h"
 #include "net/proxy.h"
+#include "net/seal.h"
 #include "run/phase.h"
 
 enum { SOCKETS = 4, BACKLOG = 64, STARTS = 5, RESOLV_MAX = 64 << 10 };
@@ -29,6 +33,8 @@ struct network {
 	struct run *run;
 	struct net_host host;
 	struct net_limits limits;
+	pid_t sealer; /* wireguard-go; 0: none */
+	struct loop_source *sealers_process;
 	bool joined;
 	pid_t parting; /* 0: not begun, or waited for */
 	/* the proxy */
@@ -202,6 +208,76 @@ char *network_resolv(struct str machines, const struct network_spec *net, struct
 	return direct ? NULL : take_ptr(first);
 }
 
+/* ---- encryption ---- */
+
+static bool read_key(const char *hex, unsigned char *ret)
+{
+	return hex && unhex(str_of(hex), ret, NET_KEY_BYTES);
+}
+
+static void on_sealer(void *arg, int code, int status)
+{
+	struct network *n = arg;
+	struct err e = { 0 };
+
+	loop_source_free(take_ptr(n->sealers_process));
+	n->sealer = 0;
+	err_set(&e, ERR_IO, "wireguard-go, which encrypts the traffic between the hosts, %s %d",
+	        code == CLD_EXITED ? "ended with status" : "was killed by signal", status);
+	log_err(LOG_ERROR, &e, "network");
+	if (n->run->outcome.started && !n->run->outcome.exited)
+		training_failed(n->run, &e);
+}
+
+/* wireguard-go looks for its socket in /run/wireguard, which is here for this process and its children alone. */
+static int own_socket_directory(struct err *e)
+{
+	if (mkdir("/run/wireguard", 0700) < 0 && errno != EEXIST)
+		return err_sys(e, "making /run/wireguard");
+	if (mount("wireguard", "/run/wireguard", "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, "mode=0700,size=64k") < 0)
+		return err_sys(e, "mounting /run/wireguard");
+	return 0;
+}
+
+static int seal(struct network *n, struct err *e)
+{
+	const struct network_spec *net = &n->run->spec.network;
+	_cleanup_free_ struct net_seal_peer *peer = xcalloc(net->peer_count, sizeof(*peer));
+	struct net_seal s = { .host_number = n->run->spec.host_number, .peer = peer };
+	int rc;
+
+	for (size_t i = 0; i < net->peer_count; i++) {
+		struct net_seal_peer *p = &peer[s.peer_count];
+
+		p->host_number = (unsigned)i + 1;
+		if (p->host_number == s.host_number)
+			continue;
+		if (!read_key(net->peers[i].public_key, p->public_key) ||
+		    !net_address_parse(str_of(net->peers[i].address), &p->address))
+			return err_set(e, ERR_INVALID, "spec.json: what is said of %s is no key or no address",
+			               net->peers[i].name);
+		s.peer_count++;
+	}
+	if (!read_key(net->private_key, s.private_key))
+		return err_set(e, ERR_INVALID, "spec.json: network.private_key is none");
+	rc = own_socket_directory(e) < 0 ? -1 : net_seal_up(n->run->network_ns, &s, &n->sealer, e);
+	explicit_bzero(&s, sizeof(s));
+	if (rc == 0 && n->sealer > 0)
+		n->sealers_process = loop_process(n->run->loop, n->sealer, true, on_sealer, n);
+	return rc;
+}
+
+static void end_sealer(struct network *n)
+{
+	loop_source_free(take_ptr(n->sealers_process));
+	if (n->sealer > 0) {
+		kill(n->sealer, SIGKILL);
+		while (waitpid(n->sealer, NULL, 0) < 0 && errno == EINTR)
+			;
+	}
+	n->sealer = 0;
+}
+
 /* ---- the phase ---- */
 
 static int host_of(const struct run *r, struct network *n, struct err *e)
@@ -209,7 +285,7 @@ static int host_of(const struct run *r, struct network *n, struct err *e)
 	const struct network_spec *s = &r->spec.network;
 	struct net_host *h = &n->host;
 
-	*h = (struct net_host){ .prefix = s->prefix, .isolated = s->isolated };
+	*h = (struct net_host){ .prefix = s->prefix, .isolated = s->isolated, .sealed = s->private_key != NULL };
 	if (r->spec.host_count > 1)
 		snprintf(h->bridge, sizeof(h->bridge), "%s", s->bridge);
 	net_port_name(r->spec.id, h->port);
@@ -264,6 +340,8 @@ static int join(struct run *r, struct err *e)
 	    net_join(&n->host, r->network_ns, e) < 0)
 		return -1;
 	n->joined = true;
+	if (n->host.sealed && seal(n, e) < 0)
+		return -1;
 	if (n->host.isolated)
 		return 0;
 	if (file_read("/etc/resolv.conf", RESOLV_MAX, &machines, NULL) < 0)
@@ -281,6 +359,13 @@ enum step phase_network(struct run *r, struct err *e)
 	bool isolated = json_is_true(json_object_get(r->spec.request, "EnableNetworkIsolation"));
 
 	r->isolated = isolated;
+	if (r->spec.host_count > 1 && !r->spec.network.private_key &&
+	    json_is_true(json_object_get(r->spec.request, "EnableInterContainerTrafficEncryption")))
+		return err_set(e, ERR_CLIENT,
+		               "EnableInterContainerTrafficEncryption: the hosts of this job do not have a network "
+		               "that "
+		               "could be encrypted"),
+		       STEP_FAIL;
 	if (!r->spec.network.bridge && r->spec.network.peer_count)
 		return share_machines(r, e) < 0 ? STEP_FAIL : STEP_NEXT;
 	if (isolated && r->spec.host_count == 1)
@@ -318,6 +403,7 @@ void network_end(struct run *r)
 	if (!n)
 		return;
 	end_proxy(n);
+	end_sealer(n);
 	begin_to_part(n);
 }
 
