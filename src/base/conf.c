@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -358,6 +359,16 @@ static int check_value(const struct conf *c, char *const *slot, struct str value
 	return 0;
 }
 
+/* Not more of it: the rest may be a secret. */
+static struct str first_word(struct str line)
+{
+	size_t n = 0;
+
+	while (n < line.n && (unsigned char)line.p[n] > ' ' && !strchr(":{\"", line.p[n]))
+		n++;
+	return (struct str){ line.p, n };
+}
+
 static int conf_line(struct conf *c, struct str line, const char *path, int n, struct err *e)
 {
 	struct str rest = line, key = str_trim(str_cut(&rest, '=')), value = str_trim(rest), id = key;
@@ -365,7 +376,8 @@ static int conf_line(struct conf *c, struct str line, const char *path, int n, s
 	int rc;
 
 	if (key.n == line.n)
-		return err_set(e, ERR_INVALID, "%s:%d: '" PRIstr "' is not `key = value`", path, n, ARGstr(line));
+		return err_set(e, ERR_INVALID, "%s:%d: '" PRIstr "' is not `key = value`", path, n,
+		               ARGstr(first_word(line)));
 	if (str_skip(&id, STR("file_system.")))
 		return add_file_system(c, id, value, path, n, e);
 	if (str_skip(&id, STR("role.")))
@@ -479,6 +491,52 @@ int conf_read_root(struct conf *c, const char *path, struct err *e)
 		               "elsewhere and use --config",
 		               path, what_for_root(c), why);
 	return 0;
+}
+
+/* ---- for who may not open it ---- */
+
+/* Copied after it has been understood: what is not a configuration is handed to nobody. */
+int conf_copy(const char *path, int *ret_fd, struct err *e)
+{
+	_cleanup_close_ int fd = open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC), copy = -EBADF;
+	_cleanup_free_ char *same = strf("/proc/self/fd/%d", fd);
+	_cleanup_buf_ struct buf text = { 0 };
+	struct conf c;
+	struct stat st;
+	int rc;
+
+	*ret_fd = -EBADF;
+	if (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || why_not_roots(fd, &st))
+		return 0;
+	buf_need(&text, (size_t)st.st_size + 1);
+	if (file_read(same, CONF_MAX_BYTES, &text, e) < 0)
+		return err_in(e, "reading %s", path);
+	conf_init(&c);
+	rc = conf_text(&c, buf_view(&text), path, e);
+	conf_fini(&c);
+	copy = rc < 0 ? -EBADF : memfd_create("bloomery.conf", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	if (rc == 0 && copy < 0)
+		rc = err_sys(e, "copying %s", path);
+	if (rc == 0)
+		rc = fd_write_all(copy, text.p, text.n, e);
+	explicit_bzero(text.p, text.n);
+	if (rc < 0 || lseek(copy, 0, SEEK_SET) < 0)
+		return -1;
+	*ret_fd = take_fd(copy);
+	return 0;
+}
+
+int conf_read_copy(struct conf *c, int fd, const char *path, struct err *e)
+{
+	_cleanup_buf_ struct buf text = { 0 };
+	int rc;
+
+	buf_need(&text, CONF_MAX_BYTES);
+	if (fd_read_full(fd, text.p, CONF_MAX_BYTES, &text.n, e) < 0)
+		return err_in(e, "reading %s", path);
+	rc = conf_text(c, buf_view(&text), path, e);
+	explicit_bzero(text.p, text.n);
+	return rc;
 }
 
 int conf_host_read(struct conf *c, int fd, const char *name, struct err *e)

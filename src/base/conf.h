@@ -121,6 +121,11 @@ const struct conf_registry *conf_registry(const struct conf *c, enum conf_regist
  * and others than root may have written them: it is not root's, can be written by others, or has another name. A
  * symbolic link, or what is no regular file, is as good as no file: nothing is taken from it. */
 int conf_read_root(struct conf *c, const char *path, struct err *e) must_check;
+/* The file in memory, for bloomeryd, whose user need not be able to read it: there are keys in it. *ret_fd: -EBADF when
+ * there is none, or it is not root's own as above; then bloomeryd opens it as whom it is. */
+int conf_copy(const char *path, int *ret_fd, struct err *e) must_check;
+int conf_read_copy(struct conf *c, int fd, const char *path, struct err *e) must_check; /* path: for sentences */
+
 /* What a host of a job is told: the file systems, the registries and cdi_dirs as text, and back from a descriptor
  * (`name` is for sentences); nothing else may be in it. */
 void conf_host_write(const struct conf *c, struct buf *out);

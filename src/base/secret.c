@@ -12,11 +12,8 @@ void no_core_dump(void)
 /* Of a limit of 0 the kernel still gives the dump to a core_pattern that is a pipe; of 1 to nobody. */
 void no_core_dumps_below(void)
 {
-	struct rlimit limit;
+	const struct rlimit nobody = { 1, 1 };
 
 	no_core_dump();
-	if (getrlimit(RLIMIT_CORE, &limit) < 0)
-		return;
-	limit.rlim_cur = limit.rlim_max = limit.rlim_max ? 1 : 0;
-	(void)setrlimit(RLIMIT_CORE, &limit);
+	(void)setrlimit(RLIMIT_CORE, &nobody); /* fails where it is 0 for good */
 }

@@ -156,14 +156,26 @@ static int start_daemon(struct up *u, struct err *e)
 {
 	_cleanup_free_ char *program = strf("%s/bloomery-fetch", u->programs), *number = NULL;
 	_cleanup_close_ int fetch = open(program, O_PATH | O_CLOEXEC);
-	const char *args[] = { "--listen", u->listen, "--fetch-fd", NULL, NULL };
-	struct up_daemon d = {
-		.fetch_fd = fetch, .as_user = true, .may_search = u->may_search, .uid = u->uid, .gid = u->gid
-	};
+	_cleanup_free_ char *usual = strf("%s/bloomery.conf", u->data), *conf_number = NULL;
+	_cleanup_close_ int conf = -EBADF;
+	const char *args[] = { "--listen", u->listen, "--fetch-fd", NULL, NULL, NULL, NULL };
+	struct up_daemon d = { .fetch_fd = fetch,
+		               .conf_fd = -1,
+		               .as_user = true,
+		               .may_search = u->may_search,
+		               .uid = u->uid,
+		               .gid = u->gid };
 
 	if (fetch < 0)
 		return err_sys(e, "opening %s", program);
 	args[3] = number = strf("%d", fetch);
+	if (conf_copy(u->config ? u->config : usual, &conf, e) < 0)
+		return -1;
+	if (conf >= 0) {
+		d.conf_fd = conf;
+		args[4] = "--config-fd";
+		args[5] = conf_number = strf("%d", conf);
+	}
 	return start(&u->daemon, &d, args, e);
 }
 
@@ -181,7 +193,7 @@ static int serve(struct up *u, struct err *e)
 {
 	_cleanup_free_ char *uid = strf("%u", (unsigned)u->uid);
 	const char *const args[] = { "--uid", uid, NULL };
-	struct up_daemon d = { .fetch_fd = -1 };
+	struct up_daemon d = { .fetch_fd = -1, .conf_fd = -1 };
 
 	if (!loop_signal(u->loop, SIGTERM, on_signal, u) || !loop_signal(u->loop, SIGINT, on_signal, u))
 		return err_sys(e, "taking signals");

@@ -21,6 +21,7 @@ static const char usage[] =
         "  --listen ADDR:PORT  instead of `listen` in bloomery.conf (127.0.0.1:8770); port 0 picks one\n"
         "  --config FILE       instead of DIR/bloomery.conf\n"
         "  --ready-fd N        write ADDR:PORT and a newline to descriptor N when serving, and close it\n"
+        "  --config-fd N       the text of FILE, for who may not open it\n"
         "  --fetch-fd N        descriptor N is open on bloomery-fetch; else it is looked for beside bloomeryd\n"
         "  --version, --help\n"
         "\n"
@@ -39,34 +40,38 @@ static int parse_fd(const char *option, const char *text, int *ret, struct err *
 /* 0: go on; 1: the option was a question, answered. */
 static int parse_options(int argc, char **argv, struct daemon_options *o, struct err *e)
 {
-	enum { OPT_DATA = 256, OPT_LISTEN, OPT_CONFIG, OPT_READY_FD, OPT_FETCH_FD, OPT_VERSION, OPT_HELP };
 	static const struct option options[] = {
-		{ "data", required_argument, NULL, OPT_DATA },
-		{ "listen", required_argument, NULL, OPT_LISTEN },
-		{ "config", required_argument, NULL, OPT_CONFIG },
-		{ "ready-fd", required_argument, NULL, OPT_READY_FD },
-		{ "fetch-fd", required_argument, NULL, OPT_FETCH_FD },
-		{ "version", no_argument, NULL, OPT_VERSION },
-		{ "help", no_argument, NULL, OPT_HELP },
+		{ "data", required_argument, NULL, 'd' },
+		{ "listen", required_argument, NULL, 'l' },
+		{ "config", required_argument, NULL, 'c' },
+		{ "ready-fd", required_argument, NULL, 'r' },
+		{ "fetch-fd", required_argument, NULL, 'f' },
+		{ "config-fd", required_argument, NULL, 'C' },
+		{ "version", no_argument, NULL, 'V' },
+		{ "help", no_argument, NULL, 'h' },
 		{ 0 },
 	};
 	int c;
 
 	while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
 		switch (c) {
-		case OPT_DATA: o->data = optarg; break;
-		case OPT_LISTEN: o->listen = optarg; break;
-		case OPT_CONFIG: o->config = optarg; break;
-		case OPT_READY_FD:
+		case 'd': o->data = optarg; break;
+		case 'l': o->listen = optarg; break;
+		case 'c': o->config = optarg; break;
+		case 'r':
 			if (parse_fd("--ready-fd", optarg, &o->ready_fd, e) < 0)
 				return -1;
 			break;
-		case OPT_FETCH_FD:
+		case 'f':
 			if (parse_fd("--fetch-fd", optarg, &o->fetch_fd, e) < 0)
 				return -1;
 			break;
-		case OPT_VERSION: puts("bloomeryd " BLOOMERY_VERSION); return 1;
-		case OPT_HELP: fputs(usage, stdout); return 1;
+		case 'C':
+			if (parse_fd("--config-fd", optarg, &o->config_fd, e) < 0)
+				return -1;
+			break;
+		case 'V': puts("bloomeryd " BLOOMERY_VERSION); return 1;
+		case 'h': fputs(usage, stdout); return 1;
 		default: return err_set(e, ERR_INVALID, "see bloomeryd --help");
 		}
 	}
@@ -89,7 +94,7 @@ static void raise_file_limit(void)
 
 int main(int argc, char **argv)
 {
-	struct daemon_options o = { .ready_fd = -1, .fetch_fd = -1 };
+	struct daemon_options o = { .ready_fd = -1, .fetch_fd = -1, .config_fd = -1 };
 	struct err e = { 0 };
 	int rc = parse_options(argc, argv, &o, &e);
 

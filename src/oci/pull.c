@@ -14,6 +14,7 @@
 
 #include "base/clock.h"
 #include "base/fd.h"
+#include "base/log.h"
 #include "loop/loop.h"
 #include "oci/registry.h"
 
@@ -38,6 +39,7 @@ static char *find_skopeo(void)
 /* time="..." level=fatal msg="copying system image: ... \"x\" ..." */
 char *pull_reason(struct str output)
 {
+	_cleanup_buf_ struct buf clean = { 0 };
 	struct buf b = { 0 };
 	struct str last = { 0 };
 	ptrdiff_t at;
@@ -56,6 +58,8 @@ char *pull_reason(struct str output)
 		if (last.n && last.p[last.n - 1] == '"')
 			last.n--;
 	}
+	log_clean(&clean, last); /* a registry may have sent us elsewhere with a signed URL */
+	last = buf_view(&clean);
 	for (size_t i = 0; i < last.n && b.n < REASON_MAX_BYTES; i++)
 		if (last.p[i] != '\\')
 			buf_c(&b, last.p[i]);

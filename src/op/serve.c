@@ -44,6 +44,8 @@ static int read_conf(struct daemon *d, struct err *e)
 	_cleanup_free_ char *beside = strf("%s/bloomery.conf", d->data_dir);
 
 	conf_init(&d->conf);
+	if (d->o->config_fd >= 0)
+		return conf_read_copy(&d->conf, d->o->config_fd, d->o->config ? d->o->config : beside, e);
 	if (d->o->config && access(d->o->config, R_OK) < 0)
 		return err_sys(e, "reading %s", d->o->config);
 	return conf_read(&d->conf, d->o->config ? d->o->config : beside, e);

@@ -230,6 +230,12 @@ TEST(the_log_has_lines_and_no_secrets)
 	cleaned("{\"Token\":\"t\",\"a\":1}", "{\"Token\":\"***\",\"a\":1}");
 	cleaned("Signature=", "Signature="); /* nothing follows */
 	cleaned("Bearer", "Bearer");
+	cleaned("{\"Password\" : \"two words, \\\"quoted\\\"\", \"b\":2}", "{\"Password\" : \"***\", \"b\":2}");
+	cleaned("msg=\"said {\\\"auth\\\": \\\"dTpw cGFz\\\"}\"", "msg=\"said {\\\"auth\\\": \\\"***\\\"}\"");
+	cleaned("\"Passwords\":\"x\" \"token\":12 \"Token\":\"open",
+	        "\"Passwords\":\"x\" \"token\":12 \"Token\":\"***");
+	cleaned("https://user:pass@host/p and http://host/a@b", "https://***@host/p and http://host/a@b");
+	cleaned("://", "://");
 }
 
 TEST(a_plain_file_of_several_names_only_from_its_directorys_owner)

@@ -97,6 +97,7 @@ TEST(conf_refuses_by_file_and_line)
 	CHECK_REFUSED("gpu_shortage = less\n", ":1: gpu_shortage is fewer or refuse, not 'less'");
 	CHECK_REFUSED("cdi_dirs = /a b\n", ":1: cdi_dirs is absolute directories separated by blanks, not '/a b'");
 	CHECK_REFUSED("x\n", ":1: 'x' is not `key = value`");
+	CHECK_REFUSED("s3_secret_key: 12345\n", ":1: 's3_secret_key' is not `key = value`");
 }
 
 static int read_as_root(const char *path, struct err *ret)
@@ -180,4 +181,42 @@ TEST(conf_file_systems_through_a_descriptor)
 	conf_fini(&d);
 	conf_fini(&c);
 	buf_fini(&text);
+}
+
+TEST(conf_copied_for_who_may_not_open_it)
+{
+	_cleanup_free_ char *path = write_conf("region = x\nrole.arn:aws:iam::000000000000:role/r = p.json\n"),
+	                    *link = NULL;
+	_cleanup_free_ char *beside = strf("%s/p.json", test_tmpdir());
+	struct err why = { 0 };
+	struct conf c;
+	int fd;
+
+	if (geteuid() != 0)
+		return test_skip("only root's own files are copied");
+	CHECK(chmod(path, 0600) == 0);
+	CHECK_OK(conf_copy(path, &fd, e));
+	conf_init(&c);
+	CHECK_OK(conf_read_copy(&c, fd, path, e));
+	CHECK_STR(c.region, "x");
+	CHECK_STR(c.role[0].file, beside); /* as if it had been opened itself */
+	conf_fini(&c);
+	close(fd);
+
+	/* nobody is given what is no configuration, or may have been put there by somebody else */
+	link = strf("%s/link", test_tmpdir());
+	CHECK(symlink(path, link) == 0);
+	CHECK_OK(conf_copy(link, &fd, e));
+	CHECK(fd < 0);
+	CHECK(chmod(path, 0620) == 0);
+	CHECK_OK(conf_copy(path, &fd, e));
+	CHECK(fd < 0);
+	CHECK(chmod(path, 0600) == 0 && chown(path, 12345, 0) == 0);
+	CHECK_OK(conf_copy(path, &fd, e));
+	CHECK(fd < 0);
+	CHECK_OK(conf_copy("/nothing/there", &fd, e));
+	CHECK(fd < 0);
+	CHECK(chown(path, 0, 0) == 0);
+	CHECK_OK(file_put(AT_FDCWD, path, STR("root:$y$j9T$secret:19000:0:99999:7:::\n"), 0600, e));
+	CHECK(conf_copy(path, &fd, &why) < 0 && why.kind == ERR_INVALID && fd < 0);
 }
