@@ -373,6 +373,8 @@ static bool is_cancelled(void *arg)
 	bool over = a->orders && orders_over(a->orders, &why);
 
 	free(why);
+	if (a->ending)
+		return false;
 	/* What the host has made is sent however it was told to end; only getting ready for it ends early. */
 	return over || (!size_of(a, "journal") && (told_to_end() || (a->orders && orders_stop(a->orders))));
 }

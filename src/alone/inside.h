@@ -24,7 +24,8 @@ struct wire {
 	/* Asked between tries and while nothing moves: true ends the call with ERR_BUSY. */
 	bool (*cancelled)(void *arg);
 	void *arg;
-	bool said; /* that it cannot be reached */
+	bool said;   /* that it cannot be reached */
+	bool unsure; /* of the last call: an earlier try of it may have been heard, and its answer was not */
 };
 void wire_init(struct wire *w, const struct job_spec *s, bool (*cancelled)(void *arg), void *arg);
 void wire_fini(struct wire *w);
@@ -68,7 +69,8 @@ struct alone {
 	uint64_t journal_sent, log_sent; /* bytes that bloomeryd has */
 	struct joblog_copy *log;         /* NULL: nothing was printed yet */
 	struct buf feeds_sent;
-	bool ended_sent;
+	bool ending;     /* the last fact is being sent, whatever comes */
+	bool ended_sent; /* bloomeryd has it */
 };
 
 /* place.c: what the supervisor needs, in its directory. ERR_BUSY: the host is to stop. */

@@ -95,7 +95,7 @@ static void take(struct orders *o, json_t *j)
 
 static void note_over(struct orders *o, const struct err *why)
 {
-	log_err(LOG_WARN, why, "stopping");
+	log_err(LOG_INFO, why, "nothing is wanted of this host any more");
 	o->word = WORD_STOP;
 	pthread_mutex_lock(&o->shared.mu);
 	free(o->shared.over);

@@ -152,6 +152,23 @@ static int read_facts(struct alone *a, struct buf *out, struct err *e)
 	return 0;
 }
 
+/* With the last one the job may be over, and our token with it. So when its answer was lost, and after that nothing is
+ * wanted of us, it was taken. */
+static int ship_facts(struct alone *a, struct str facts, bool ended, struct err *e)
+{
+	uint64_t end = a->journal_sent + facts.n;
+	struct err why = { 0 };
+	int rc;
+
+	a->ending = ended;
+	rc = post(a, "journal", a->journal_sent, facts, &a->journal_sent, &why);
+	a->ending = false;
+	a->ended_sent |= ended && (rc == 0 ? a->journal_sent == end : (why.kind == ERR_DENIED && a->wire.unsure));
+	if (rc < 0 && e)
+		*e = why;
+	return rc;
+}
+
 int ship(struct alone *a, struct err *e)
 {
 	_cleanup_buf_ struct buf facts = { 0 };
@@ -164,8 +181,7 @@ int ship(struct alone *a, struct err *e)
 			return -1;
 		if (!facts.n)
 			break;
-		a->ended_sent |= ended; /* when its answer is lost, ours is not wanted any more: it was taken */
-		if (post(a, "journal", a->journal_sent, buf_view(&facts), &a->journal_sent, e) < 0)
+		if (ship_facts(a, buf_view(&facts), ended, e) < 0)
 			return -1;
 	} while (facts.n);
 	return 0;

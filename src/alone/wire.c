@@ -101,6 +101,7 @@ int wire_call(struct wire *w, const struct wire_request *q, json_t **ret, struct
 	int64_t wait_ms = FIRST_MS;
 	int rc;
 
+	w->unsure = false;
 	for (;;) {
 		struct err why = { 0 };
 
@@ -113,6 +114,7 @@ int wire_call(struct wire *w, const struct wire_request *q, json_t **ret, struct
 				*e = why;
 			return rc;
 		}
+		w->unsure = true;
 		if (w->cancelled && w->cancelled(w->arg))
 			return err_set(e, ERR_BUSY, "the host is to stop");
 		if (!w->said && wait_ms >= LAST_MS)

@@ -114,7 +114,7 @@ static int make(struct run *r, struct err *e)
 
 enum step phase_container(struct run *r, struct err *e)
 {
-	char **env = environment_of(&r->spec, &r->image, r->network_interface);
+	char **env = environment_of(&r->spec, &r->image, r->network_interface, r->credentials_url);
 	int result = -1;
 
 	r->args = program_of(r);

@@ -91,7 +91,8 @@ static void put_platforms(struct environment *env, const struct job_spec *spec, 
 		set(env, "AWS_ENDPOINT_URL", spec->api_url);
 }
 
-char **environment_of(const struct job_spec *spec, const struct image *image, const char *network_interface)
+char **environment_of(const struct job_spec *spec, const struct image *image, const char *network_interface,
+                      const char *credentials_url)
 {
 	struct environment env = { 0 };
 	const char *name;
@@ -104,6 +105,8 @@ char **environment_of(const struct job_spec *spec, const struct image *image, co
 	for (char **v = image->env; *v; v++)
 		put(&env, xstrdup(*v));
 	put_platforms(&env, spec, network_interface);
+	if (credentials_url)
+		set(&env, "AWS_CONTAINER_CREDENTIALS_FULL_URI", credentials_url);
 	json_object_foreach (json_object_get(spec->request, "Environment"), name, value)
 		if (!is_platforms(str_of(name)) && json_is_string(value))
 			set(&env, name, json_string_value(value));

@@ -300,6 +300,35 @@ static int host_of(const struct run *r, struct network *n, struct err *e)
 	return 0;
 }
 
+/* SDKs take credentials without TLS from this machine only, so the container gets them at a port of its loopback, which
+ * is the machine's: others can reach it, too, but have not the token. */
+static int offer_credentials(struct run *r, struct err *e)
+{
+	_cleanup_close_ int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	struct sockaddr_in in = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	char *api = api_address(r->spec.api_url);
+	socklen_t n = sizeof(in);
+	struct network *own;
+
+	if (!api) {
+		run_say(r, "The container gets no credentials: %s is no address with a port.", r->spec.api_url);
+		return 0;
+	}
+	if (fd < 0 || bind(fd, (const struct sockaddr *)&in, n) < 0 || listen(fd, BACKLOG) < 0 ||
+	    getsockname(fd, (struct sockaddr *)&in, &n) < 0) {
+		free(api);
+		return err_sys(e, "listening on the loopback");
+	}
+	own = r->network = xcalloc(1, sizeof(*own));
+	own->run = r;
+	own->socket[0].fd = take_fd(fd);
+	own->socket[0].to = api;
+	own->count = 1;
+	r->credentials_url = strf("http://127.0.0.1:%u%s", ntohs(in.sin_port), r->spec.credentials_path);
+	start_proxy(own);
+	return 0;
+}
+
 /* The peers are other machines, and this one's network is the one they reach. */
 static int share_machines(struct run *r, struct err *e)
 {
@@ -308,7 +337,9 @@ static int share_machines(struct run *r, struct err *e)
 		               "EnableNetworkIsolation of a job of %u hosts cannot be kept on machines of their own, "
 		               "where containers use the machine's network: use one host, or leave it out",
 		               r->spec.host_count);
-	return r->isolated ? net_namespace_new(&r->network_ns, e) : 0;
+	if (r->isolated)
+		return net_namespace_new(&r->network_ns, e);
+	return r->spec.credentials_path ? offer_credentials(r, e) : 0;
 }
 
 /* Hosts that are to reach each other do not without networks; one alone can do with the machine's. */

@@ -1,7 +1,8 @@
 /* network.h - the network phase of a run. Private to src/run/; the work order's `network` says what is wanted.
  *
  * After the phase spec.network.bridge is NULL when the host has none: it is isolated and alone, or has the machine's
- * network because its own could not be. network_ns is the namespace the container is to join, negative: the machine's.
+ * network because its own could not be, or because its peers are other machines (kind "machine"). network_ns is the
+ * namespace the container is to join, negative: the machine's.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #pragma once

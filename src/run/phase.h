@@ -96,6 +96,7 @@ struct run {
 	uint64_t volume_bytes;
 	/* network */
 	struct network *network; /* NULL: none of its own */
+	char *credentials_url;   /* where the container finds them when it has the machine's network; NULL: not so */
 	int network_ns;          /* what the container joins; -EBADF: the machine's */
 	bool isolated;
 	/* gpus */
@@ -224,7 +225,8 @@ int control_open(struct run *r, struct err *e) must_check;
 void control_close(struct control *c); /* NULL is fine */
 
 /* environment.c: what the container finds in its environment (contract 1.4); NULL-terminated, free with strv_free. */
-char **environment_of(const struct job_spec *spec, const struct image *image, const char *network_interface);
+char **environment_of(const struct job_spec *spec, const struct image *image, const char *network_interface,
+                      const char *credentials_url);
 void strv_free(char **v);
 
 /* inside.c: the container's files as seen from outside, never following anything out of its root. */

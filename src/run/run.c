@@ -441,6 +441,7 @@ static void run_fini(struct run *r)
 	cleanup_closep(&r->home_fd);
 	cleanup_closep(&r->work_fd);
 	cleanup_closep(&r->job_fd);
+	free(r->credentials_url);
 	free(r->network_interface);
 	free(r->cgroup);
 	free(r->programs_dir);

@@ -272,7 +272,7 @@ def test_two_hosts_of_a_job_on_machines_of_their_own(server):
         'cp /opt/ml/input/config/resourceconfig.json /opt/ml/model/rc-$me; '
         f'if [ $me = algo-2 ]; then nc -l -p {port} -e sh -c "cat > /opt/ml/model/heard"; '
         f'else until echo hello from $me | nc algo-2 {port}; do sleep 0.1; done; fi; '
-        'echo "$AWS_ENDPOINT_URL" > /opt/ml/model/url-$me; mkdir -p /opt/ml/output/data; echo $me > /opt/ml/output/data/$me; echo done $me',
+        'echo "$AWS_ENDPOINT_URL" > /opt/ml/model/url-$me; wget -q -O /opt/ml/model/key-$me "$AWS_CONTAINER_CREDENTIALS_FULL_URI"; mkdir -p /opt/ml/output/data; echo $me > /opt/ml/output/data/$me; echo done $me',
         InputDataConfig=channels, **two())
     one, other = s.cluster.machines
     refused = s.bloomery("host", "spec", name, "algo-3")
@@ -301,6 +301,7 @@ def test_two_hosts_of_a_job_on_machines_of_their_own(server):
         rc = json.loads(got[f"rc-algo-{n}"])
         assert rc["hosts"] == ["algo-1", "algo-2"] and rc["network_interface_name"] == "x0"
         assert got[f"url-algo-{n}"].strip() == s.url
+        assert json.loads(got[f"key-algo-{n}"])["AccessKeyId"].startswith("ASIA")
     assert got["heard"] == "hello from algo-1\n"
     assert members(s.artifact(d["ModelArtifacts"]["S3ModelArtifacts"].replace("model.tar", "output.tar"))) == {"algo-1": "algo-1\n"}
     printed = lines(s, name)
@@ -356,6 +357,33 @@ def test_a_host_whose_bloomery_job_is_killed_is_named(impatient):
     assert again.wait(60) == 1 and "403" in other.tail()
     shutil.rmtree(other.state / "work/jobs")
     assert not one.left() and s.leftovers() == []
+
+
+def test_a_host_that_is_started_again_tells_that_it_was_lost(server):
+    s = server
+    name = s.create("echo up; while :; do sleep 0.1; done")
+    one = s.cluster.machines[0]
+    spec = s.spec(name, "algo-1")
+    one.start(spec)
+    until(lambda: "up" in lines(s, name).get("algo-1", []))
+    os.kill(one.job.pid, signal.SIGKILL)
+    one.job.wait()
+    one.start(spec)
+    d = s.wait(name)
+    assert d["TrainingJobStatus"] == "Failed" and "InternalServerError" in d["FailureReason"], d
+    one.wait()
+    # the supervisor alone, which leaves a container to somebody else
+    name = s.create("echo up; while :; do sleep 0.1; done")
+    one.start(s.spec(name, "algo-1"))
+    until(lambda: "up" in lines(s, name).get("algo-1", []))
+    supervisor = [pid for pid, argv in one.processes() if "--end-with-parent" in argv]
+    assert len(supervisor) == 1
+    os.kill(supervisor[0], signal.SIGKILL)
+    d = s.wait(name)
+    assert d["TrainingJobStatus"] == "Failed" and "bloomery-job, was lost" in d["FailureReason"], d
+    one.wait()
+    assert until(lambda: not one.left() or None, 30), one.left()
+    assert s.leftovers() == []
 
 
 def test_stop_and_a_host_that_nobody_starts(server):

@@ -389,10 +389,11 @@ TEST(layout_environment_and_its_precedence)
 	json_object_set_new(s.request, "Environment",
 	                    json_pack("{s:s, s:s, s:s, s:s}", "TRAINING_JOB_NAME", "liar", "DMLC_INTERFACE", "ib0",
 	                              "COLOUR", "a=b", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "/x"));
-	env = environment_of(&s, &image, "eth0");
+	env = environment_of(&s, &image, "eth0", "http://127.0.0.1:9/v2/credentials/x");
 	CHECK_STR(value_of(env, "TRAINING_JOB_NAME"), "Task1");
 	CHECK_STR(value_of(env, "TRAINING_JOB_ARN"), s.arn);
 	CHECK_STR(value_of(env, "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI"), "(unset)");
+	CHECK_STR(value_of(env, "AWS_CONTAINER_CREDENTIALS_FULL_URI"), "http://127.0.0.1:9/v2/credentials/x");
 	CHECK_STR(value_of(env, "DMLC_INTERFACE"), "ib0");
 	CHECK_STR(value_of(env, "COLOUR"), "a=b");
 	CHECK_STR(value_of(env, "PATH"), "/opt/bin");
@@ -415,7 +416,7 @@ TEST(layout_environment_of_an_isolated_job_of_a_user)
 
 	s.api_url = "http://127.0.0.1:8770";
 	json_object_set_new(s.request, "EnableNetworkIsolation", json_true());
-	env = environment_of(&s, &image, "lo");
+	env = environment_of(&s, &image, "lo", NULL);
 	CHECK_STR(value_of(env, "AWS_ENDPOINT_URL"), "(unset)");
 	CHECK_STR(value_of(env, "HOME"), "(unset)"); /* the runtime looks it up in the image's passwd */
 	CHECK_STR(value_of(env, "PATH"), "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
