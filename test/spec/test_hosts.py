@@ -133,11 +133,11 @@ def held(make_server, tmp_path):
         {"ChannelName": "fs", "DataSource": {"FileSystemDataSource": {
             "FileSystemId": "fs-0123456789abcdef0", "FileSystemAccessMode": "rw", "FileSystemType": "EFS", "DirectoryPath": "/"}}}])
     end = time.monotonic() + 60
-    while not (ready := [p for p in job_dirs(s, s.pair) if b'"READY"' in (p / "journal").read_bytes()]):
+    while not (ready := [p for p in job_dirs(s, s.pair) if (p / "journal").exists() and '"READY"' in (p / "journal").read_text()]):
         assert time.monotonic() < end, s.describe(s.pair)
         time.sleep(0.05)
     s.ready = ready[0]
-    assert s.describe(s.pair)["SecondaryStatus"] == "Downloading"
+    s.wait(s.pair, {"Downloading"})
     yield s
     assert s.leftovers() == []
 
