@@ -33,6 +33,7 @@
 	X(gpus,            "auto",            "GPUs for jobs: auto, none, or names separated by blanks (doc/hosts.md)")        \
 	X(gpu_shortage,    "fewer",           "`refuse`: a job whose types have more GPUs than there are is refused; `fewer`: it gets what there is") \
 	X(cdi_dirs,        "/etc/cdi /var/run/cdi", "where files describe devices (CDI), separated by blanks")         \
+	X(log_retention_days, "",             "days after which what training jobs printed is removed, where the log group has no policy; empty: never") \
 	X(fastfile_links_max, "5000",         "FastFile: objects of the embedded store that are linked; more are served by FUSE, and 0 serves all so") \
 	X(default_role_policy, "",            "the policy file of roles that have none of their own; empty: everything but other jobs' output") \
 	X(roles,           "open",            "`strict`: a role that is not named here is refused; `open`: it has the default policy")

@@ -308,7 +308,8 @@ static int find_op(struct request *q, const struct http_request *r, struct err *
 
 static const char *resource_of(const json_t *in)
 {
-	static const char *const members[] = { "TrainingJobName", "ResourceArn" };
+	static const char *const members[] = { "TrainingJobName", "ResourceArn", "logStreamName", "logGroupName",
+		                               "resourceArn" };
 
 	for (size_t i = 0; i < ARRAY_LEN(members); i++) {
 		const json_t *x = json_object_get(in, members[i]);

@@ -16,6 +16,7 @@ struct iam; /* iam/iam.h: roles and sessions */
 struct iam_session;
 struct series_store; /* series/series.h */
 struct jobs;         /* job/jobs.h: the control of all training jobs */
+struct logstore;     /* logstore/logstore.h */
 struct store;        /* store/store.h */
 
 struct access_key {
@@ -27,6 +28,7 @@ struct api {
 	const char *data_dir, *account, *region;
 	struct blob_store *blobs;
 	struct store *store;
+	struct logstore *logs;
 	struct jobs *jobs;
 	struct series_store *series;
 	const struct access_key *keys;
@@ -85,4 +87,6 @@ api_fn op_add_tags, op_list_tags, op_delete_tags;
 api_fn op_get_caller_identity, op_assume_role;
 api_fn op_get_metric_data, op_get_metric_statistics, op_list_metrics, op_put_metric_data;
 api_fn op_batch_get_metrics, op_batch_put_metrics;
-api_fn op_describe_log_groups, op_describe_log_streams, op_get_log_events;
+api_fn op_describe_log_groups, op_describe_log_streams, op_get_log_events, op_filter_log_events;
+api_fn op_create_log_group, op_delete_log_group, op_create_log_stream, op_delete_log_stream, op_put_log_events,
+        op_put_retention_policy, op_delete_retention_policy, op_tag_log_group, op_list_log_group_tags;

@@ -51,7 +51,9 @@ int authorise(const struct api_call *call, const struct api_op *op, const json_t
 	case ON_ONESELF: return 0; /* as AWS: nothing can take it away */
 	case ON_ANYTHING: buf_c(&resource, '*'); break;
 	case ON_TRAINING_JOB: add_training_job_arn(call->api, in_str(in, "TrainingJobName"), &resource); break;
-	case ON_RESOURCE_ARN: buf_str(&resource, in_str(in, "ResourceArn")); break;
+	case ON_RESOURCE_ARN:
+		buf_str(&resource, in_str(in, json_object_get(in, "ResourceArn") ? "ResourceArn" : "resourceArn"));
+		break;
 	case ON_LOGS: add_logs(call->api, in, &resource); break;
 	case ON_ROLE: buf_str(&resource, in_str(in, "RoleArn")); break;
 	}

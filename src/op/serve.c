@@ -16,6 +16,7 @@
 #include "op/answers.h"
 #include "op/authorise.h"
 #include "op/daemon.h"
+#include "op/log_keeper.h"
 #include "series/series.h"
 
 /* Everything that bloomeryd is, in the order it comes up. */
@@ -31,6 +32,9 @@ struct daemon {
 	struct blob_store *blobs;
 	struct series_store *series;
 	struct desk *desk; /* NULL: bloomery-host starts the hosts of jobs */
+	struct logstore *logs;
+	struct log_keeper *keeper;
+	unsigned retention_days; /* 0: for ever */
 	struct jobs *jobs;
 	struct api api;
 	struct http_server *server;
@@ -38,6 +42,18 @@ struct daemon {
 	pthread_t ending;
 	bool is_ending;
 };
+
+static int read_retention(struct daemon *d, struct err *e)
+{
+	const char *text = d->conf.log_retention_days;
+	uint64_t days = 0;
+
+	if (*text && (!str_to_u64(str_of(text), &days) || !days || days > 36500))
+		return err_set(e, ERR_INVALID,
+		               "log_retention_days = %s: this must be a number of days, or empty for ever", text);
+	d->retention_days = (unsigned)days;
+	return 0;
+}
 
 static int read_conf(struct daemon *d, struct err *e)
 {
@@ -48,7 +64,9 @@ static int read_conf(struct daemon *d, struct err *e)
 		return conf_read_copy(&d->conf, d->o->config_fd, d->o->config ? d->o->config : beside, e);
 	if (d->o->config && access(d->o->config, R_OK) < 0)
 		return err_sys(e, "reading %s", d->o->config);
-	return conf_read(&d->conf, d->o->config ? d->o->config : beside, e);
+	if (conf_read(&d->conf, d->o->config ? d->o->config : beside, e) < 0)
+		return -1;
+	return read_retention(d, e);
 }
 
 /* Handlers that still run may wait for the loop, so the server is stopped on a thread of its own, and then the loop. */
@@ -119,7 +137,7 @@ static void on_news(void *server, const char *id)
 
 static int open_all(struct daemon *d, struct err *e)
 {
-	_cleanup_free_ char *db = NULL, *metrics = NULL, *fetch = fetch_program(d->o);
+	_cleanup_free_ char *db = NULL, *metrics = NULL, *logs = NULL, *fetch = fetch_program(d->o);
 	struct iam_hooks hooks;
 
 	if (daemon_take_directory(d->o->data, &d->lock_fd, e) < 0)
@@ -129,6 +147,7 @@ static int open_all(struct daemon *d, struct err *e)
 		return err_sys(e, "opening %s", d->o->data);
 	db = strf("%s/bloomery.db", d->data_dir);
 	metrics = strf("%s/metrics.db", d->data_dir);
+	logs = strf("%s/logs.db", d->data_dir);
 	if (read_conf(d, e) < 0 || daemon_key(d->data_dir, d->conf.account, &d->key, e) < 0 ||
 	    iam_open(&d->conf, d->data_dir, &d->iam, e) < 0)
 		return -1;
@@ -137,7 +156,7 @@ static int open_all(struct daemon *d, struct err *e)
 	                            d); /* before there are threads, which inherit the mask */
 	d->signals[1] = loop_signal(d->loop, SIGINT, on_signal, d);
 	if (store_open(db, &d->store, e) < 0 || blob_open(d->data_dir, &d->blobs, e) < 0 ||
-	    series_store_open(metrics, &d->series, e) < 0)
+	    logstore_open(logs, &d->logs, e) < 0 || series_store_open(metrics, &d->series, e) < 0)
 		return -1;
 	if (str_is(str_of(d->conf.launcher), "hand") && open_desk(d, e) < 0)
 		return -1;
@@ -176,6 +195,7 @@ static int serve(struct daemon *d, struct err *e)
 		               .region = d->conf.region,
 		               .blobs = d->blobs,
 		               .store = d->store,
+		               .logs = d->logs,
 		               .jobs = d->jobs,
 		               .series = d->series,
 		               .keys = &d->key,
@@ -195,6 +215,7 @@ static int serve(struct daemon *d, struct err *e)
 	if (d->desk)
 		away = advertised(d, port);
 	jobs_start(d->jobs, away ? away : url);
+	d->keeper = log_keeper_start(d->data_dir, d->store, d->logs, d->retention_days);
 	if (say_ready(d, port, e) < 0)
 		return -1;
 	return loop_run(d->loop, e);
@@ -207,8 +228,10 @@ static void close_all(struct daemon *d)
 	if (d->desk)
 		desk_on_news(d->desk, NULL, NULL);
 	http_server_stop(d->server); /* only where serving failed at its start: nobody waits for the loop */
+	log_keeper_stop(d->keeper);
 	jobs_free(d->jobs);
 	series_store_close(d->series);
+	logstore_close(d->logs);
 	blob_close(d->blobs);
 	store_close(d->store);
 	loop_free(d->loop);

@@ -11,6 +11,7 @@
 #include "harness.h"
 #include "job/control.h"
 #include "joblog/joblog.h"
+#include "logstore/logstore.h"
 #include "op/api.h"
 
 static struct loop *loop;
@@ -67,13 +68,14 @@ static void put_object(const char *bucket, const char *key, const char *bytes)
 
 static void up(void)
 {
-	_cleanup_free_ char *db = strf("%s/bloomery.db", test_tmpdir());
+	_cleanup_free_ char *db = strf("%s/bloomery.db", test_tmpdir()), *logs = strf("%s/logs.db", test_tmpdir());
 	struct jobs_options o = { .conf = &conf, .launcher = &quiet };
 
 	log_init("test", LOG_ERROR + 1);
 	conf_init(&conf);
 	loop = loop_new();
 	CHECK_OK(store_open(db, &api.store, e));
+	CHECK_OK(logstore_open(logs, &api.logs, e));
 	CHECK_OK(blob_open(test_tmpdir(), &api.blobs, e));
 	o.loop = loop;
 	o.store = api.store;
@@ -88,6 +90,7 @@ static void down(void)
 {
 	jobs_free(api.jobs);
 	blob_close(api.blobs);
+	logstore_close(api.logs);
 	store_close(api.store);
 	loop_free(loop);
 	conf_fini(&conf);
