@@ -11,11 +11,12 @@
 #include <immintrin.h>
 #endif
 
-enum { WINDOW = 4, GROUPS = 8, BLOCK = 32, CANDIDATE_MAX = 64 };
+enum { WINDOW = 4, GROUPS = 8, BLOCK = 32, TABLE_BITS = 11, TABLE = 1 << TABLE_BITS };
 
 struct sought {
 	struct literal l;
 	uint32_t number;    /* the caller's */
+	uint16_t next;      /* of the same chain, index + 1 */
 	uint8_t at, length; /* of its window */
 	uint32_t window, mask, fold;
 };
@@ -23,8 +24,9 @@ struct sought {
 struct finder {
 	enum finder_way way;
 	size_t n;
-	uint32_t first[GROUPS + 1]; /* sought[first[g]] .. sought[first[g + 1] - 1] are of group g */
 	struct sought *sought;
+	uint16_t chain[TABLE];    /* of the whole windows with that hash, by index + 1; 0: there is none */
+	uint16_t shorter[GROUPS]; /* of the windows that are not whole, of a group */
 	unsigned char low[WINDOW][16], high[WINDOW][16];
 	unsigned char plain[WINDOW][256]; /* the groups by whole bytes */
 };
@@ -87,6 +89,12 @@ static void fill_tables(struct finder *f, const struct sought *s, unsigned char 
 	}
 }
 
+/* Whatever the case of letters. */
+static uint32_t hash(uint32_t window)
+{
+	return ((window & 0xdfdfdfdf) * 0x9e3779b1) >> (32 - TABLE_BITS);
+}
+
 static enum finder_way possible(enum finder_way way)
 {
 #if defined(__x86_64__)
@@ -115,11 +123,15 @@ struct finder *finder_new(const struct literal *literals, size_t n, enum finder_
 	if (n)
 		qsort(f->sought, n, sizeof(*f->sought), compare_windows);
 	/* Neighbours in the order share bytes, so a group's tables stay narrow. */
-	for (size_t g = 0; g <= GROUPS; g++)
-		f->first[g] = (uint32_t)(g * n / GROUPS);
-	for (size_t g = 0; g < GROUPS; g++)
-		for (size_t i = f->first[g]; i < f->first[g + 1]; i++)
-			fill_tables(f, &f->sought[i], (unsigned char)(1U << g));
+	for (size_t i = 0; i < n; i++) {
+		struct sought *q = &f->sought[i];
+		unsigned g = (unsigned)(i * GROUPS / n);
+		uint16_t *chain = q->length == WINDOW ? &f->chain[hash(q->window)] : &f->shorter[g];
+
+		fill_tables(f, q, (unsigned char)(1U << g));
+		q->next = *chain;
+		*chain = (uint16_t)(i + 1);
+	}
 	return f;
 }
 
@@ -148,27 +160,37 @@ static bool is_there(const struct sought *s, const char *p)
 	return true;
 }
 
+/* What of a chain has its window at `at`, where `here` stands. */
+static size_t confirm_chain(const struct finder *f, struct str text, size_t at, uint32_t here, uint16_t chain,
+                            struct found *ret)
+{
+	size_t n = 0;
+
+	for (; chain; chain = f->sought[chain - 1].next) {
+		const struct sought *s = &f->sought[chain - 1];
+
+		/* Bytes that differ in 0x20 alone and are letters in `window` pass, and are looked at again. */
+		if (((here ^ s->window) & s->mask & ~s->fold) != 0 || at < s->at || text.n - (at - s->at) < s->l.n)
+			continue;
+		if (is_there(s, text.p + at - s->at))
+			ret[n++] = (struct found){ (uint32_t)(at - s->at), s->number };
+	}
+	return n;
+}
+
 /* What of the groups is at `at`, where a window begins. Room for one of each literal must be left. */
 static size_t confirm(const struct finder *f, struct str text, size_t at, unsigned groups, struct found *ret)
 {
 	uint32_t here = 0;
-	size_t n = 0, left = text.n - at;
+	size_t n, left = text.n - at;
 
-	memcpy(&here, text.p + at, left < WINDOW ? left : WINDOW);
-	for (; groups; groups &= groups - 1) {
-		unsigned g = (unsigned)__builtin_ctz(groups);
-
-		for (size_t i = f->first[g]; i < f->first[g + 1]; i++) {
-			const struct sought *s = &f->sought[i];
-
-			/* Bytes that differ in 0x20 alone and are letters in `window` pass, and are looked at again. */
-			if (((here ^ s->window) & s->mask & ~s->fold) != 0 || at < s->at ||
-			    text.n - (at - s->at) < s->l.n)
-				continue;
-			if (is_there(s, text.p + at - s->at))
-				ret[n++] = (struct found){ (uint32_t)(at - s->at), s->number };
-		}
-	}
+	if (left >= WINDOW)
+		memcpy(&here, text.p + at, WINDOW);
+	else
+		memcpy(&here, text.p + at, left);
+	n = confirm_chain(f, text, at, here, f->chain[hash(here)], ret);
+	for (; groups; groups &= groups - 1)
+		n += confirm_chain(f, text, at, here, f->shorter[__builtin_ctz(groups)], ret + n);
 	return n;
 }
 

@@ -9,12 +9,13 @@
 
 #include <stdlib.h>
 
-enum { DEPTH_MAX = 40, SCORE_WANTED = 9 /* less is found everywhere */ };
+enum { DEPTH_MAX = 40, SCORE_WANTED = 9 /* less is found everywhere */, CLASS_MAX = 4 };
 
 struct node {
-	bool exact; /* it matches `left` and nothing else */
-	struct literal left, right;
-	struct literal_set in;
+	bool exact;              /* it matches what is in `left` and nothing else */
+	struct literal_set left; /* one of them, never none of them: {""} when nothing is known */
+	struct literal right;
+	struct literal_set in; /* n is 0 when nothing is known */
 };
 
 struct parser {
@@ -108,65 +109,106 @@ static void set_better_one(struct literal_set *best, const struct literal *l)
 	set_better(best, &one);
 }
 
-static bool set_has(const struct literal_set *s, const struct literal *l)
+static bool same_literal(const struct literal *a, const struct literal *b)
+{
+	return a->n == b->n && (!a->n || (a->fold == b->fold && memcmp(a->bytes, b->bytes, a->n) == 0));
+}
+
+/* False: there are too many, and the set is useless. */
+static bool set_add(struct literal_set *s, const struct literal *l)
 {
 	for (size_t i = 0; i < s->n; i++)
-		if (s->at[i].n == l->n && s->at[i].fold == l->fold && memcmp(s->at[i].bytes, l->bytes, l->n) == 0)
+		if (same_literal(&s->at[i], l))
+			return true;
+	if (s->n == LITERAL_SET_MAX)
+		return false;
+	s->at[s->n++] = *l;
+	return true;
+}
+
+static bool set_union(const struct literal_set *a, const struct literal_set *b, struct literal_set *ret)
+{
+	struct literal_set all = *a;
+
+	for (size_t i = 0; i < b->n; i++)
+		if (!set_add(&all, &b->at[i]))
+			return false;
+	*ret = all;
+	return true;
+}
+
+/* Each of a followed by each of b. *ret_whole: none had to be cut. */
+static bool set_product(const struct literal_set *a, const struct literal_set *b, struct literal_set *ret,
+                        bool *ret_whole)
+{
+	struct literal_set all = { 0 };
+
+	*ret_whole = true;
+	for (size_t i = 0; i < a->n; i++)
+		for (size_t k = 0; k < b->n; k++) {
+			struct literal l;
+
+			*ret_whole &= join(a->at[i], b->at[k], false, &l);
+			if (!set_add(&all, &l))
+				return false;
+		}
+	*ret = all;
+	return true;
+}
+
+static bool has_empty(const struct literal_set *s)
+{
+	for (size_t i = 0; i < s->n; i++)
+		if (!s->at[i].n)
 			return true;
 	return false;
+}
+
+/* What all matches begin with is in all of them. */
+static void set_better_left(struct literal_set *best, const struct literal_set *left)
+{
+	if (!has_empty(left))
+		set_better(best, left);
 }
 
 /* ---- nodes ---- */
 
 static struct node node_of(struct literal l)
 {
-	struct node n = { .exact = true, .left = l, .right = l };
+	struct node n = { .exact = true, .left = { .n = 1, .at = { l } }, .right = l };
 
-	set_better_one(&n.in, &l);
+	set_better_left(&n.in, &n.left);
 	return n;
 }
 
 static struct node node_empty(void)
 {
-	return (struct node){ .exact = true };
+	return node_of((struct literal){ 0 });
 }
 
 /* Anything, of any length. */
 static struct node node_unknown(void)
 {
-	return (struct node){ 0 };
+	return (struct node){ .left.n = 1 };
 }
 
 static struct node concat(const struct node *a, const struct node *b)
 {
-	struct node n = { .in = a->in };
-	struct literal middle;
-	bool whole = true;
+	struct literal_set right = { .n = 1, .at = { a->right } }, middle;
+	struct node n = { .left = a->left, .in = a->in, .right = b->right };
+	bool whole = false;
 
 	set_better(&n.in, &b->in);
-	if (a->right.n && b->left.n) {
-		join(a->right, b->left, false, &middle);
-		set_better_one(&n.in, &middle);
-	}
-	n.left = a->left;
-	if (a->exact)
-		whole = join(a->left, b->left, false, &n.left);
-	n.right = b->right;
-	if (b->exact)
-		join(a->right, b->right, true, &n.right);
+	if (set_product(&right, &b->left, &middle, &whole))
+		set_better_left(&n.in, &middle);
+	whole = false;
+	if (a->exact && !set_product(&a->left, &b->left, &n.left, &whole))
+		whole = false;
+	set_better_left(&n.in, &n.left);
 	n.exact = a->exact && b->exact && whole;
+	if (b->exact && b->left.n == 1)
+		join(a->right, b->left.at[0], true, &n.right);
 	return n;
-}
-
-static void common_start(struct literal a, struct literal b, struct literal *ret)
-{
-	size_t n = 0;
-
-	same_case(&a, &b);
-	while (n < a.n && n < b.n && a.bytes[n] == b.bytes[n])
-		n++;
-	a.n = (unsigned char)n;
-	*ret = a;
 }
 
 static void common_end(struct literal a, struct literal b, struct literal *ret)
@@ -180,29 +222,16 @@ static void common_end(struct literal a, struct literal b, struct literal *ret)
 	memcpy(ret->bytes, a.bytes + a.n - n, n);
 }
 
-static bool same_literal(const struct literal *a, const struct literal *b)
-{
-	return a->n == b->n && (!a->n || (a->fold == b->fold && memcmp(a->bytes, b->bytes, a->n) == 0));
-}
-
 static struct node either(const struct node *a, const struct node *b)
 {
-	struct node n = { .exact = a->exact && b->exact && same_literal(&a->left, &b->left) };
+	struct node n = { .exact = a->exact && b->exact, .left.n = 1 };
 
-	common_start(a->left, b->left, &n.left);
+	if (!set_union(&a->left, &b->left, &n.left))
+		n.exact = false;
 	common_end(a->right, b->right, &n.right);
-	if (a->in.n && b->in.n) {
-		n.in = a->in;
-		for (size_t i = 0; i < b->in.n && n.in.n; i++) {
-			if (set_has(&n.in, &b->in.at[i]))
-				continue;
-			if (n.in.n == LITERAL_SET_MAX)
-				n.in.n = 0; /* too many: nothing, rather than a wrong set */
-			else
-				n.in.at[n.in.n++] = b->in.at[i];
-		}
-	}
-	set_better_one(&n.in, &n.left);
+	if (a->in.n && b->in.n && !set_union(&a->in, &b->in, &n.in))
+		n.in.n = 0;
+	set_better_left(&n.in, &n.left);
 	set_better_one(&n.in, &n.right);
 	return n;
 }
@@ -212,7 +241,7 @@ static struct node repeated(const struct node *a)
 {
 	struct node n = *a;
 
-	n.exact = a->exact && !a->left.n;
+	n.exact = a->exact && a->left.n == 1 && !a->left.at[0].n;
 	return n;
 }
 
@@ -316,7 +345,8 @@ static struct node quoted(struct parser *p)
 
 		all = concat(&all, &c);
 	}
-	if (all.exact && all.left.n == 1 && p->rest.n) /* a quantifier behind it takes the last character alone */
+	if (all.exact && all.left.n == 1 && all.left.at[0].n == 1 &&
+	    p->rest.n) /* a quantifier behind it takes the last character alone */
 		return all;
 	return p->rest.n && strchr("*+?{", *p->rest.p) ? give_up(p) : all;
 }
@@ -401,10 +431,29 @@ static struct node escape(struct parser *p)
 
 /* ---- classes ---- */
 
-/* The class after '['. One character, or the two cases of a letter, are as good as a literal. */
+/* One of a few characters. */
+static struct node one_of(const struct parser *p, const char *seen, size_t count)
+{
+	struct node all = one_byte(p, seen[0]);
+
+	if (count == 2 && is_letter(seen[0]) && (seen[0] ^ seen[1]) == 0x20) {
+		struct parser any = { .caseless = true };
+
+		/* Without (?i) there is no third case of k and s, but it is not worth a difference. */
+		return one_byte(&any, seen[0]);
+	}
+	for (size_t i = 1; i < count; i++) {
+		struct node c = one_byte(p, seen[i]);
+
+		all = either(&all, &c);
+	}
+	return all;
+}
+
+/* The class after '['. A few characters, or the two cases of a letter, are as good as literals. */
 static struct node class(struct parser *p)
 {
-	char seen[3];
+	char seen[CLASS_MAX + 1];
 	size_t count = 0;
 	bool plain = !next_is(p, '^'), first = true;
 
@@ -431,19 +480,11 @@ static struct node class(struct parser *p)
 			c = take(p);
 			plain = plain && !is_letter(c) && !is_digit(c);
 		}
-		plain = plain && !((unsigned char)c & 0x80);
+		plain = plain && !((unsigned char)c & 0x80) && c != '-'; /* which may make a range */
 		if (count < sizeof(seen))
 			seen[count++] = c;
 	}
-	if (plain && count == 1)
-		return one_byte(p, seen[0]);
-	if (plain && count == 2 && is_letter(seen[0]) && (seen[0] ^ seen[1]) == 0x20) {
-		struct parser any = { .caseless = true };
-
-		/* Without (?i) there is no third case of k and s, but it is not worth a difference. */
-		return one_byte(&any, seen[0]);
-	}
-	return node_unknown();
+	return plain && count && count <= CLASS_MAX ? one_of(p, seen, count) : node_unknown();
 }
 
 /* ---- groups ---- */
@@ -591,7 +632,7 @@ static struct node quantified(struct parser *p, struct node n)
 {
 	for (;;) {
 		unsigned min = 1;
-		bool once = false;
+		bool once = false, optional = next_is(p, '?');
 		size_t len = 1;
 
 		if (next_is(p, '*') || next_is(p, '?'))
@@ -610,10 +651,15 @@ static struct node quantified(struct parser *p, struct node n)
 		p->rest.n -= len;
 		if (next_is(p, '?') || next_is(p, '+')) /* lazy, possessive */
 			take(p);
-		if (min == 0)
+		if (optional) {
+			struct node none = node_empty();
+
+			n = either(&n, &none);
+		} else if (min == 0) {
 			n = node_unknown();
-		else if (!once)
+		} else if (!once) {
 			n = repeated(&n);
+		}
 	}
 }
 
@@ -671,18 +717,37 @@ static struct node alternatives(struct parser *p)
 	return node_unknown();
 }
 
+/* A set needs no literal that has another of it inside. */
+static void simplify(struct literal_set *s)
+{
+	for (size_t i = 0; i < s->n;) {
+		bool needless = false;
+
+		for (size_t k = 0; k < s->n && !needless; k++)
+			needless = k != i && s->at[k].fold == s->at[i].fold && s->at[k].n < s->at[i].n &&
+			           memmem(s->at[i].bytes, s->at[i].n, s->at[k].bytes, s->at[k].n);
+		if (needless)
+			s->at[i] = s->at[--s->n];
+		else
+			i++;
+	}
+}
+
 void literal_of(struct str regex, struct literal_set *ret)
 {
 	struct parser p = { .rest = regex };
 	struct node all = alternatives(&p);
-	unsigned left = literal_score(&all.left), best = set_score(&all.in);
+	unsigned left = has_empty(&all.left) ? 0 : set_score(&all.left), best = set_score(&all.in);
 
 	*ret = (struct literal_set){ 0 };
 	if (p.gave_up || p.rest.n)
 		return;
 	/* What a match begins with is worth more: the search can start there. */
-	if (left >= SCORE_WANTED && left * 2 >= best)
-		*ret = (struct literal_set){ .n = 1, .at = { all.left }, .head = true };
-	else if (best >= SCORE_WANTED)
+	if (left >= SCORE_WANTED && left * 2 >= best) {
+		*ret = all.left;
+		ret->head = true;
+	} else if (best >= SCORE_WANTED) {
 		*ret = all.in;
+		simplify(ret);
+	}
 }

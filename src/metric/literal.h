@@ -20,7 +20,7 @@ struct literal {
 struct literal_set {
 	size_t n; /* 0: nothing is known */
 	struct literal at[LITERAL_SET_MAX];
-	bool head; /* n is 1, and every match begins with it */
+	bool head; /* every match begins with one of them */
 };
 
 /* At least one of the set is in each text that regex (PCRE2, UTF-8) matches; regex must compile. */

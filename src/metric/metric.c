@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "joblog/joblog.h"
+#include "metric/bytes.h"
 #include "metric/find.h"
 #include "metric/near.h"
 
@@ -16,7 +17,8 @@ enum {
 	JIT_STACK_MAX = 1 << 20,
 	FOUND_MAX = 8192,
 	NEAR_LINES_A_CHUNK = 4, /* are compared with a definition that has matched nothing */
-	NEAR_LINES_MAX = 4096,  /* in all */
+	NEAR_LINES = 200,       /* in all, and one of NEAR_ONE_OF more */
+	NEAR_ONE_OF = 4096,
 	PARENS_MAX = 200
 };
 #define NOT_FOUND UINT32_MAX
@@ -388,12 +390,17 @@ static void go_to_line_of(struct sweep *w, size_t at)
 
 static void take_found(struct sweep *w, const struct found *f)
 {
-	uint64_t users = w->s->users[f->literal], fresh;
+	uint64_t users = w->s->users[f->literal];
+	uint32_t at;
 
 	go_to_line_of(w, f->at);
-	fresh = users & ~w->which;
-	for (uint64_t b = fresh; b; b &= b - 1)
-		w->from[__builtin_ctzll(b)] = f->at - (uint32_t)w->begin;
+	at = f->at - (uint32_t)w->begin;
+	for (uint64_t b = users; b; b &= b - 1) {
+		size_t i = (size_t)__builtin_ctzll(b);
+
+		if (!(w->which & b & -b) || at < w->from[i])
+			w->from[i] = at;
+	}
 	w->which |= users;
 }
 
@@ -419,74 +426,24 @@ static void sweep(struct sweep *w)
 
 /* ---- what a chunk is made of ---- */
 
-enum { VECTOR = 32, COUNT_BLOCKS = 255 /* what a byte can count */, CLEAN_BLOCKS = 128 };
-typedef unsigned char vector __attribute__((vector_size(VECTOR)));
-
-static bool is_zero(const vector *v)
-{
-	uint64_t w[VECTOR / 8];
-
-	memcpy(w, v, sizeof(w));
-	return !(w[0] | w[1] | w[2] | w[3]);
-}
-
-/* Whether it is shown as it is. In pieces, so that a text that is not is not read to its end. */
-static bool is_clean(struct str t)
-{
-	while (t.n >= VECTOR) {
-		vector bad = { 0 }, v;
-
-		for (size_t i = 0; i < CLEAN_BLOCKS && t.n >= VECTOR; i++, t.p += VECTOR, t.n -= VECTOR) {
-			memcpy(&v, t.p, VECTOR);
-			bad |= (vector)((v < 0x20) & (v != '\n')) | (vector)(v >= 0x7f);
-		}
-		if (!is_zero(&bad))
-			return false;
-	}
-	for (size_t i = 0; i < t.n; i++)
-		if (((unsigned char)t.p[i] < 0x20 && t.p[i] != '\n') || (unsigned char)t.p[i] >= 0x7f)
-			return false;
-	return true;
-}
-
-static uint64_t count_lines(struct str t)
-{
-	uint64_t n = t.n && t.p[t.n - 1] != '\n';
-
-	while (t.n >= VECTOR) {
-		vector count = { 0 }, v;
-
-		for (size_t i = 0; i < COUNT_BLOCKS && t.n >= VECTOR; i++, t.p += VECTOR, t.n -= VECTOR) {
-			memcpy(&v, t.p, VECTOR);
-			count -= (vector)(v == '\n');
-		}
-		for (size_t i = 0; i < VECTOR; i++)
-			n += count[i];
-	}
-	for (size_t i = 0; i < t.n; i++)
-		n += t.p[i] == '\n';
-	return n;
-}
-
+/* Lines with bytes that are not shown as they are are escaped, what is between them is taken as it is. */
 static struct str as_shown(struct metric_set *s, struct str t)
 {
-	if (is_clean(t))
+	size_t odd = bytes_find_odd(t);
+
+	if (odd == t.n)
 		return t;
 	buf_reset(&s->escaped);
-	while (t.n) {
-		const char *nl = memchr(t.p, '\n', t.n);
-		size_t n = nl ? (size_t)(nl - t.p) : t.n;
-		struct str line = { t.p, n };
+	for (; odd < t.n; odd = bytes_find_odd(t)) {
+		const char *before = memrchr(t.p, '\n', odd), *nl = memchr(t.p + odd, '\n', t.n - odd);
+		size_t begin = before ? (size_t)(before + 1 - t.p) : 0, end = nl ? (size_t)(nl - t.p) : t.n;
 
-		if (is_clean(line))
-			buf_str(&s->escaped, line);
-		else
-			joblog_escape(line, &s->escaped);
-		if (nl)
-			buf_c(&s->escaped, '\n');
-		t.p += n + (nl != NULL);
-		t.n -= n + (nl != NULL);
+		buf_add(&s->escaped, t.p, begin);
+		joblog_escape((struct str){ t.p + begin, end - begin }, &s->escaped);
+		t.p += end;
+		t.n -= end;
 	}
+	buf_str(&s->escaped, t);
 	return buf_view(&s->escaped);
 }
 
@@ -500,11 +457,13 @@ static void look_for_nearest(struct metric_set *s, struct str t)
 			struct definition *d = &s->at[__builtin_ctzll(b)];
 			unsigned score;
 
-			if (d->counts.matched || d->counts.refused || d->near_score == UINT32_MAX ||
-			    ++d->near_lines > NEAR_LINES_MAX) {
+			if (d->counts.matched || d->counts.refused || d->near_score == UINT32_MAX) {
 				s->unmatched &= ~(b & -b);
 				continue;
 			}
+			if (d->near_lines >= NEAR_LINES + d->counts.lines / NEAR_ONE_OF)
+				continue;
+			d->near_lines++;
 			score = near_score(d->regex, &d->literals, line);
 			if (score > d->near_score) {
 				d->near_score = score;
@@ -517,7 +476,7 @@ static void look_for_nearest(struct metric_set *s, struct str t)
 void metric_set_lines(struct metric_set *s, struct str lines, metric_fn fn, void *arg)
 {
 	struct str shown = s->n ? as_shown(s, lines) : lines;
-	uint64_t count = count_lines(lines);
+	uint64_t count = bytes_count_lines(lines);
 	struct sweep w = { .s = s, .text = shown, .fn = fn, .arg = arg };
 
 	for (size_t i = 0; i < s->n; i++)

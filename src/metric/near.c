@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "metric/near.h"
 
-enum { LINE_MAX_BYTES = 400, TEXT_MAX_BYTES = 128, SCORE_MIN = 3 };
+enum { LINE_MAX_BYTES = 250, TEXT_MAX_BYTES = 128, SCORE_MIN = 3 };
 
 static char fold(char c)
 {

@@ -6,5 +6,5 @@
 #include "metric/literal.h"
 
 /* How many neighbouring bytes, whatever their case, the line shares with the longest of the literals, or with the
- * expression itself when there are none; 0 when it is fewer than three. Looks at the first 400 bytes. */
+ * expression itself when there are none; 0 when it is fewer than three. Looks at the first 250 bytes. */
 unsigned near_score(struct str regex, const struct literal_set *literals, struct str line);

@@ -34,8 +34,12 @@ TEST(literals_that_every_match_has)
 	literals("#quality_metric: host=\\S+, epoch=\\S+, train mse <loss>=(\\S+)", "^#quality_metric: host=");
 	literals("([-+]?[0-9]*\\.?[0-9]+(?:[eE][-+]?[0-9]+)?).*", "");
 	literals("epoch (\\d+) val_loss: (\\S+)", "^epoch ");
-	literals("(?:train|val)_loss=(\\S+)", "_loss=");
-	literals("accuracy=(\\S+)|error=(\\S+)", "accuracy=|error=");
+	literals("(?:train|val)_loss=(\\S+)", "^train_loss=|val_loss=");
+	literals("accuracy=(\\S+)|error=(\\S+)", "^accuracy=|error=");
+	literals("kl[=:]\\s*(\\S+)", "^kl=|kl:");
+	literals("\\d (?:val_)?loss=(\\S+)", "loss=");
+	literals("(?:a|b|c|d|e|f|g|h|i)_loss(.)", "_loss");
+	literals("[a-c]recall(.)", "recall");
 	literals("(loss)?: (\\d+)", "");
 	literals("(?i)Loss_value (\\d+)", "~_value ");
 	literals("[Mm]etric: (\\S+)", "^~metric: ");

@@ -1,0 +1,238 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "metric/try.h"
+
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "joblog/joblog.h"
+#include "metric/extract.h"
+#include "metric/words.h"
+
+enum { PART_BYTES = 4 << 20 };
+
+/* ---- trying ---- */
+
+struct attempt {
+	struct metric_tried *t;
+	struct metric_set *set;
+	struct wall at;
+	struct buf partial; /* the beginning of a line */
+};
+
+static char *sample(struct str s)
+{
+	while (s.n > METRIC_SAMPLE_BYTES || (s.n == METRIC_SAMPLE_BYTES && !utf8_valid(s)))
+		s.n = s.n > METRIC_SAMPLE_BYTES ? METRIC_SAMPLE_BYTES : s.n - 1;
+	while (s.n && !utf8_valid(s))
+		s.n--;
+	return str_dup(s);
+}
+
+static void on_match(void *arg, const struct metric_match *m)
+{
+	struct attempt *a = arg;
+	struct metric_tried *t = a->t;
+
+	if (m->kind == NUMBER_OK && t->value_count < TRY_SHOWN_MAX) {
+		t->values = xrealloc(t->values, (t->value_count + 1) * sizeof(*t->values));
+		t->values[t->value_count++] = (struct metric_try_value){ a->at, m->v, sample(m->line) };
+	} else if (m->kind != NUMBER_OK && t->refusal_count < TRY_SHOWN_MAX) {
+		t->refusals = xrealloc(t->refusals, (t->refusal_count + 1) * sizeof(*t->refusals));
+		t->refusals[t->refusal_count++] = (struct metric_try_refused){ a->at, sample(m->text), metric_why(m),
+			                                                       sample(m->line) };
+	}
+}
+
+/* Line by line, as each has its own time and there is no hurry; the pieces of a long one are put together. */
+static int try_log(struct attempt *a, const char *log, struct err *e)
+{
+	_cleanup_(joblog_reader_closep) struct joblog_reader *r = NULL;
+	struct log_record rec;
+	struct err why = { 0 };
+	int rc;
+
+	if (joblog_reader_open(log, &r, &why) < 0) {
+		if (why.kind == ERR_NOT_FOUND)
+			return 0;
+		*e = why;
+		return -1;
+	}
+	while ((rc = joblog_next(r, &rec, e)) > 0) {
+		if (rec.source != LOG_FROM_CONTAINER)
+			continue;
+		a->at = rec.at;
+		if (a->partial.n + rec.bytes.n <= EXTRACT_LINE_MAX_BYTES)
+			buf_str(&a->partial, rec.bytes);
+		if (!rec.ends_line)
+			continue;
+		buf_c(&a->partial, '\n');
+		metric_set_lines(a->set, buf_view(&a->partial), on_match, a);
+		buf_reset(&a->partial);
+	}
+	if (a->partial.n)
+		metric_set_lines(a->set, buf_view(&a->partial), on_match, a);
+	buf_reset(&a->partial);
+	return rc;
+}
+
+static void take_counts(struct attempt *a)
+{
+	const struct metric_counts *c = metric_set_counts(a->set, 0);
+	struct buf says = { 0 };
+
+	a->t->lines = c->lines;
+	a->t->matched = c->matched;
+	a->t->refused = c->refused;
+	a->t->limited = c->limited;
+	if (c->nearest.n)
+		a->t->nearest = xstrdup(c->nearest.p);
+	if (!c->matched) {
+		metric_words_never(a->set, 0, &says);
+		a->t->says = buf_take(&says);
+	}
+}
+
+int metric_try(const char *const *logs, size_t count, struct str regex, struct metric_tried *ret, struct err *e)
+{
+	struct metric_definition d = { STR("tried"), regex };
+	struct metric_tried t = { 0 };
+	struct attempt a = { .t = &t };
+	int rc = metric_check(regex, NULL, e);
+
+	if (rc == 0)
+		rc = metric_set_new(&d, 1, &a.set, e);
+	for (size_t i = 0; rc == 0 && i < count; i++)
+		rc = try_log(&a, logs[i], e);
+	if (rc == 0) {
+		take_counts(&a);
+		*ret = t;
+	} else {
+		metric_tried_fini(&t);
+	}
+	metric_set_free(a.set);
+	buf_fini(&a.partial);
+	return rc < 0 ? -1 : 0;
+}
+
+void metric_tried_fini(struct metric_tried *t)
+{
+	for (size_t i = 0; i < t->value_count; i++)
+		free(t->values[i].line);
+	for (size_t i = 0; i < t->refusal_count; i++) {
+		free(t->refusals[i].text);
+		free(t->refusals[i].line);
+	}
+	free(t->values);
+	free(t->refusals);
+	free(t->nearest);
+	free(t->says);
+	*t = (struct metric_tried){ 0 };
+}
+
+/* ---- anew ---- */
+
+static bool is_kept(struct str line)
+{
+	return str_starts(line, STR("{\"t\":")) &&
+	       (str_find(line, STR(",\"i\":\"")) >= 0 || str_ends(line, STR(",\"src\":\"file\"}")));
+}
+
+/* What is not from the log stays as it is. */
+static int copy_rest(const char *from, struct metric_out *out, struct err *e)
+{
+	_cleanup_(joblog_reader_closep) struct joblog_reader *r = NULL;
+	struct metric_place none = { 0 };
+	struct log_record rec;
+	struct err why = { 0 };
+	int rc;
+
+	if (joblog_reader_open(from, &r, &why) < 0) {
+		if (why.kind == ERR_NOT_FOUND)
+			return 0;
+		*e = why;
+		return -1;
+	}
+	while ((rc = joblog_next(r, &rec, e)) > 0) {
+		if (is_kept(rec.bytes))
+			metric_out_line(out, rec.bytes);
+		if (metric_out_pending(out) >= METRIC_FRAME_BYTES && metric_out_write(out, none, e) < 0)
+			return -1;
+	}
+	return rc;
+}
+
+static int extract_all(const char *log, struct metric_set *set, struct metric_out *out, struct err *e)
+{
+	_cleanup_(extract_closep) struct extract *x = NULL;
+	struct metric_left none = { 0 };
+	struct err why = { 0 };
+	int rc;
+
+	if (extract_open(log, set, out, &none, &x, &why) < 0) {
+		if (why.kind == ERR_NOT_FOUND)
+			return metric_out_write(out, none.place, e);
+		*e = why;
+		return -1;
+	}
+	while ((rc = extract_more(x, PART_BYTES, e)) > 0)
+		;
+	if (rc < 0 || extract_end(x, e) < 0)
+		return -1;
+	return extract_write(x, true, e);
+}
+
+int metric_refit(const char *log, const char *from, const char *to, const struct metric_definition *definitions,
+                 size_t count, json_t **ret_counts, struct err *e)
+{
+	_cleanup_(metric_set_freep) struct metric_set *set = NULL;
+	struct metric_out *out = NULL;
+	struct metric_left left = { 0 };
+	int rc;
+
+	if (metric_set_new(definitions, count, &set, e) < 0)
+		return -1;
+	if (access(to, F_OK) == 0)
+		return err_set(e, ERR_IN_USE, "%s is there already", to);
+	if (metric_out_open(to, &out, &left, e) < 0)
+		return -1;
+	rc = copy_rest(from, out, e);
+	if (rc == 0)
+		rc = extract_all(log, set, out, e);
+	metric_left_fini(&left);
+	metric_out_close(out);
+	if (rc == 0 && ret_counts && metric_counts_read(to, ret_counts, e) <= 0)
+		*ret_counts = json_array(); /* there is no log */
+	if (rc < 0 && joblog_remove(to, NULL) < 0)
+		return err_in(e, "%s is left behind", to);
+	return rc;
+}
+
+int metric_counts_read(const char *path, json_t **ret, struct err *e)
+{
+	_cleanup_(joblog_reader_closep) struct joblog_reader *r = NULL;
+	struct log_record rec;
+	struct err why = { 0 };
+	int rc;
+
+	if (joblog_reader_open(path, &r, &why) < 0) {
+		if (why.kind == ERR_NOT_FOUND)
+			return 0;
+		if (e)
+			*e = why;
+		return -1;
+	}
+	if (joblog_seek_time(r, (struct wall){ INT64_MAX }, e) < 0)
+		return -1;
+	while ((rc = joblog_prev(r, &rec, e)) > 0) {
+		json_t *j = str_starts(rec.bytes, STR("{\"counts\":")) ? json_loadb(rec.bytes.p, rec.bytes.n, 0, NULL)
+		                                                       : NULL;
+
+		if (!j)
+			continue;
+		*ret = json_incref(json_object_get(j, "counts"));
+		json_decref(j);
+		if (*ret)
+			return 1;
+	}
+	return rc;
+}

@@ -1,0 +1,49 @@
+/* try.h - definitions and stored logs: how an expression does on a job's log, and the metrics of a job anew with
+ * others.
+ *
+ * For the command line, and whoever serves it. Both read whole logs and block.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+#include "metric/out.h"
+
+enum { TRY_SHOWN_MAX = 1000 /* values and refused lines that are kept of each */ };
+
+struct metric_try_value {
+	struct wall at;
+	double v;
+	char *line; /* cut to METRIC_SAMPLE_BYTES */
+};
+
+struct metric_try_refused {
+	struct wall at;
+	char *text;      /* what was captured; "" for nothing */
+	const char *why; /* to stand behind it */
+	char *line;
+};
+
+struct metric_tried {
+	uint64_t lines, matched, refused, limited;
+	struct metric_try_value *values; /* the first ones */
+	size_t value_count;
+	struct metric_try_refused *refusals;
+	size_t refusal_count;
+	char *nearest; /* NULL: something matched, or nothing is like it */
+	char *says;    /* "0 of 10,000 lines matched ..." when no line gave a value, else NULL */
+};
+
+/* Applies the expression to the logs (of the job's hosts, in this order; a missing one is empty). ERR_INVALID: it does
+ * not compile. */
+int metric_try(const char *const *logs, size_t count, struct str regex, struct metric_tried *ret,
+               struct err *e) must_check;
+void metric_tried_fini(struct metric_tried *t);
+
+/* Extracts a whole stored log again: writes a new file of metrics, at `to`, with what these definitions make of `log`,
+ * and with what the old one at `from` has from elsewhere (samples of the instance, files of metrics). `to` must not be
+ * there; the caller renames it to `from` when all of a job's are made. ret_counts: a new reference to the counts, in
+ * the order of the definitions (may be NULL). The log's host must have ended. */
+int metric_refit(const char *log, const char *from, const char *to, const struct metric_definition *definitions,
+                 size_t count, json_t **ret_counts, struct err *e) must_check;
+/* The last counts of a file of metrics: 1 and a new reference; 0 when there are none (yet). Those of a host that runs
+ * are as old as they may be (follow.h). */
+int metric_counts_read(const char *path, json_t **ret, struct err *e) must_check;
