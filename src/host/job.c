@@ -241,6 +241,19 @@ static void on_process(void *arg, int code, int status)
 	job_settle(j);
 }
 
+/* The file's time is when the supervisor was seen to be gone, not when all was cleaned up: it is asked for again, by
+ * then perhaps of a host that knows the file only. */
+static int write_lost(const struct job *j, struct err *e)
+{
+	const struct timespec at = { .tv_sec = j->gone.ms / 1000, .tv_nsec = j->gone.ms % 1000 * 1000000 };
+
+	if (file_write_atomic(j->dir_fd, "lost", str_of(j->reason), 0644, true, e) < 0)
+		return -1;
+	if (j->gone.ms && utimensat(j->dir_fd, "lost", (const struct timespec[]){ at, at }, AT_SYMLINK_NOFOLLOW) < 0)
+		return err_sys(e, "setting the time of lost");
+	return 0;
+}
+
 static int note_end(const struct fact *f, void *arg, struct err *e)
 {
 	(void)e;
@@ -271,7 +284,7 @@ void job_cleaned(struct job *j, bool ok)
 		log_err(LOG_WARN, &e, "job %s", j->id);
 	if (ended && jobdir_write_exit(j->path, "ended; cleaned up by bloomery-host\n", &e) < 0)
 		log_err(LOG_WARN, &e, "job %s: writing exit", j->id);
-	else if (!ended && file_write_atomic(j->dir_fd, "lost", str_of(j->reason), 0644, true, &e) < 0)
+	else if (!ended && write_lost(j, &e) < 0)
 		log_err(LOG_WARN, &e, "job %s", j->id);
 	j->at = ended ? JOB_ENDED : JOB_LOST;
 	log_info("job %s: %s", j->id, ended ? "ended" : j->reason);

@@ -73,7 +73,7 @@ static int send_lost(struct host *h, const char *id, const char *reason, struct 
 	return send_message(h, msg, e);
 }
 
-/* When the supervisor was seen to be gone, or when that was noted, which is after cleaning up. */
+/* When the supervisor was seen to be gone: what job.c gave to the file. */
 static struct wall gone_at(const struct job *j)
 {
 	struct stat st;

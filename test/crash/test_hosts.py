@@ -78,9 +78,9 @@ def test_one_of_four_supervisors_dies(s, number):
 
 def test_those_who_miss_it_are_not_the_first(s):
     """What breaks because a peer went is later than its going, however long it took to clean up after it."""
-    name = s.create("if [ $(hostname) = algo-3 ]; then nc -ll -p 5000 -e cat; else "
-                    "until [ \"$(echo hi | nc -w 5 algo-3 5000 2>/dev/null)\" = hi ]; do sleep 0.05; done; "
-                    "mkfifo /tmp/f; exec 3<>/tmp/f; echo up; nc algo-3 5000 <&3; echo missed; exit 5; fi", ResourceConfig=RESOURCES)
+    name = s.create("if [ $(hostname) = algo-3 ]; then nc -ll -p 5000 -e cat; else mkfifo /tmp/f; exec 3<>/tmp/f; echo hi >&3; "
+                    "until nc algo-3 5000 <&3 >/tmp/out 2>/tmp/err; [ -s /tmp/out ]; do sleep 0.05; done & "
+                    "until [ -s /tmp/out ]; do sleep 0.05; done; echo up; wait; echo missed; exit 5; fi", ResourceConfig=RESOURCES)
     wait_for_lines(s, name, "up", HOSTS - 1)
     time.sleep(0.5)
     kill(s.pids("bloomery-job", directory(s, name, 3)))
