@@ -101,7 +101,7 @@ static char *instances_of(const json_t *resources)
 	return buf_take(&out);
 }
 
-void describe_print(const json_t *d, const json_t *feeds, FILE *to)
+void describe_print(const json_t *d, const json_t *feeds, const json_t *counts, FILE *to)
 {
 	const json_t *resources = json_object_get(d, "ResourceConfig");
 	char text[CLI_TIME_BYTES];
@@ -117,6 +117,7 @@ void describe_print(const json_t *d, const json_t *feeds, FILE *to)
 	print_map(to, "hyperparams", json_object_get(d, "HyperParameters"));
 	print_map(to, "environment", json_object_get(d, "Environment"));
 	print_channels(d, feeds, to);
+	definitions_print(d, counts, to);
 	row(to, "output", text_at(json_object_get(d, "OutputDataConfig"), "S3OutputPath"));
 	row(to, "model", text_at(json_object_get(d, "ModelArtifacts"), "S3ModelArtifacts"));
 	row(to, "created", access_time(json_object_get(d, "CreationTime"), text));
@@ -139,17 +140,24 @@ void describe_print_end(const json_t *d, FILE *to)
 }
 
 /* What the API does not say stands beside its members under one name of ours. */
-static void print_as_json(json_t *reply, json_t *feeds)
+static void print_as_json(json_t *reply, json_t *feeds, json_t *counts)
 {
+	json_t *own = json_object();
+
 	if (feeds)
-		json_object_set_new(reply, "Bloomery", json_pack("{sO}", "Feeds", feeds));
+		json_object_set(own, "Feeds", feeds);
+	if (json_array_size(counts))
+		json_object_set(own, "MetricDefinitions", counts);
+	if (json_object_size(own))
+		json_object_set(reply, "Bloomery", own);
+	json_decref(own);
 	print_json(reply);
 }
 
 int command_describe(const struct cli_args *a, struct err *e)
 {
 	_cleanup_access_ struct access s = { 0 };
-	json_t *reply, *feeds = NULL;
+	json_t *reply, *feeds = NULL, *counts = NULL;
 	struct err why = { 0 };
 
 	if (access_open(a, &s, e) < 0 || access_call(&s, "sagemaker", "SageMaker.DescribeTrainingJob",
@@ -159,10 +167,15 @@ int command_describe(const struct cli_args *a, struct err *e)
 		err_in(&why, "how the channels are fed");
 		err_print(&why, "bloomery");
 	}
+	if (definitions_ask(&s, a->rest[0], &counts, &why) < 0) {
+		err_in(&why, "how the metric definitions do");
+		err_print(&why, "bloomery");
+	}
 	if (cli_flag(a, "json"))
-		print_as_json(reply, feeds);
+		print_as_json(reply, feeds, counts);
 	else
-		describe_print(reply, feeds, stdout);
+		describe_print(reply, feeds, counts, stdout);
+	json_decref(counts);
 	json_decref(feeds);
 	json_decref(reply);
 	return EXIT_DONE;

@@ -143,7 +143,7 @@ void feeds_print(const json_t *feeds, const char *channel, bool final, int margi
 	}
 }
 
-int feeds_ask(struct access *s, const char *job, json_t **ret, struct err *e)
+static int ask(struct access *s, const char *job, const char *leaf, const char *member, json_t **ret, struct err *e)
 {
 	_cleanup_buf_ struct buf path = { 0 }, text = { 0 };
 	struct err why = { 0 };
@@ -152,7 +152,7 @@ int feeds_ask(struct access *s, const char *job, json_t **ret, struct err *e)
 	*ret = NULL;
 	buf_z(&path, "/bloomery/jobs/");
 	buf_uri(&path, str_of(job), false);
-	buf_z(&path, "/feeds");
+	buf_f(&path, "/%s", leaf);
 	if (access_get(s, path.p, &text, &why) < 0) {
 		if (why.kind == ERR_NOT_FOUND)
 			return 0;
@@ -160,7 +160,69 @@ int feeds_ask(struct access *s, const char *job, json_t **ret, struct err *e)
 		return -1;
 	}
 	j = json_loadb(text.p, text.n, 0, NULL);
-	*ret = json_incref(json_object_get(j, "Feeds"));
+	*ret = json_incref(json_object_get(j, member));
 	json_decref(j);
 	return 0;
+}
+
+int feeds_ask(struct access *s, const char *job, json_t **ret, struct err *e)
+{
+	return ask(s, job, "feeds", "Feeds", ret, e);
+}
+
+int definitions_ask(struct access *s, const char *job, json_t **ret, struct err *e)
+{
+	return ask(s, job, "definitions", "MetricDefinitions", ret, e);
+}
+
+/* ---- metric definitions ---- */
+
+static const char *word_at(const json_t *j, const char *member)
+{
+	const char *text = json_string_value(json_object_get(j, member));
+
+	return text ? text : "";
+}
+
+static void print_definition(const json_t *counts, size_t i, FILE *to)
+{
+	uint64_t lines = 0, matched = 0, refused = 0, limited = 0;
+	const json_t *refuser = NULL, *near = NULL;
+
+	for (size_t k = 0; k < json_array_size(counts); k++) {
+		const json_t *c = json_array_get(json_object_get(json_array_get(counts, k), "counts"), i);
+
+		lines += count_at(c, "lines");
+		matched += count_at(c, "matched");
+		refused += count_at(c, "refused");
+		limited += count_at(c, "limited");
+		refuser = count_at(c, "refused") ? c : refuser;
+		near = *word_at(c, "nearest") ? c : near;
+	}
+	fprintf(to, "%llu value%s in %llu line%s", (unsigned long long)matched, plural(matched),
+	        (unsigned long long)lines, plural(lines));
+	if (refused)
+		fprintf(to, "; %llu matched without one, the last: '%s' %s", (unsigned long long)refused,
+		        word_at(refuser, "last"), word_at(refuser, "why"));
+	if (limited)
+		fprintf(to, "; on %llu the expression took too long", (unsigned long long)limited);
+	if (!matched && !refused && near)
+		fprintf(to, "; nearest line: %s", word_at(near, "nearest"));
+}
+
+void definitions_print(const json_t *description, const json_t *counts, FILE *to)
+{
+	const json_t *all = json_object_get(json_object_get(description, "AlgorithmSpecification"),
+	                                    "MetricDefinitions");
+
+	for (size_t i = 0; i < json_array_size(all); i++) {
+		const json_t *d = json_array_get(all, i);
+
+		fprintf(to, "%-14s %s by `%s`", i ? "" : "metrics", word_at(d, "Name"), word_at(d, "Regex"));
+		if (json_array_size(counts)) {
+			fputs(": ", to);
+			print_definition(counts, i, to);
+		}
+		putc('\n', to);
+	}
 }

@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "http/server.h"
 #include "job/desk.h"
+#include "metric/try.h"
 #include "op/api_reply.h"
 #include "op/authorise.h"
 #include "op/credentials.h"
@@ -175,10 +176,38 @@ static void add_feeds(const struct store_place *host, void *arg)
 		l->why = why;
 }
 
-static int feeds_of(const struct api *api, const struct stored_job *j, json_t **ret, struct err *e)
+/* How the metric definitions have done so far on a host's lines. */
+static void add_counts(const struct store_place *host, void *arg)
+{
+	struct look *l = arg;
+	_cleanup_free_ char *name = strf("algo-%u", host->host);
+	_cleanup_free_ char *path = strf("%s/jobs/%s/metrics/%s", l->api->data_dir, host->id, name);
+	struct err why = { 0 };
+	json_t *counts, *j;
+	int rc = metric_counts_read(path, &counts, &why);
+
+	if (rc < 0 && why.kind != ERR_NOT_FOUND)
+		l->why = why;
+	if (rc <= 0)
+		return;
+	j = json_pack("{ss so}", "host", name, "counts", counts);
+	must(j);
+	json_array_append_new(l->list, j);
+}
+
+/* What can be asked about a job: /bloomery/jobs/NAME/<leaf>, a list of what each host has told. */
+struct question {
+	const char *leaf, *member;
+	void (*add)(const struct store_place *host, void *arg);
+};
+static const struct question questions[] = { { "feeds", "Feeds", add_feeds },
+	                                     { "definitions", "MetricDefinitions", add_counts } };
+
+static int answer_of(const struct api *api, const struct stored_job *j, const struct question *q, json_t **ret,
+                     struct err *e)
 {
 	struct look l = { .api = api, .list = json_array() };
-	int rc = store_job_each_host(api->store, str_of(j->name), add_feeds, &l, e);
+	int rc = store_job_each_host(api->store, str_of(j->name), q->add, &l, e);
 
 	if (rc == 0 && l.why.kind) {
 		*e = l.why;
@@ -188,13 +217,13 @@ static int feeds_of(const struct api *api, const struct stored_job *j, json_t **
 		json_decref(l.list);
 		return -1;
 	}
-	*ret = json_pack("{ss so}", "TrainingJobName", j->name, "Feeds", l.list);
+	*ret = json_pack("{ss so}", "TrainingJobName", j->name, q->member, l.list);
 	must(*ret);
 	return 0;
 }
 
-static void answer_feeds(const struct api *api, const struct http_request *r, struct str name,
-                         struct http_response *out)
+static void answer_question(const struct api *api, const struct http_request *r, struct str name,
+                            const struct question *q, struct http_response *out)
 {
 	struct store_description d;
 	_cleanup_free_ char *text = NULL;
@@ -206,7 +235,7 @@ static void answer_feeds(const struct api *api, const struct http_request *r, st
 		refuse_err(r, out, &e);
 		return;
 	}
-	rc = feeds_of(api, &d.job, &j, &e);
+	rc = answer_of(api, &d.job, q, &j, &e);
 	store_description_fini(&d);
 	if (rc < 0) {
 		refuse_err(r, out, &e);
@@ -265,14 +294,18 @@ bool can_be_job(struct str name)
 }
 
 /* What no job can be called does not even get to the store. */
-static bool job_in(struct str path, struct buf *ret_name)
+static const struct question *job_in(struct str path, struct buf *ret_name)
 {
 	struct str name;
 
 	if (!str_skip(&path, STR("/bloomery/jobs/")))
-		return false;
+		return NULL;
 	name = str_cut(&path, '/');
-	return str_is(path, "feeds") && buf_uri_decode(ret_name, name, false) && can_be_job(buf_view(ret_name));
+	for (size_t i = 0; i < ARRAY_LEN(questions); i++)
+		if (str_is(path, questions[i].leaf))
+			return buf_uri_decode(ret_name, name, false) && can_be_job(buf_view(ret_name)) ? &questions[i]
+			                                                                               : NULL;
+	return NULL;
 }
 
 /* /bloomery/jobs/NAME/hosts/algo-N/spec */
@@ -304,6 +337,7 @@ void own_answer(const struct api *api, const struct http_request *r, const struc
                 struct http_response *out)
 {
 	_cleanup_buf_ struct buf name = { 0 };
+	const struct question *asked;
 	struct err e = { 0 };
 	unsigned host;
 
@@ -321,13 +355,13 @@ void own_answer(const struct api *api, const struct http_request *r, const struc
 		refuse(r, out, 403, "AccessDeniedException", e.frame[0]);
 	} else if (str_is(r->path, "/metrics")) {
 		answer_metrics(api, r, out);
-	} else if (job_in(r->path, &name)) {
-		answer_feeds(api, r, buf_view(&name), out);
+	} else if ((asked = job_in(r->path, &name))) {
+		answer_question(api, r, buf_view(&name), asked, out);
 	} else if (buf_reset(&name), host_in(r->path, &name, &host)) {
 		answer_spec(api, r, a, buf_view(&name), host, out);
 	} else {
 		refuse(r, out, 404, "ResourceNotFound",
-		       "There is /metrics here, /bloomery/jobs/NAME/feeds and /bloomery/jobs/NAME/hosts/algo-N/spec.");
+		       "There is /metrics here, /bloomery/jobs/NAME/feeds, /definitions and /hosts/algo-N/spec.");
 	}
 	log_debug("own " PRIstr " from " PRIstr ": %d, request %s", ARGstr(r->path), ARGstr(r->remote), out->status,
 	          r->request_id);

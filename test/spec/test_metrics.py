@@ -63,6 +63,8 @@ def test_values_are_exactly_what_was_printed(server):
     log = server.logs(name)
     assert any(re.match("metric 'lr': '.*: such lines are counted, and have no value", line) for line in log), log
     assert any("metric 'lr': 4 lines gave a value, 4 that matched did not" in line for line in log), log
+    told = server.bloomery("describe", name).stdout
+    assert "lr by `lr (\\S+)`: 4 values in 14 lines; 4 matched without one, the last: '1,234' is not a number" in told, told
     assert any("metric 'no group': 0 of 14 lines gave a value" in line for line in log), log
 
 

@@ -171,7 +171,7 @@ TEST(describe_has_them_below_each_channel)
 	FILE *to = open_memstream(&text, &n);
 
 	must(to);
-	describe_print(d, feeds, to);
+	describe_print(d, feeds, NULL, to);
 	must(fclose(to) == 0);
 	CHECK(strstr(text, "channels       train from s3://b/m (ManifestFile)\n"
 	                   "                 Pipe, written into FIFOs"));

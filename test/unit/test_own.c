@@ -11,6 +11,7 @@
 #include "base/hash.h"
 #include "blob/blob.h"
 #include "harness.h"
+#include "joblog/joblog.h"
 #include "http/client.h"
 #include "http/server.h"
 #include "op/metrics.h"
@@ -254,6 +255,29 @@ TEST(feeds_of_a_job)
 	put_feeds("0000000000000001", STR("{\"at\":1"));
 	CHECK_INT(ask_signed(&f, "GET", "/bloomery/jobs/one/feeds", "bloomery", SECRET), 500);
 	CHECK_HAS(f.reply.body.p, "feeds.json: not a JSON object");
+	close_fixture(&f);
+}
+
+TEST(definitions_of_a_job)
+{
+	_cleanup_free_ char *dir = strf("%s/jobs/0000000000000001/metrics", test_tmpdir()),
+	                    *path = strf("%s/algo-1", dir);
+	struct joblog *l = NULL;
+	struct fixture f;
+
+	open_fixture(&f);
+	add_job(&f, "One", "0000000000000001", 1);
+	CHECK_INT(ask_signed(&f, "GET", "/bloomery/jobs/One/definitions", "bloomery", SECRET), 200);
+	CHECK_STR(f.reply.body.p, "{\"TrainingJobName\":\"One\",\"MetricDefinitions\":[]}");
+	CHECK_OK(mkdir_all(AT_FDCWD, dir, 0755, e));
+	CHECK_OK(joblog_open(path, &l, e));
+	CHECK_OK(joblog_add_lines(
+	        l, (struct wall){ 1 }, LOG_FROM_CONTAINER,
+	        STR("{\"counts\":[{\"lines\":1}]}\n{\"counts\":[{\"lines\":2}],\"counted_at\":16}\n{\"at\":16}\n"), e));
+	CHECK_OK(joblog_close(l, e));
+	CHECK_INT(ask_signed(&f, "GET", "/bloomery/jobs/one/definitions", "bloomery", SECRET), 200);
+	CHECK_STR(f.reply.body.p, "{\"TrainingJobName\":\"One\",\"MetricDefinitions\":[{\"host\":\"algo-1\",\"counts\":"
+	                          "[{\"lines\":2}]}]}");
 	close_fixture(&f);
 }
 
