@@ -2701,7 +2701,9 @@ static const struct shape shapes[SHAPE_COUNT] = {
 static const struct operation ops_cloudwatch[] = {
 	{ .name = "GetMetricData", .input = S(cloudwatch_GetMetricDataInput), .output = S(cloudwatch_GetMetricDataOutput) },
 	{ .name = "GetMetricStatistics", .input = S(cloudwatch_GetMetricStatisticsInput), .output = S(cloudwatch_GetMetricStatisticsOutput) },
-	{ .name = "ListMetrics", .input = S(cloudwatch_ListMetricsInput), .output = S(cloudwatch_ListMetricsOutput) },
+	{ .name = "ListMetrics", .input = S(cloudwatch_ListMetricsInput), .output = S(cloudwatch_ListMetricsOutput), .refusals = (const struct refusal[]){
+		{ .path = "IncludeLinkedAccounts", .when = REFUSE_TRUE, .reason = "there is one account here; use false" } },
+	  .refusal_count = 1 },
 	{ .name = "PutMetricData", .input = S(cloudwatch_PutMetricDataInput), .refusals = (const struct refusal[]){
 		{ .path = "EntityMetricData", .when = REFUSE_NOT_EMPTY, .reason = "entities belong to Application Signals, which is not here; put the data into MetricData" } },
 	  .refusal_count = 1 },

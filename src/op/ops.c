@@ -15,6 +15,8 @@ const struct api_op api_ops[] = {
 	{ "logs", "DescribeLogGroups", op_describe_log_groups, 0, ON_LOGS },
 	{ "logs", "DescribeLogStreams", op_describe_log_streams, API_LONG, ON_LOGS },
 	{ "logs", "GetLogEvents", op_get_log_events, 0, ON_LOGS },
+	{ "cloudwatch", "GetMetricData", op_get_metric_data, API_LONG, ON_ANYTHING },
+	{ "cloudwatch", "ListMetrics", op_list_metrics, API_LONG, ON_ANYTHING },
 	{ "cloudwatch", "GetMetricStatistics", op_get_metric_statistics, API_LONG, ON_ANYTHING },
 	{ "cloudwatch", "PutMetricData", op_put_metric_data, API_MUTATES, ON_ANYTHING },
 	{ "logs", "FilterLogEvents", op_filter_log_events, API_LONG, ON_LOGS },
@@ -31,6 +33,8 @@ const struct api_op api_ops[] = {
 	{ "logs", "TagLogGroup", op_tag_log_group, API_MUTATES, ON_LOGS },
 	{ "logs", "UntagLogGroup", op_tag_log_group, API_MUTATES, ON_LOGS },
 	{ "logs", "ListTagsLogGroup", op_list_log_group_tags, API_LONG, ON_LOGS },
+	{ "sagemaker-metrics", "BatchGetMetrics", op_batch_get_metrics, API_LONG, ON_ANYTHING },
+	{ "sagemaker-metrics", "BatchPutMetrics", op_batch_put_metrics, API_MUTATES, ON_ANYTHING },
 	{ "sts", "GetCallerIdentity", op_get_caller_identity, 0, ON_ONESELF },
 	{ "sts", "AssumeRole", op_assume_role, 0, ON_ROLE },
 };

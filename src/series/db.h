@@ -44,10 +44,5 @@ struct str series_column(sqlite3_stmt *st, int at);          /* a view, of text 
 struct series_conn *series_reader(struct series_store *s, struct err *e); /* NULL: it failed */
 void series_reader_back(struct series_store *s, struct series_conn *c);
 
-/* Dimensions by name as one text, "4:Host7:j/algo-1", which is the same for the same set. */
-void series_dims_text(const struct series_dimension *dims, size_t count, struct buf *out);
-/* Views into text; the caller frees *ret. False: not such a text. */
-bool series_dims_split(struct str text, struct series_dimension **ret, size_t *ret_count);
-
 /* prune.c: in a transaction of the writer: some of what is too old goes. */
 int series_prune(struct series_store *s, struct wall now, struct err *e) must_check;

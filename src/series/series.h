@@ -44,6 +44,11 @@ struct series_key {
 	struct str unit; /* "None" where there is none; p NULL: any, only for reading */
 };
 
+/* Dimensions by name as one text, "4:Host7:j/algo-1", which is the same for the same set. */
+void series_dims_text(const struct series_dimension *dims, size_t count, struct buf *out);
+/* Views into text; the caller frees *ret. False: not such a text. */
+bool series_dims_split(struct str text, struct series_dimension **ret, size_t *ret_count);
+
 /* ---- writing ---- */
 
 struct series_batch;

@@ -22,22 +22,19 @@ static int read_brief(sqlite3_stmt *st, struct store_brief *ret, struct err *e)
 	return 0;
 }
 
-int store_job_brief(struct store *s, struct str id, struct str name, struct store_brief *ret, struct err *e)
+static int find(struct store *s, const char *sql, struct str first, struct str second, struct store_brief *ret,
+                struct err *e)
 {
-	_cleanup_free_ char *low = lower(name);
 	struct conn *c = reader_take(s, e);
 	sqlite3_stmt *st;
 	int r = -1, rc = 0;
 
 	if (!c)
 		return -1;
-	if (conn_prepare(c,
-	                 id.n ? "SELECT n, id, name, state FROM training_job WHERE id = ?1"
-	                      : "SELECT n, id, name, state FROM training_job WHERE name_lower = ?1 AND name = ?2",
-	                 &st, e) == 0) {
-		bind_str(st, 1, id.n ? id : str_of(low));
-		if (!id.n)
-			bind_str(st, 2, name);
+	if (conn_prepare(c, sql, &st, e) == 0) {
+		bind_str(st, 1, first);
+		if (second.p)
+			bind_str(st, 2, second);
 		r = db_row(st, e, "looking for a training job");
 	}
 	if (r > 0) {
@@ -46,4 +43,23 @@ int store_job_brief(struct store *s, struct str id, struct str name, struct stor
 	}
 	reader_give(s, c);
 	return r == 0 ? err_set(e, ERR_NOT_FOUND, "Requested resource not found.") : r < 0 ? -1 : rc;
+}
+
+int store_job_brief(struct store *s, struct str id, struct str name, struct store_brief *ret, struct err *e)
+{
+	_cleanup_free_ char *low = lower(name);
+
+	if (id.n)
+		return find(s, "SELECT n, id, name, state FROM training_job WHERE id = ?1", id, (struct str){ 0 }, ret,
+		            e);
+	return find(s, "SELECT n, id, name, state FROM training_job WHERE name_lower = ?1 AND name = ?2", str_of(low),
+	            name.p ? name : STR(""), ret, e);
+}
+
+int store_job_brief_any_case(struct store *s, struct str name, struct store_brief *ret, struct err *e)
+{
+	_cleanup_free_ char *low = lower(name);
+
+	return find(s, "SELECT n, id, name, state FROM training_job WHERE name_lower = ?1", str_of(low),
+	            (struct str){ 0 }, ret, e);
 }

@@ -201,6 +201,8 @@ struct store_brief {
 void store_brief_fini(struct store_brief *b);
 /* By id, or by name with case (the other is empty). ERR_NOT_FOUND. The caller finishes *ret. */
 int store_job_brief(struct store *s, struct str id, struct str name, struct store_brief *ret, struct err *e) must_check;
+/* By name without case, as ARNs have it. */
+int store_job_brief_any_case(struct store *s, struct str name, struct store_brief *ret, struct err *e) must_check;
 
 /* ---- numbers ---- */
 

@@ -164,6 +164,108 @@ def test_one_bad_datum_refuses_all(cw, ns):
     assert statistics(cw, ns, start=minute(1))["Datapoints"] == []
 
 
+# ---- ListMetrics ----
+
+def test_metrics_are_listed_by_filter_and_page(cw, ns):
+    for i in range(0, 1100, 100):
+        cw.put_metric_data(Namespace=ns, MetricData=[
+            {"MetricName": f"m{k % 2}", "Value": 1, "Dimensions": [{"Name": "Host", "Value": f"h{k:04}"}]} for k in range(i, i + 100)])
+    pages = list(cw.get_paginator("list_metrics").paginate(Namespace=ns))
+    assert [len(p["Metrics"]) for p in pages] == [500, 500, 100] and "NextToken" not in pages[-1]
+    assert {m["Dimensions"][0]["Value"] for p in pages for m in p["Metrics"]} == {f"h{k:04}" for k in range(1100)}
+    count = lambda **kw: sum(len(p["Metrics"]) for p in cw.get_paginator("list_metrics").paginate(Namespace=ns, **kw))
+    assert count(MetricName="m1") == 550
+    assert count(Dimensions=[{"Name": "Host", "Value": "h0007"}]) == 1
+    assert count(Dimensions=[{"Name": "Host"}]) == 1100
+    assert count(Dimensions=[{"Name": "Kind"}]) == 0
+    assert count(RecentlyActive="PT3H") == 1100
+    cw.put_metric_data(Namespace=ns, MetricData=[{"MetricName": "old", "Value": 1, "Timestamp": minute(300)}])
+    assert count(RecentlyActive="PT3H") == 1100 and count(MetricName="old") == 1
+    assert code(cw.list_metrics, NextToken="nonsense")[0] == "InvalidParameterValue"
+
+
+# ---- GetMetricData ----
+
+def stat(ns, name="m", stat="Sum", period=60, **dims):
+    return {"Metric": {"Namespace": ns, "MetricName": name, "Dimensions": [{"Name": k, "Value": v} for k, v in dims.items()]},
+            "Period": period, "Stat": stat}
+
+
+def data(cw, queries, start, minutes=10, **kw):
+    return cw.get_metric_data(MetricDataQueries=queries, StartTime=start, EndTime=start + datetime.timedelta(minutes=minutes), **kw)
+
+
+@pytest.fixture
+def hosts(cw, ns):
+    """Two hosts with two metrics each: values 1, 2, 3 and 10, 20, 30 in three minutes."""
+    t = minute()
+    cw.put_metric_data(Namespace=ns, MetricData=[
+        {"MetricName": name, "Value": factor * (i + 1), "Timestamp": t + datetime.timedelta(minutes=i),
+         "Dimensions": [{"Name": "Host", "Value": f"job/{host}"}]}
+        for host, factor in (("algo-1", 1), ("algo-2", 10)) for name in ("CPUUtilization", "MemoryUtilization") for i in range(3)])
+    return t
+
+
+def test_metrics_and_expressions(cw, ns, hosts):
+    r = data(cw, [{"Id": "m1", "MetricStat": stat(ns, "CPUUtilization", Host="job/algo-1"), "ReturnData": False},
+                  {"Id": "m2", "MetricStat": stat(ns, "CPUUtilization", Host="job/algo-2"), "Label": "two: ${PROP('Dim.Host')} ${MAX}"},
+                  {"Id": "e1", "Expression": "(m1 + m2) / 2 - e2"},
+                  {"Id": "e2", "Expression": "MIN(m1)", "ReturnData": False},
+                  {"Id": "e3", "Expression": "SUM(METRICS())", "Label": "all of ${LABEL}"}], hosts, ScanBy="TimestampAscending")
+    got = {x["Id"]: x for x in r["MetricDataResults"]}
+    assert list(got) == ["m2", "e1", "e3"]
+    assert got["m2"]["Label"] == "two: job/algo-2 30" and got["m2"]["Values"] == [10, 20, 30]
+    assert got["m2"]["Timestamps"] == [hosts + datetime.timedelta(minutes=i) for i in range(3)]
+    assert got["e1"]["Values"] == [4.5, 10, 15.5] and got["e1"]["Label"] == "e1"
+    assert got["e3"]["Values"] == [11, 22, 33] and got["e3"]["Label"] == "all of e3"
+    assert {x["StatusCode"] for x in got.values()} == {"Complete"}
+    assert data(cw, [{"Id": "m1", "MetricStat": stat(ns, "CPUUtilization", Host="job/algo-1")}], hosts)[
+        "MetricDataResults"][0]["Values"] == [3, 2, 1], "the newest first, unless told otherwise"
+
+
+def test_search(cw, ns, hosts):
+    r = data(cw, [{"Id": "s", "Expression": f"SEARCH('{{{ns},Host}} Host=job/algo-', 'Average', 60)"}], hosts)
+    assert sorted((x["Label"], x["Values"][0]) for x in r["MetricDataResults"]) == [
+        ("job/algo-1 CPUUtilization", 3), ("job/algo-1 MemoryUtilization", 3),
+        ("job/algo-2 CPUUtilization", 30), ("job/algo-2 MemoryUtilization", 30)]
+    r = data(cw, [{"Id": "s", "Expression": f"SUM(SEARCH('{{{ns},Host}} MetricName=\"CPUUtilization\"', 'Sum', 60))"}], hosts)
+    assert [x["Values"] for x in r["MetricDataResults"]] == [[33, 22, 11]]
+
+
+def test_pages_of_data(cw, ns, hosts):
+    queries = [{"Id": f"m{i}{name[0].lower()}", "MetricStat": stat(ns, name, Host=f"job/algo-{i}")}
+               for i in (1, 2) for name in ("CPUUtilization", "MemoryUtilization")]
+    queries.insert(1, {"Id": "empty", "MetricStat": stat(ns, "nothing")})
+    whole = {x["Id"]: x["Values"] for x in data(cw, queries, hosts)["MetricDataResults"]}
+    assert len(whole) == 5
+    for most in 1, 2, 3, 5, 100:
+        got, pages = {}, 0
+        for page in cw.get_paginator("get_metric_data").paginate(
+                MetricDataQueries=queries, StartTime=hosts, EndTime=hosts + datetime.timedelta(minutes=10),
+                PaginationConfig={"PageSize": most}):
+            pages += 1
+            assert sum(len(x["Values"]) for x in page["MetricDataResults"]) <= most
+            for x in page["MetricDataResults"]:
+                got.setdefault(x["Id"], []).extend(x["Values"])
+        assert got == whole and pages == -(-12 // most)
+    token = data(cw, queries, hosts, MaxDatapoints=2)["NextToken"]
+    assert code(data, cw, queries[1:], hosts, NextToken=token)[0] == "InvalidNextToken"
+
+
+def test_data_that_is_refused(cw, ns):
+    t, one = minute(), {"Id": "m1", "MetricStat": stat(ns)}
+    say = lambda *queries, **kw: code(data, cw, list(queries), t, **kw)
+    for got in (say({**one, "Id": "M1"}), say(one, one), say({"Id": "x"}), say({**one, "Expression": "1"}), say(one, minutes=0),
+                say({"Id": "m1", "MetricStat": stat(ns, stat="Mean")}), say({"Id": "m1", "MetricStat": stat(ns, period=61)}),
+                say(one, MaxDatapoints=0), say(*[{**one, "Id": f"m{i}"} for i in range(501)])):
+        assert got[0] == "ValidationError", got
+    assert say({"Id": "e1", "Expression": "m1 + nope"}, one)[1] == "Error in expression 'e1': The following ids are undefined: [nope]"
+    assert say({"Id": "e1", "Expression": "e2"}, {"Id": "e2", "Expression": "e1"})[1].endswith("Circular reference")
+    assert "time series" in say({"Id": "e1", "Expression": "1 + 1"})[1]
+    assert "'IF'" in say({"Id": "e1", "Expression": "IF(m1, 1)"}, one)[1]
+    assert "'e1'" in say({"Id": "e1", "Expression": "SEARCH('{', 'Sum')"})[1]
+
+
 # ---- the other protocols ----
 
 def test_json_and_cbor_say_the_same(server, cw, ns):
@@ -244,3 +346,41 @@ def test_what_was_answered_survives_kill_9(make_server):
     s.up = None
     s.start()
     assert statistics(s.client("cloudwatch"), "kill", start=t)["Datapoints"][0]["Sum"] == sum(range(30))
+
+
+# ---- sagemaker-metrics ----
+
+def metrics_api(server, op, body, method="POST"):
+    status, _, text = signed(server, "/" + op, json.dumps(body).encode(), {"Content-Type": "application/json"}, "sagemaker", method)
+    return status, json.loads(text)
+
+
+def test_metrics_of_trial_components(server):
+    job = "Metrics-" + uuid.uuid4().hex[:8]
+    server.completed("exit 0", name=job)
+    now = int(time.time())
+    put = lambda name, *data: metrics_api(server, "BatchPutMetrics", {"TrialComponentName": name, "MetricData": data}, "PUT")
+    value = lambda v, step=None, at=now, name="loss": {"MetricName": name, "Timestamp": at, "Value": v,
+                                                      **({} if step is None else {"Step": step})}
+    assert put(job.lower() + "-aws-training-job", value(3.5, 3), value(1.5, 1), value(1.25, 1)) == (200, {})
+    assert put(job.lower(), value("NaN"), value(2, 2), value(2, at=now - 15 * 86400)) == (
+        200, {"Errors": [{"Code": "VALIDATION_ERROR", "MetricIndex": 0}, {"Code": "VALIDATION_ERROR", "MetricIndex": 2}]})
+    assert put("no-such-component", value(1)) == (400, {"__type": "ResourceNotFound",
+                                                        "Message": "Trial component 'no-such-component' does not exist."})
+    assert put("A_b", value(1))[1]["__type"] == "ValidationException"
+    arn = server.describe(job)["TrainingJobArn"]
+    ask = lambda stat="Last", period="IterationNumber", axis="IterationNumber", resource=arn, **kw: metrics_api(
+        server, "BatchGetMetrics", {"MetricQueries": [{"MetricName": "loss", "ResourceArn": resource, "MetricStat": stat,
+                                                       "Period": period, "XAxisType": axis, **kw}]})[1]["MetricQueryResults"][0]
+    assert ask() == {"Status": "Complete", "XAxisValues": [1, 2, 3], "MetricValues": [1.25, 2, 3.5]}
+    assert ask("Avg")["MetricValues"] == [1.375, 2, 3.5] and ask("StdDev")["MetricValues"] == [0.125, 0, 0]
+    assert ask("Count", Start=2, End=2) == {"Status": "Complete", "XAxisValues": [2], "MetricValues": [1]}
+    whole = ask("Max", "OneHour", "Timestamp")
+    assert whole == {"Status": "Complete", "XAxisValues": [now // 3600 * 3600], "MetricValues": [3.5]}
+    assert ask(period="OneMinute")["Status"] == "ValidationError"
+    assert ask(resource=arn + "x")["Status"] == "ValidationError"
+    component = arn.replace("training-job", "experiment-trial-component") + "-aws-training-job"
+    assert ask(resource=component)["MetricValues"] == [1.25, 2, 3.5]
+    assert "FinalMetricDataList" not in server.describe(job), "those are of the job's log alone"
+    server.call("DeleteTrainingJob", {"TrainingJobName": job})
+    assert ask()["Status"] == "ValidationError"
