@@ -3,6 +3,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 #include <jansson.h>
+#include <regex.h>
 
 #include "cli/cli.h"
 
@@ -38,18 +39,26 @@ char *access_duration(double seconds, char dst[CLI_TIME_BYTES]);
 void print_json(const json_t *j);
 
 /* Follows a job: prints its log lines as they come, and a progress line on a terminal, until it is final. *ret: the
- * last Describe, a new reference. quiet: no log lines. lines_to: where they go. */
+ * last Describe, a new reference. quiet: no log lines. */
+struct log_view {
+	FILE *to;
+	const char *host;       /* only of this one; NULL: of all */
+	int64_t since_ms;       /* only what was printed at or after then */
+	const regex_t *matches; /* only lines that match; NULL: all */
+	bool colour;            /* of the host before a line, where there are several */
+	bool json;              /* each line as {"host", "timestamp", "message"} */
+};
 struct follow_options {
 	const char *name;
 	bool quiet, progress;
-	FILE *lines_to;
+	struct log_view view;
 };
 int follow_job_log(struct access *s, const struct follow_options *o, json_t **ret, struct err *e) must_check;
 /* All that is there of a job's log now. *cursor: where to go on, NULL at first; owned by the caller. Of a job of
  * several hosts each line begins with its host's name. */
 struct log_cursor;
-int log_print_more(struct access *s, const char *job, unsigned hosts, struct log_cursor **cursor, FILE *to,
-                   bool *ret_any, struct err *e) must_check;
+int log_print_more(struct access *s, const char *job, unsigned hosts, struct log_cursor **cursor,
+                   const struct log_view *view, bool *ret_any, struct err *e) must_check;
 unsigned job_host_count(const json_t *description); /* of the job that Describe has told of */
 void log_cursor_free(struct log_cursor *c);         /* NULL is fine */
 bool job_is_final(const json_t *description);

@@ -66,6 +66,10 @@ static const struct cli_option describe_options[] = {
 };
 static const struct cli_option logs_options[] = {
 	{ "follow", 'f', NULL, "until the job has ended and its log is complete", false },
+	{ "host", 0, "algo-N", "only what this host printed", false },
+	{ "since", 0, "TIME", "only what was printed since: 30s, 5m, 2h or 1d ago, or 2026-11-21T08:46:58Z", false },
+	{ "grep", 0, "RE", "only lines that match the extended regular expression", false },
+	{ "json", 0, NULL, "each line as a JSON object: host, timestamp (ms), message", false },
 	END,
 };
 static const struct cli_option stop_options[] = {
@@ -104,7 +108,11 @@ const struct cli_command cli_commands[] = {
 	  "data\n"
 	  "is the bottleneck.",
 	  describe_options, 1, 1, command_describe },
-	{ "logs", "NAME", "print a job's log", NULL, logs_options, 1, 1, command_logs },
+	{ "logs", "NAME", "print a job's log",
+	  "Of a job of several hosts each line begins with its host's name; on a terminal each host has its colour, "
+	  "unless "
+	  "NO_COLOR is set. Control characters are shown as the service does: a TAB is #011.",
+	  logs_options, 1, 1, command_logs },
 	{ "stop", "NAME", "stop a job; what it has made so far is kept", NULL, stop_options, 1, 1, command_stop },
 	{ "host", "spec JOB algo-N", "print the work order of a host that is to be started by hand",
 	  "With `launcher = hand` in bloomery.conf nobody starts the hosts of jobs. Whoever does runs on the machine, "

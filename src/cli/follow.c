@@ -10,7 +10,7 @@
 
 #define LOG_GROUP "/aws/sagemaker/TrainingJobs"
 
-enum { POLL_MS = 200, PATIENCE_MS = 30000 };
+enum { POLL_MS = 100, PATIENCE_MS = 30000 };
 
 /* ---- the log, from where we are ---- */
 
@@ -64,21 +64,54 @@ static struct str host_of(const char *stream)
 	return host;
 }
 
-/* host, when it is not empty, is put before every line. */
-static void print_events(const json_t *events, struct str host, FILE *to)
+/* A colour of its own for each of the first hosts. */
+static void print_host(struct str host, const struct log_view *v)
+{
+	static const unsigned char colours[] = { 36, 33, 32, 35, 34, 96, 93, 92, 95, 94 };
+	struct str n = host;
+	uint64_t number = 0;
+
+	str_cut(&n, '-');
+	if (v->colour && str_to_u64(n, &number))
+		fprintf(v->to, "\033[%um" PRIstr ":\033[0m ",
+		        colours[(number + ARRAY_LEN(colours) - 1) % ARRAY_LEN(colours)], ARGstr(host));
+	else
+		fprintf(v->to, PRIstr ": ", ARGstr(host));
+}
+
+static void print_json_line(const json_t *event, struct str host, FILE *to)
+{
+	json_t *line = json_pack("{s:s%, s:O, s:O}", "host", host.p, host.n, "timestamp",
+	                         json_object_get(event, "timestamp"), "message", json_object_get(event, "message"));
+
+	if (line)
+		json_dumpf(line, to, JSON_COMPACT);
+	json_decref(line);
+	putc('\n', to);
+}
+
+/* many: the host is said before every line. */
+static void print_events(const json_t *events, struct str host, bool many, const struct log_view *v)
 {
 	for (size_t i = 0; i < json_array_size(events); i++) {
-		const json_t *message = json_object_get(json_array_get(events, i), "message");
+		const json_t *event = json_array_get(events, i), *message = json_object_get(event, "message");
 
-		if (host.n)
-			fprintf(to, PRIstr ": ", ARGstr(host));
-		fwrite(json_string_value(message), 1, json_string_length(message), to);
-		putc('\n', to);
+		if (v->matches && regexec(v->matches, json_string_value(message), 0, NULL, 0) != 0)
+			continue;
+		if (v->json) {
+			print_json_line(event, host, v->to);
+			continue;
+		}
+		if (many)
+			print_host(host, v);
+		fwrite(json_string_value(message), 1, json_string_length(message), v->to);
+		putc('\n', v->to);
 	}
 }
 
 /* One page. 1: there may be more; 0: that was all there is now. */
-static int print_page(struct access *s, struct log_cursor *c, bool many, FILE *to, bool *ret_any, struct err *e)
+static int print_page(struct access *s, struct log_cursor *c, bool many, const struct log_view *v, bool *ret_any,
+                      struct err *e)
 {
 	json_t *in = json_pack("{ss ss sb}", "logGroupName", LOG_GROUP, "logStreamName", c->stream, "startFromHead", 1);
 	json_t *out;
@@ -86,10 +119,12 @@ static int print_page(struct access *s, struct log_cursor *c, bool many, FILE *t
 
 	if (c->token)
 		json_object_set_new(in, "nextToken", json_string(c->token));
+	if (v->since_ms)
+		json_object_set_new(in, "startTime", json_integer(v->since_ms));
 	if (access_call(s, "logs", "Logs_20140328.GetLogEvents", in, &out, e) < 0)
 		return -1;
 	n = json_array_size(json_object_get(out, "events"));
-	print_events(json_object_get(out, "events"), many ? host_of(c->stream) : STR(""), to);
+	print_events(json_object_get(out, "events"), host_of(c->stream), many, v);
 	if (json_is_string(json_object_get(out, "nextForwardToken"))) {
 		free(c->token);
 		c->token = xstrdup(json_string_value(json_object_get(out, "nextForwardToken")));
@@ -140,8 +175,8 @@ static int find_streams(struct access *s, const char *job, struct log_cursor **a
 	return -1;
 }
 
-int log_print_more(struct access *s, const char *job, unsigned hosts, struct log_cursor **cursor, FILE *to,
-                   bool *ret_any, struct err *e)
+int log_print_more(struct access *s, const char *job, unsigned hosts, struct log_cursor **cursor,
+                   const struct log_view *view, bool *ret_any, struct err *e)
 {
 	*ret_any = false;
 	if (find_streams(s, job, cursor, e) < 0)
@@ -149,7 +184,9 @@ int log_print_more(struct access *s, const char *job, unsigned hosts, struct log
 	for (struct log_cursor *c = *cursor; c; c = c->next) {
 		int more;
 
-		while ((more = print_page(s, c, hosts > 1, to, ret_any, e)) > 0)
+		if (view->host && !str_is(host_of(c->stream), view->host))
+			continue;
+		while ((more = print_page(s, c, hosts > 1 && !view->host, view, ret_any, e)) > 0)
 			;
 		if (more < 0)
 			return -1;
@@ -204,9 +241,9 @@ static int look(struct follow *f, struct err *e)
 	f->description = description;
 	hide_progress(f);
 	if (!f->options->quiet && log_print_more(f->access, f->options->name, job_host_count(description), &f->cursor,
-	                                         f->options->lines_to, &any, e) < 0)
+	                                         &f->options->view, &any, e) < 0)
 		return -1;
-	fflush(f->options->lines_to);
+	fflush(f->options->view.to);
 	return 0;
 }
 

@@ -7,7 +7,9 @@
 int command_stop(const struct cli_args *a, struct err *e)
 {
 	_cleanup_access_ struct access s = { 0 };
-	struct follow_options o = { .name = a->rest[0], .quiet = true, .lines_to = stdout, .progress = isatty(2) };
+	struct follow_options o = {
+		.name = a->rest[0], .quiet = true, .view = { .to = stdout }, .progress = isatty(2)
+	};
 	json_t *reply = NULL;
 
 	if (access_open(a, &s, e) < 0)

@@ -133,7 +133,7 @@ static int follow(struct access *s, const struct cli_args *a, const char *name, 
 	bool json = cli_flag(a, "json");
 	struct follow_options o = { .name = name,
 		                    .quiet = !cli_flag(a, "follow"),
-		                    .lines_to = json ? stderr : stdout,
+		                    .view.to = json ? stderr : stdout,
 		                    .progress = isatty(2) && !json };
 	json_t *end;
 	const char *status;

@@ -294,6 +294,39 @@ def test_aws_logs_tail_follows(server, logs, cli):
     assert [s for s in seen if s.startswith("still")] == [f"still {i + 1}" for i in range(60)]
 
 
+# ---- the command line ----
+
+def test_bloomery_logs(server, logs):
+    name = server.completed("echo early; sleep 2.1; echo late $(hostname); echo \"err or\" >&2",
+                            ResourceConfig={"InstanceCount": 2})["TrainingJobName"]
+
+    def lines(*args):
+        out = server.bloomery("logs", name, *args)
+        assert out.returncode == 0, out.stderr
+        return out.stdout.splitlines()
+    assert sorted(lines()) == sorted(f"algo-{h}: {t}" for h in (1, 2) for t in ("early", "err or", f"late algo-{h}"))
+    assert sorted(lines("-f")) == sorted(lines())
+    assert sorted(lines("--host", "algo-2")) == ["early", "err or", "late algo-2"]
+    assert sorted(lines("--grep", "^late .*[2-9]$|^e.* o")) == ["algo-1: err or", "algo-2: err or", "algo-2: late algo-2"]
+    events = [json.loads(x) for x in lines("--json", "--host", "algo-1")]
+    assert {e["host"] for e in events} == {"algo-1"} and events[0]["message"] == "early"
+    since = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(events[0]["timestamp"] // 1000 + 1)) + "Z"
+    assert lines("--since", since, "--grep", "early") == [] and len(lines("--since", since)) == 4
+    assert len(lines("--since", "10m")) == 6
+    for args, says in ((("--since", "5"), "5m"), (("--grep", "("), "--grep"), (("--host", "algo-3"), "algo-1 to algo-2")):
+        out = server.bloomery("logs", name, *args)
+        assert out.returncode != 0 and says in out.stderr, out
+    for env, coloured in (({}, True), ({"NO_COLOR": "1"}, False)):
+        out = subprocess.run(["script", "-qec", f"{server_program(server)} logs {name} --data {server.data}", "/dev/null"],
+                             env={**server.env, **env}, capture_output=True, text=True, timeout=60)
+        assert ("\x1b[36malgo-1:\x1b[0m early" in out.stdout) == coloured and "early" in out.stdout, out
+
+
+def server_program(server):
+    from conftest import BLOOMERY
+    return BLOOMERY
+
+
 def test_line_is_readable_soon(server, logs):
     """Each line is the time at which the container wrote it; the API shows it soon after: within 100 ms on an idle machine."""
     name = server.create("i=0; while [ $i -lt 20 ]; do i=$((i+1)); read up rest </proc/uptime; echo up $up; sleep 0.1; done")
