@@ -99,6 +99,8 @@ struct job *job_get(struct host *h, struct str id, struct err *e);
 void job_settle(struct job *j);
 void job_free(struct job *j);
 void job_launch(struct job *j);
+/* Its supervisor is on another machine, and nothing of ours; bloomeryd is told so when it asks us for it. */
+bool job_refuse_elsewhere(struct job *j);
 /* Takes over or cleans up what is there at start. */
 void host_scan(struct host *h);
 

@@ -320,6 +320,16 @@ static int start_supervisor(struct job *j, struct err *e)
 	return j->process ? 0 : err_sys(e, "watching the supervisor");
 }
 
+bool job_refuse_elsewhere(struct job *j)
+{
+	bool elsewhere = has(j, "elsewhere");
+
+	if (elsewhere)
+		link_lost(j->host, j->id,
+		          "The job's hosts were to be started by hand, and bloomery.conf has another launcher now.");
+	return elsewhere;
+}
+
 void job_launch(struct job *j)
 {
 	struct err e = { 0 };
@@ -327,11 +337,8 @@ void job_launch(struct job *j)
 
 	if (j->at != JOB_IDLE || j->clean.wanted)
 		return;
-	if (has(j, "elsewhere")) {
-		link_lost(j->host, j->id,
-		          "The job's hosts were to be started by hand, and bloomery.conf has another launcher now.");
+	if (job_refuse_elsewhere(j))
 		return;
-	}
 	if (start_supervisor(j, &e) == 0)
 		return;
 	log_err(LOG_ERROR, &e, "job %s: starting its supervisor", j->id);

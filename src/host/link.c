@@ -143,6 +143,8 @@ static void on_watch(struct job *j, const json_t *msg)
 		link_lost(j->host, j->id, no_directory);
 		return;
 	}
+	if (job_refuse_elsewhere(j))
+		return;
 	j->watched = true;
 	j->damaged = false;
 	j->after = after > 0 ? (uint64_t)after : 0;

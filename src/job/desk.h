@@ -65,7 +65,7 @@ DEFINE_CLEANUP(struct desk_part, desk_part_free)
 /* A channel's list, open for reading. */
 int desk_list(struct desk *d, const char *id, struct str leaf, struct err *e) must_check;
 /* The image, open for reading, and *ret_about, its image.json. ERR_BUSY: it is being packed; ask again. ERR_NOT_FOUND:
- * it is not in the image store here. */
+ * it is not in the image store here. ERR_INVALID: it cannot be packed. */
 int desk_image(struct desk *d, const char *id, json_t **ret_about, struct err *e) must_check;
 
 /* What the host is to do: {"version":N,"order":"none"|"go"|"stop","why":"peer"?,"peers":[{"name","address"}...]?}; the

@@ -363,7 +363,7 @@ static int why_no_image(int dir, struct err *e)
 		return -1;
 	j = json_loadb(text.p, text.n, 0, NULL);
 	words = json_string_value(json_object_get(j, "text"));
-	err_set(e, json_integer_value(json_object_get(j, "status")) == 3 ? ERR_NOT_FOUND : ERR_IO, "%s",
+	err_set(e, json_integer_value(json_object_get(j, "status")) == 3 ? ERR_NOT_FOUND : ERR_INVALID, "%s",
 	        words ? words : "the image cannot be packed");
 	json_decref(j);
 	return -1;

@@ -383,6 +383,7 @@ void elsewhere_route(const struct api *api, struct http_request *r, struct http_
 		err_set(&e, ERR_DENIED,
 		        "The token is not the one of this host, or its training job has ended. What a host may is in "
 		        "its own spec.json.");
+		id.n = id.n < 64 ? id.n : 64;
 		log_info("host " PRIstr ": refused to " PRIstr ", request %s", ARGstr(id), ARGstr(r->remote),
 		         r->request_id);
 		route_refusal(v, 403, &e, ret);

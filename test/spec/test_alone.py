@@ -410,6 +410,20 @@ def test_stop_and_a_host_that_nobody_starts(server):
     assert lines(s, pair) == {} and not one.left() and s.leftovers() == []
 
 
+def test_another_launcher_ends_what_was_to_be_started_by_hand(away):
+    s = away()
+    name = s.create("echo", **two())
+    s.spec(name, "algo-1")
+    s.stop()
+    conf = s.data / "bloomery.conf"
+    conf.write_text(conf.read_text().replace("launcher = hand", "launcher = local"))
+    s.start()
+    assert "bloomery.conf has another launcher now" in s.wait(name)["FailureReason"]
+    assert s.completed("echo local")["TrainingJobStatus"] == "Completed"
+    assert s.bloomery("host", "spec", name, "algo-1").returncode == 1
+    assert s.leftovers() == []
+
+
 def ask(s, method, path, token, body=None):
     """Status and message."""
     r = urllib.request.Request(s.url + path, body, {"Authorization": f"Bearer {token}"}, method=method)
