@@ -36,5 +36,9 @@ void metrics_fini(struct metrics *m);
 /* Appends the text. Pure. */
 void metrics_write(const struct metrics *m, struct buf *out);
 
+/* Appends what is known of each of the same jobs: status, time, the last value of each metric, and the last sample of
+ * each host's instance metrics; a bounded number. metrics_jobs.c. ERR_IO: nothing useful is appended. */
+int metrics_write_jobs(const struct api *api, struct buf *out, struct err *e) must_check;
+
 /* Appends NAME="VALUE" with the value escaped as the format wants it; bytes that are not UTF-8 become '?'. */
 void metrics_label(struct buf *out, const char *name, struct str value);

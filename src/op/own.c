@@ -59,9 +59,15 @@ static bool is_basic(const struct http_request *r)
 	return skip_basic(&header);
 }
 
+/* The second name is one that no bucket of S3 can have. */
+static bool is_metrics(const struct http_request *r)
+{
+	return str_is(r->path, "/metrics") || str_is(r->path, "/-/metrics");
+}
+
 bool own_takes(const struct http_request *r, const struct api_auth *a)
 {
-	bool metrics = str_is(r->path, "/metrics");
+	bool metrics = is_metrics(r);
 
 	if (credentials_take(r))
 		return true;
@@ -155,6 +161,10 @@ static void answer_metrics(const struct api *api, const struct http_request *r, 
 	}
 	metrics_write(&m, &out->body);
 	metrics_fini(&m);
+	if (metrics_write_jobs(api, &out->body, &e) < 0) {
+		refuse_err(r, out, &e);
+		return;
+	}
 	http_add_header(out, "Content-Type", "text/plain; version=0.0.4; charset=utf-8");
 }
 
@@ -329,8 +339,8 @@ static bool host_in(struct str path, struct buf *ret_name, unsigned *ret_host)
 /* A session: bloomery:GetMetrics, or bloomery:GetFeeds of whatever job. */
 static int may(const struct api *api, const struct http_request *r, const struct api_auth *a, struct err *e)
 {
-	return authorise_action(api, a->session,
-	                        str_is(r->path, "/metrics") ? "bloomery:GetMetrics" : "bloomery:GetFeeds", STR("*"), e);
+	return authorise_action(api, a->session, is_metrics(r) ? "bloomery:GetMetrics" : "bloomery:GetFeeds", STR("*"),
+	                        e);
 }
 
 void own_answer(const struct api *api, const struct http_request *r, const struct sig_request *sig, struct api_auth *a,
@@ -353,7 +363,7 @@ void own_answer(const struct api *api, const struct http_request *r, const struc
 		http_add_header(out, "Allow", "GET");
 	} else if (may(api, r, a, &e) < 0) {
 		refuse(r, out, 403, "AccessDeniedException", e.frame[0]);
-	} else if (str_is(r->path, "/metrics")) {
+	} else if (is_metrics(r)) {
 		answer_metrics(api, r, out);
 	} else if ((asked = job_in(r->path, &name))) {
 		answer_question(api, r, buf_view(&name), asked, out);

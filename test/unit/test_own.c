@@ -15,6 +15,7 @@
 #include "http/client.h"
 #include "http/server.h"
 #include "op/metrics.h"
+#include "series/series.h"
 #include "store/store.h"
 
 #define KEY_ID "AKIDEXAMPLE"
@@ -351,12 +352,49 @@ TEST(metrics_tell_of_jobs_that_run_and_of_those_that_have_just_ended)
 	CHECK_HAS(f.reply.body.p, "\nbloomery_channel_wait_seconds_total{training_job=\"ended-now\",host=\"algo-1\","
 	                          "channel=\"train\",for=\"data\"} 7.000\n");
 	CHECK(!strstr(f.reply.body.p, "ended-before"));
-	CHECK(!strstr(f.reply.body.p, "no-channels"));
+	CHECK(!strstr(f.reply.body.p, "_info{training_job=\"no-channels\",host"));
+	CHECK_HAS(f.reply.body.p, "\nbloomery_training_job_info{training_job=\"no-channels\",status=\"InProgress\","
+	                          "secondary_status=\"Starting\"} 1\n");
+	CHECK_HAS(f.reply.body.p, "\nbloomery_training_job_info{training_job=\"ended-now\",status=\"Failed\","
+	                          "secondary_status=\"Failed\"} 1\n");
+	CHECK_HAS(f.reply.body.p, "\nbloomery_training_job_hosts{training_job=\"runs-long\"} 1\n");
 	CHECK_HAS(f.reply.body.p, "\nbloomery_feeds_unreadable 1\n");
 	CHECK_HAS(f.reply.body.p, "\nbloomery_feeds_omitted 0\n");
 	CHECK_HAS(f.reply.body.p, "\nbloomery_jobs{status=\"InProgress\"} 3\n");
 	CHECK_HAS(f.reply.body.p, "\nbloomery_jobs{status=\"Failed\"} 2\n");
 	CHECK_HAS(f.reply.body.p, "\nbloomery_jobs_unfinished{secondary_status=\"Starting\"} 3\n");
+	close_fixture(&f);
+}
+
+TEST(metrics_have_the_last_values_of_each_job)
+{
+	_cleanup_free_ char *path = strf("%s/metrics.db", test_tmpdir());
+	_cleanup_(series_batch_freep) struct series_batch *b = series_batch_new();
+	struct wall now = wall_now();
+	const struct str job = STR("0000000000000001");
+	struct fixture f;
+
+	open_fixture(&f);
+	CHECK_OK(series_store_open(path, &f.api.series, e));
+	add_job(&f, "one", job.p, now.ms);
+	series_batch_value(b,
+	                   &(struct series_value){ .job = job, .metric = STR("a \"b\"\n\\"), .at = now, .value = 0.1 });
+	series_batch_value(
+	        b, &(struct series_value){ .job = job, .metric = STR("loss"), .at = { now.ms - 1 }, .value = 2 });
+	series_batch_value(
+	        b, &(struct series_value){ .job = job, .metric = STR("loss"), .at = { now.ms - 2 }, .value = 3 });
+	series_batch_sample(b, job, STR("algo-1"), STR("CPUUtilization"), now, 12.5);
+	CHECK_OK(series_commit(f.api.series, b, now, false, e));
+	CHECK_INT(ask_basic(&f, "/-/metrics", KEY_ID ":" SECRET), 200);
+	CHECK_HAS(f.reply.body.p,
+	          "\n# TYPE bloomery_training_job_metric gauge\n"
+	          "bloomery_training_job_metric{training_job=\"one\",metric=\"a \\\"b\\\"\\n\\\\\"} 0.1\n"
+	          "bloomery_training_job_metric{training_job=\"one\",metric=\"loss\"} 2\n#");
+	CHECK_HAS(f.reply.body.p, "\nbloomery_training_job_instance{training_job=\"one\",host=\"algo-1\",metric="
+	                          "\"CPUUtilization\"} 12.5\n#");
+	CHECK_HAS(f.reply.body.p, "\nbloomery_training_job_values_omitted 0\n");
+	CHECK_INT(ask_basic(&f, "/-/metrics", KEY_ID ":wrong"), 401);
+	series_store_close(f.api.series);
 	close_fixture(&f);
 }
 
