@@ -196,6 +196,12 @@ static int read_fields(struct log_filter *f, struct str s, struct err *e)
 	return 0;
 }
 
+/* Not by strchr, which finds a zero byte too. */
+static bool is_blank(char c)
+{
+	return c == ' ' || c == '\t' || c == '\r' || c == '\n';
+}
+
 /* The next field of an event, what encloses it taken away. False: there is none. */
 static bool next_field(struct str *s, struct str *ret)
 {
@@ -211,7 +217,7 @@ static bool next_field(struct str *s, struct str *ret)
 		*ret = (struct str){ s->p + 1, (size_t)(at - s->p) - 1 };
 		at++;
 	} else {
-		for (at = s->p; at < s->p + s->n && !strchr(" \t\r\n", *at); at++)
+		for (at = s->p; at < s->p + s->n && !is_blank(*at); at++)
 			;
 		*ret = (struct str){ s->p, (size_t)(at - s->p) };
 	}

@@ -214,6 +214,9 @@ TEST(filter_depth_and_time_are_bounded)
 	CHECK_OK(log_filter_new(STR("%a*a*a*a*a*a*a*b%"), &f, e));
 	CHECK(!log_filter_matches(f, buf_view(&text)));
 	log_filter_free(take_ptr(f));
+	CHECK_OK(log_filter_new(STR("[a, b]"), &f, e));
+	CHECK(log_filter_matches(f, STR("x\0y z"))); /* a zero byte is a character */
+	log_filter_free(take_ptr(f));
 	CHECK_OK(log_filter_new(STR("[x = *a*a*a*a*a*a*a*a*a*b]"), &f, e));
 	CHECK(!log_filter_matches(f, buf_view(&text)));
 }
