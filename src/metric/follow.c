@@ -221,6 +221,20 @@ static void on_second(void *arg)
 		give_up(f, &e);
 }
 
+/* From here on nothing of the container is open, and nobody need wait for us: what is left is to sync the file. */
+static void say_done(struct follow *f)
+{
+	const struct instance_sources *s = &f->order.instance;
+	const int all[] = { s->cpu, s->memory, s->io, s->net, s->volume, f->order.root };
+	struct err e = { 0 };
+
+	for (size_t i = 0; i < ARRAY_LEN(all); i++)
+		if (all[i] >= 0)
+			close(all[i]);
+	if (fd_write_all(f->say_fd, "{\"done\":true}\n", 14, &e) < 0)
+		log_err(LOG_WARN, &e, "telling the supervisor");
+}
+
 static int finish(struct follow *f, struct err *e)
 {
 	int rc;
@@ -245,6 +259,8 @@ static void on_end(void *arg, uint32_t events)
 		return;
 	if (finish(f, &e) < 0)
 		give_up(f, &e);
+	else
+		say_done(f);
 	loop_stop(f->loop);
 }
 

@@ -13,7 +13,9 @@
 
 #include "base/fd.h"
 #include "base/log.h"
+#include "metric/instance.h"
 #include "metric/order.h"
+#include "metric/out.h"
 #include "net/net.h"
 #include "run/phase.h"
 #include "run/reason.h"
@@ -24,11 +26,23 @@ enum {
 	END_MS = 30000, /* what there is of the log must be taken by then */
 	LINE_MAX_BYTES = 64 << 10,
 	LINES_SAID = 400, /* of one process */
+	SAMPLE_MS = 1000,
 	NOBODY = 65534
+};
+
+struct given {
+	struct metric_order order;
+	int text; /* the order, as a file */
 };
 
 struct metrics {
 	struct run *run;
+	/* Without anything foreign to look at we sample the instance ourselves. */
+	struct given own;
+	struct instance *instance;
+	struct metric_out *samples;
+	struct loop_source *second;
+	/* Else there is bloomery-metric. */
 	pid_t pid;  /* 0: not running */
 	int end_fd; /* it ends when this is closed */
 	int out;    /* what it says */
@@ -40,10 +54,8 @@ struct metrics {
 
 /* ---- what it gets ---- */
 
-struct given {
-	struct metric_order order;
-	int text; /* the order, as a file */
-};
+static const struct given nothing = { { .log = -1, .metrics = -1, .root = -1, .instance = { -1, -1, -1, -1, -1, -1 } },
+	                              -1 };
 
 static void given_fini(struct given *g)
 {
@@ -55,8 +67,8 @@ static void given_fini(struct given *g)
 		cleanup_closep(all[i]);
 }
 
-/* Where it writes as nobody; in a directory of another user, so made or looked at, but not followed. */
-static int open_directory(struct run *r, struct err *e)
+/* Where it writes, as `owner`; in a directory of another user, so made or looked at, but not followed. */
+static int open_directory(struct run *r, uid_t owner, struct err *e)
 {
 	_cleanup_close_ int fd = -EBADF;
 	struct stat st;
@@ -68,7 +80,7 @@ static int open_directory(struct run *r, struct err *e)
 		return err_sys(e, "opening metrics");
 	if (st.st_uid != geteuid() && st.st_uid != NOBODY)
 		return err_set(e, ERR_DENIED, "metrics in the job directory belongs to user %u", (unsigned)st.st_uid);
-	if (geteuid() == 0 && fchown(fd, NOBODY, NOBODY) < 0)
+	if (geteuid() == 0 && st.st_uid != owner && fchown(fd, owner, owner) < 0)
 		return err_sys(e, "handing over metrics");
 	return take_fd(fd);
 }
@@ -88,6 +100,18 @@ static int open_net(const struct run *r)
 static const json_t *algorithm_of(const struct run *r)
 {
 	return json_object_get(r->spec.request, "AlgorithmSpecification");
+}
+
+static bool wants_files(const struct run *r)
+{
+	return json_is_true(json_object_get(algorithm_of(r), "EnableSageMakerMetricsTimeSeries"));
+}
+
+/* Whether there is more to do than to read a few files of the kernel's. */
+static bool needs_program(const struct run *r)
+{
+	return json_array_size(json_object_get(algorithm_of(r), "MetricDefinitions")) || wants_files(r) ||
+	       r->spec.gpu_count;
 }
 
 /* NVIDIA's are "nvidia.com/gpu=0" in CDI, else an index or a UUID. */
@@ -112,10 +136,10 @@ static int open_given(struct run *r, struct given *g, struct err *e)
 	g->order.log = openat(r->job_fd, "log", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (g->order.log < 0)
 		return err_sys(e, "opening the log's directory");
-	g->order.metrics = open_directory(r, e);
+	g->order.metrics = open_directory(r, needs_program(r) ? NOBODY : geteuid(), e);
 	if (g->order.metrics < 0)
 		return -1;
-	if (json_is_true(json_object_get(algorithm_of(r), "EnableSageMakerMetricsTimeSeries")))
+	if (wants_files(r))
 		g->order.root = openat(r->work_fd, "rootfs", O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	s->unified = cgroup_version() == 2;
 	s->cpu = cgroup_open(r->cgroup, "cpuacct");
@@ -176,13 +200,17 @@ static int spawn_it(struct metrics *m, const struct given *g, int in, int out, s
 
 /* ---- what it says ---- */
 
+static void be_done(struct metrics *m);
+
 static void on_line(void *arg, struct str line, bool whole)
 {
 	struct metrics *m = arg;
 	json_t *j = whole ? json_loadb(line.p, line.n, 0, NULL) : NULL;
 	const char *text = json_string_value(json_object_get(j, "say"));
 
-	if (text && m->said++ < LINES_SAID)
+	if (json_is_true(json_object_get(j, "done")))
+		be_done(m);
+	else if (text && m->said++ < LINES_SAID)
 		run_say(m->run, "%s", text);
 	else if (!text)
 		log_warn("bloomery-metric said '" PRIstr "'", ARGstr(line));
@@ -226,6 +254,8 @@ static void start(struct metrics *m);
 
 static void be_done(struct metrics *m)
 {
+	if (m->done)
+		return;
 	loop_source_free(take_ptr(m->deadline));
 	loop_source_free(take_ptr(m->again));
 	m->done = true;
@@ -277,9 +307,7 @@ static void on_process(void *arg, int code, int status)
 
 static int try_start(struct metrics *m, struct err *e)
 {
-	_cleanup_(given_fini) struct given g = {
-		{ .log = -1, .metrics = -1, .root = -1, .instance = { -1, -1, -1, -1, -1, -1 } }, -1
-	};
+	_cleanup_(given_fini) struct given g = nothing;
 	_cleanup_close_ int in = -EBADF, out = -EBADF;
 	int ends[2];
 
@@ -317,14 +345,74 @@ static void start(struct metrics *m)
 	}
 }
 
+/* ---- samples of our own ---- */
+
+static void sample(struct metrics *m, bool last)
+{
+	const struct metric_place none = { 0 };
+	struct err e = { 0 };
+
+	instance_sample(m->instance, last, m->samples);
+	if (!metric_out_pending(m->samples) || metric_out_write(m->samples, none, &e) == 0)
+		return;
+	log_err(LOG_WARN, &e, "sampling the instance");
+	loop_source_free(take_ptr(m->second)); /* one that cannot be written need not be tried every second */
+}
+
+static void on_second(void *arg)
+{
+	sample(arg, false);
+}
+
+static int start_samples(struct metrics *m, struct err *e)
+{
+	_cleanup_free_ char *path = NULL;
+	struct metric_left left = { 0 };
+
+	if (open_given(m->run, &m->own, e) < 0)
+		return -1;
+	path = strf("/proc/self/fd/%d/%s", m->own.order.metrics, m->run->spec.host_name);
+	if (metric_out_open(path, &m->samples, &left, e) < 0)
+		return -1;
+	metric_left_fini(&left);
+	m->instance = instance_new(&m->own.order.instance);
+	m->second = loop_timer(m->run->loop, SAMPLE_MS, SAMPLE_MS, on_second, m);
+	if (!m->second)
+		return err_sys(e, "setting the time of samples");
+	sample(m, false);
+	return 0;
+}
+
+/* The last one; before anything of what it looks at is undone. The file is synced when the end has been told. */
+static void end_samples(struct metrics *m)
+{
+	loop_source_free(take_ptr(m->second));
+	if (m->instance)
+		sample(m, true);
+	instance_free(take_ptr(m->instance));
+	given_fini(&m->own);
+	m->own = nothing;
+}
+
+/* ---- from outside ---- */
+
 void metrics_start(struct run *r)
 {
 	struct metrics *m = r->metrics = xcalloc(1, sizeof(*m));
+	struct err e = { 0 };
+	char text[2048];
 
 	m->run = r;
+	m->own = nothing;
 	m->end_fd = m->out = -EBADF;
-	m->reader = line_reader_new(LINE_MAX_BYTES, on_line, m);
-	start(m);
+	if (needs_program(r)) {
+		m->reader = line_reader_new(LINE_MAX_BYTES, on_line, m);
+		start(m);
+	} else if (start_samples(m, &e) < 0) {
+		run_say(r, "This host has no metrics: %s.", err_text(&e, text, sizeof(text)));
+		end_samples(m);
+		m->done = true;
+	}
 }
 
 static void on_late(void *arg)
@@ -348,6 +436,11 @@ void metrics_end(struct run *r)
 	if (!m || m->ending || m->done)
 		return;
 	m->ending = true;
+	if (!m->reader) {
+		end_samples(m);
+		m->done = true;
+		return;
+	}
 	cleanup_closep(&m->end_fd);
 	m->end_fd = -EBADF;
 	m->deadline = loop_timer(r->loop, END_MS, 0, on_late, m);
@@ -376,6 +469,8 @@ void metrics_free(struct run *r)
 		while (waitpid(m->pid, NULL, 0) < 0 && errno == EINTR)
 			;
 	}
+	end_samples(m);
+	metric_out_close(m->samples);
 	line_reader_free(m->reader);
 	free(m);
 	r->metrics = NULL;

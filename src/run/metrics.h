@@ -4,6 +4,8 @@
  * on where it was. When the container's output has ended it is told so, and the run waits for it before anything is
  * undone, for a while. Whatever happens to it, the job goes on: its log says what is missing.
  *
+ * A job without definitions, files of metrics and GPUs has nothing foreign to be looked at: its samples are taken here.
+ *
  * SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 #include <stdbool.h>

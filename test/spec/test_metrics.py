@@ -95,9 +95,9 @@ def test_a_short_job_has_samples_of_its_instance(server):
 
 
 def test_busy_containers_are_told_from_idle_ones(server):
-    spec = {"AlgorithmSpecification": {}}
-    busy = server.create("( while :; do :; done ) & p=$!; ( while :; do :; done ) & sleep 3.3; kill $p $!", **spec)
-    idle = server.create("sleep 3.3", **spec)
+    busy = server.create("( while :; do :; done ) & p=$!; ( while :; do :; done ) & sleep 3.3; kill $p $!",
+                         AlgorithmSpecification=defined(("a", "a=(.)")))        # by bloomery-metric
+    idle = server.create("sleep 3.3")                                           # by bloomery-job
     server.wait(busy)
     server.wait(idle)
     assert max(samples(server, busy, "CPUUtilization")) > 30, samples(server, busy, "CPUUtilization")

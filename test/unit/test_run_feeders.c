@@ -186,6 +186,7 @@ static void make_place(const char *const *hows)
 static void fini(void)
 {
 	feeds_close(&run);
+	metrics_free(&run);
 	CHECK(!run.feeders);
 	if (run.log)
 		CHECK_OK(joblog_close(run.log, e));
