@@ -56,7 +56,7 @@ static struct str next_chunk(struct str *text)
 
 static void ours(struct str text, struct sum *sum)
 {
-	struct metric_set *s;
+	struct metric_set *s = NULL;
 	struct err e = { 0 };
 
 	if (metric_set_new(definitions, count, &s, &e) < 0)
@@ -121,9 +121,9 @@ static void make_log(struct str text, const char *path)
 static void from_log(const char *log, const char *to, struct sum *sum)
 {
 	struct metric_left left = { 0 };
-	struct metric_out *out;
-	struct metric_set *s;
-	struct extract *x;
+	struct metric_out *out = NULL;
+	struct metric_set *s = NULL;
+	struct extract *x = NULL;
 	struct err e = { 0 };
 	int rc;
 
