@@ -55,7 +55,7 @@ static void add_point(struct series_points *all, size_t *room, int64_t t, const 
 			all->v = xrealloc(all->v, *room * sizeof(*all->v));
 		}
 		last = &all->v[all->n++];
-		*last = (struct series_point){ .t = t };
+		*last = (struct series_point){ .t = t, .sketch = { .wide = true } };
 	}
 	if (sketch) {
 		series_point_merge(last, p);

@@ -67,7 +67,7 @@ static void put(struct sketch *s, double value, double count)
 /* The lowest bins become one. */
 static void collapse(struct sketch *s)
 {
-	size_t over = s->n > SKETCH_BINS ? s->n - SKETCH_BINS : 0;
+	size_t over = s->rough && s->n > SKETCH_BINS ? s->n - SKETCH_BINS : 0;
 
 	for (size_t i = 0; i < over; i++)
 		s->bins[over].count += s->bins[i].count;
@@ -79,7 +79,7 @@ static void collapse(struct sketch *s)
 
 static void make_rough(struct sketch *s)
 {
-	struct sketch rough = { .rough = true, .unknown = s->unknown };
+	struct sketch rough = { .rough = true, .unknown = s->unknown, .wide = s->wide };
 
 	for (size_t i = 0; i < s->n; i++)
 		put(&rough, value_of(key_of(s->bins[i].value)), s->bins[i].count);
@@ -87,14 +87,19 @@ static void make_rough(struct sketch *s)
 	*s = rough;
 }
 
+static void keep_small(struct sketch *s)
+{
+	if (!s->rough && s->n > (s->wide ? SKETCH_WIDE : SKETCH_EXACT))
+		make_rough(s);
+	collapse(s);
+}
+
 void sketch_add(struct sketch *s, double value, double count)
 {
 	if (s->unknown)
 		return;
 	put(s, s->rough ? value_of(key_of(value)) : value, count);
-	if (!s->rough && s->n > SKETCH_EXACT)
-		make_rough(s);
-	collapse(s);
+	keep_small(s);
 }
 
 static void become_unknown(struct sketch *s)
@@ -103,16 +108,47 @@ static void become_unknown(struct sketch *s)
 	s->unknown = true;
 }
 
+static void append(struct sketch *s, double value, double count)
+{
+	if (s->n && s->bins[s->n - 1].value == value)
+		s->bins[s->n - 1].count += count;
+	else
+		s->bins[s->n++] = (struct sketch_bin){ value, count };
+}
+
+/* Both are in order, and roughening keeps it. */
+static void merge_sorted(struct sketch *s, const struct sketch *with)
+{
+	struct sketch all = { .room = s->n + with->n, .rough = s->rough, .wide = s->wide };
+	bool roughen = s->rough && !with->rough;
+	size_t i = 0;
+
+	all.bins = xcalloc(all.room, sizeof(*all.bins));
+	for (size_t k = 0; k < with->n; k++) {
+		double value = roughen ? value_of(key_of(with->bins[k].value)) : with->bins[k].value;
+
+		for (; i < s->n && s->bins[i].value <= value; i++)
+			append(&all, s->bins[i].value, s->bins[i].count);
+		append(&all, value, with->bins[k].count);
+	}
+	for (; i < s->n; i++)
+		append(&all, s->bins[i].value, s->bins[i].count);
+	free(s->bins);
+	*s = all;
+}
+
 void sketch_merge(struct sketch *s, const struct sketch *with)
 {
 	if (with->unknown) {
 		become_unknown(s);
 		return;
 	}
-	if (with->rough && !s->rough && !s->unknown)
+	if (s->unknown || !with->n)
+		return;
+	if (with->rough && !s->rough)
 		make_rough(s);
-	for (size_t i = 0; i < with->n; i++)
-		sketch_add(s, with->bins[i].value, with->bins[i].count);
+	merge_sorted(s, with);
+	keep_small(s);
 }
 
 void sketch_fini(struct sketch *s)

@@ -12,7 +12,7 @@
 #pragma once
 #include "base/str.h"
 
-enum { SKETCH_EXACT = 64, SKETCH_BINS = 1024 };
+enum { SKETCH_EXACT = 64, SKETCH_WIDE = 4096, SKETCH_BINS = 1024 };
 
 struct sketch_bin {
 	double value, count;
@@ -21,6 +21,7 @@ struct sketch {
 	struct sketch_bin *bins; /* by value */
 	size_t n, room;
 	bool rough, unknown;
+	bool wide; /* one that is not kept, only computed with: exact up to SKETCH_WIDE */
 };
 
 void sketch_add(struct sketch *s, double value, double count); /* value finite, count > 0 */

@@ -40,7 +40,7 @@ void series_point_merge(struct series_point *to, const struct series_point *from
 
 		*to = *from;
 		to->t = t;
-		to->sketch = (struct sketch){ .rough = from->sketch.rough };
+		to->sketch = (struct sketch){ .rough = from->sketch.rough, .wide = to->sketch.wide };
 		sketch_merge(&to->sketch, &from->sketch);
 		return;
 	}
