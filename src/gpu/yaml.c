@@ -38,6 +38,9 @@ static json_t *plain_value(struct str s)
 		return json_true();
 	if (str_is(s, "false") || str_is(s, "False") || str_is(s, "FALSE"))
 		return json_false();
+	if (s.n > 1 &&
+	    s.p[s.p[0] == '-' || s.p[0] == '+'] == '0') /* octal to some readers of YAML, and not to others */
+		return json_stringn(s.p, s.n);
 	return str_to_i64(s, &n) ? json_integer(n) : json_stringn(s.p, s.n);
 }
 
@@ -100,7 +103,9 @@ static bool pair(struct reader *r, const yaml_event_t *ev, json_t *into)
 	if (json_object_get(into, key))
 		return bad(r, &ev->start_mark, "a key that is there twice") != NULL;
 	value = next_node(r);
-	return value && json_object_set_new(into, key, value) == 0;
+	if (!value)
+		return false;
+	return json_object_set_new(into, key, value) == 0 || bad(r, &ev->start_mark, "a key that is not UTF-8");
 }
 
 static json_t *mapping(struct reader *r)

@@ -107,7 +107,7 @@ static void names(struct str bytes)
 	_cleanup_free_ char *canonical = NULL, *again = NULL, *leaf = NULL, *reason = NULL;
 
 	reason = pull_reason(bytes);
-	must(strlen(reason) <= bytes.n);
+	must(strlen(reason) <= 4 * bytes.n); /* control characters are written out */
 	image_reference_each(bytes, never, NULL);
 	if (reference_canonical(bytes, &canonical, NULL) < 0)
 		return;

@@ -133,7 +133,6 @@ static const char *text_at(const json_t *config, const char *list, size_t i, con
 
 TEST(devices_become_part_of_the_configuration)
 {
-	_cleanup_free_ char *path = put("nvidia.yaml", nvidia);
 	static const char *const names[] = { "nvidia.com/gpu=0", "nvidia.com/gpu=1" };
 	json_t *config = json_pack("{s:{s:[s,s]}, s:[{s:s}], s:{s:{s:[{s:b,s:s}]}}}", "process", "env",
 	                           "NVIDIA_VISIBLE_DEVICES=all", "MINE=0", "mounts", "destination", "/proc", "linux",
@@ -141,6 +140,7 @@ TEST(devices_become_part_of_the_configuration)
 	json_t *linux_part = json_object_get(config, "linux"), *rules, *env, *hook;
 	struct cdi cdi;
 
+	free(put("nvidia.yaml", nvidia));
 	cdi_load(test_tmpdir(), getuid() == 0, &cdi);
 	CHECK_INT(cdi.complaints, 0);
 	CHECK_OK(gpu_apply(&cdi, names, 2, config, e));
@@ -217,6 +217,11 @@ TEST(files_that_are_no_good_say_what_is_wrong)
 	check_refusal("a.yaml", "", "there is nothing in it");
 	check_refusal("a.yaml", "a: 1\n---\nb: 2\n", "a second document");
 	check_refusal("a.yaml", "a: 1\na: 2\n", "a key that is there twice");
+	/* 438, 666 or a text, by who reads it */
+	check_refusal("a.yaml",
+	              "cdiVersion: 0.5.0\nkind: a.b/c\ndevices:\n- name: x\n  containerEdits:\n    deviceNodes:\n"
+	              "    - path: /dev/null\n      fileMode: 0666\n",
+	              "deviceNodes[0].fileMode: not a number");
 }
 
 TEST(of_who_else_can_write_a_file_root_takes_nothing)
@@ -243,8 +248,6 @@ TEST(of_who_else_can_write_a_file_root_takes_nothing)
 
 TEST(a_device_that_is_gone_or_described_twice_is_named)
 {
-	_cleanup_free_ char *one = put("a.json", EDITS_WITH("\"deviceNodes\":[{\"path\":\"/dev/nonexistent\"}]")),
-	                    *two = NULL;
 	static const char *const name[] = { "a.b/c=0" }, *const other[] = { "a.b/c=1" };
 	_cleanup_free_ char *later = strf("%s/later", test_tmpdir()), *dirs = strf("%s %s", test_tmpdir(), later),
 	                    *wins = strf("%s/b.json", later);
@@ -252,13 +255,14 @@ TEST(a_device_that_is_gone_or_described_twice_is_named)
 	json_t *config = json_object();
 	struct cdi cdi;
 
+	free(put("a.json", EDITS_WITH("\"deviceNodes\":[{\"path\":\"/dev/nonexistent\"}]")));
 	cdi_load(dirs, false, &cdi);
 	CHECK(gpu_apply(&cdi, name, 1, config, &e1) < 0 && e1.kind == ERR_IO);
 	CHECK(strstr(e1.frame[0], "the device node /dev/nonexistent cannot be looked at: No such file"));
 	CHECK(gpu_apply(&cdi, other, 1, config, &e2) < 0 &&
 	      strstr(e2.frame[0], "a.b/c=1 is not described in any file of /"));
 	cdi_fini(&cdi);
-	two = put("b.json", EDITS_WITH(""));
+	free(put("b.json", EDITS_WITH("")));
 	cdi_load(dirs, false, &cdi);
 	CHECK_INT(cdi.n, 1);
 	CHECK(gpu_apply(&cdi, name, 1, config, &e3) < 0 && strstr(e3.frame[0], "is described twice: by "));
