@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 
+#include "base/log.h"
 #include "store/store.h"
 
 enum { PREFIX_LEAST = 16, PREFIX_MOST = 30 };
@@ -14,6 +15,7 @@ struct piece {
 
 struct network_pool {
 	bool none;
+	bool said; /* that it is of no use */
 	struct net_range range;
 	struct piece *piece;
 	size_t n;
@@ -92,12 +94,41 @@ static uint32_t start_of(const char *job_id)
 	return (uint32_t)strtoul(digits, NULL, 16);
 }
 
+static bool is_used(const struct net_range *used, size_t n, struct net_range r)
+{
+	for (size_t i = 0; i < n; i++)
+		if (net_range_overlap(used[i], r))
+			return true;
+	return false;
+}
+
+/* The whole pool in one range of the machine's: no piece of it will ever be free. */
+static const struct net_range *covering(const struct network_pool *p, const struct net_range *used, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		if (used[i].prefix <= p->range.prefix && net_range_overlap(used[i], p->range))
+			return &used[i];
+	return NULL;
+}
+
+static void say_covered(const struct net_range *by)
+{
+	char text[NET_ADDRESS_BYTES];
+
+	log_warn("jobs wait: all of network_pool (bloomery.conf) is in the network %s/%u, which an interface of this "
+	         "machine has",
+	         net_address_text(by->base, text), by->prefix);
+}
+
 enum network_taken network_take(struct network_pool *p, const char *job_id, unsigned hosts, struct net_range *ret)
 {
 	unsigned prefix = prefix_for(hosts);
 	const struct piece *had = find(p, job_id);
 	enum network_taken answer = NETWORK_LATER;
+	_cleanup_free_ struct net_range *used = NULL;
+	const struct net_range *all;
 	uint32_t pieces, start;
+	size_t n;
 
 	if (p->none)
 		return NETWORK_NONE;
@@ -107,6 +138,13 @@ enum network_taken network_take(struct network_pool *p, const char *job_id, unsi
 	}
 	if (!network_could_fit(p, hosts))
 		return NETWORK_LATER;
+	n = net_ranges_of_machine(&used);
+	all = covering(p, used, n);
+	if (all && !p->said)
+		say_covered(all);
+	p->said = all;
+	if (all)
+		return NETWORK_SOON;
 	pieces = 1U << (prefix - p->range.prefix);
 	start = start_of(job_id);
 	for (uint32_t i = 0; i < pieces; i++) {
@@ -115,7 +153,7 @@ enum network_taken network_take(struct network_pool *p, const char *job_id, unsi
 
 		if (is_taken(p, r))
 			continue;
-		if (net_range_is_used(r)) {
+		if (is_used(used, n, r)) {
 			answer = NETWORK_SOON;
 			continue;
 		}

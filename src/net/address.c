@@ -2,6 +2,7 @@
 #include <arpa/inet.h>
 #include <ifaddrs.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "net/net.h"
 
@@ -125,21 +126,22 @@ bool net_address_is_ours(uint32_t address)
 	return found;
 }
 
-bool net_range_is_used(struct net_range r)
+size_t net_ranges_of_machine(struct net_range **ret)
 {
+	struct net_range *range = NULL;
 	struct ifaddrs *all;
-	bool found = false;
+	size_t n = 0;
 
+	*ret = NULL;
 	if (getifaddrs(&all) < 0)
-		return false;
-	for (const struct ifaddrs *a = all; a && !found; a = a->ifa_next) {
-		struct net_range its;
-
+		return 0;
+	for (const struct ifaddrs *a = all; a; a = a->ifa_next) {
 		if (!a->ifa_addr || a->ifa_addr->sa_family != AF_INET)
 			continue;
-		its = (struct net_range){ ipv4_of(a->ifa_addr), prefix_of(a->ifa_netmask) };
-		found = net_range_overlap(r, its);
+		range = xrealloc(range, (n + 1) * sizeof(*range));
+		range[n++] = (struct net_range){ ipv4_of(a->ifa_addr), prefix_of(a->ifa_netmask) };
 	}
 	freeifaddrs(all);
-	return found;
+	*ret = range;
+	return n;
 }

@@ -20,7 +20,8 @@ struct nl {
 int nl_open(struct nl *nl, int family, struct err *e) must_check;
 void nl_close(struct nl *nl); /* a zeroed one is fine */
 struct nlmsghdr *nl_begin(struct nl *nl, uint16_t type, uint16_t flags);
-/* Sends what was begun and takes the answer: each message of it goes to fn (may be NULL). 0 or an errno. */
+/* Sends what was begun and takes the answer: each message of it goes to fn (may be NULL). 0 or an errno. A dump in
+ * whose middle something was changed, by whomever, is asked for again, so fn may get what it has had. */
 int nl_talk(struct nl *nl, struct nlmsghdr *m, mnl_cb_t fn, void *arg);
 /* Sends bytes that hold several messages, of which one wants to be acknowledged. 0 or an errno. */
 int nl_send(struct nl *nl, const void *bytes, size_t n);

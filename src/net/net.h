@@ -81,5 +81,6 @@ int net_sweep(const char *port, struct err *e) must_check;
 
 /* Whether an address is one of this machine, in the namespace of the caller (loopback is). Cannot know: true. */
 bool net_address_is_ours(uint32_t address);
-/* Whether any interface of this machine has an address in the range; no privileges needed. Cannot know: false. */
-bool net_range_is_used(struct net_range r);
+/* The ranges in which this machine's interfaces have addresses, the caller frees; no privileges needed. Cannot know:
+ * none. */
+size_t net_ranges_of_machine(struct net_range **ret);

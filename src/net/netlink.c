@@ -5,7 +5,7 @@
 
 #include "net/inside.h"
 
-enum { ANSWER_BYTES = 32768 };
+enum { ANSWER_BYTES = 32768, DUMPS = 100 };
 
 int nl_open(struct nl *nl, int family, struct err *e)
 {
@@ -38,7 +38,19 @@ struct nlmsghdr *nl_begin(struct nl *nl, uint16_t type, uint16_t flags)
 	return m;
 }
 
-/* mnl_cb_run() says MNL_CB_STOP at an acknowledgement or the end of a dump, and fails with the kernel's errno. */
+static bool is_last(const char *bytes, ssize_t n)
+{
+	const struct nlmsghdr *m = (const struct nlmsghdr *)(const void *)bytes;
+	int left = (int)n;
+
+	for (; mnl_nlmsg_ok(m, left); m = mnl_nlmsg_next(m, &left))
+		if (m->nlmsg_type == NLMSG_DONE || m->nlmsg_type == NLMSG_ERROR)
+			return true;
+	return false;
+}
+
+/* mnl_cb_run() says MNL_CB_STOP at an acknowledgement or the end of a dump, and fails with the kernel's errno. EINTR is
+ * a dump in whose middle something was changed: what is left of it is taken off the socket, and of no use. */
 static int take_answer(struct nl *nl, mnl_cb_t fn, void *arg)
 {
 	char *bytes = xcalloc(1, ANSWER_BYTES);
@@ -49,8 +61,14 @@ static int take_answer(struct nl *nl, mnl_cb_t fn, void *arg)
 
 		if (n < 0 && errno == EINTR)
 			continue;
+		if (n >= 0 && why == EINTR) {
+			rc = is_last(bytes, n) ? MNL_CB_STOP : MNL_CB_OK;
+			continue;
+		}
 		rc = n < 0 ? -1 : mnl_cb_run(bytes, (size_t)n, nl->seq, mnl_socket_get_portid(nl->socket), fn, arg);
 		why = rc < 0 ? errno : 0;
+		if (n >= 0 && why == EINTR && !is_last(bytes, n))
+			rc = MNL_CB_OK;
 	}
 	free(bytes);
 	return why;
@@ -58,11 +76,18 @@ static int take_answer(struct nl *nl, mnl_cb_t fn, void *arg)
 
 int nl_talk(struct nl *nl, struct nlmsghdr *m, mnl_cb_t fn, void *arg)
 {
-	if ((m->nlmsg_flags & NLM_F_DUMP) != NLM_F_DUMP)
+	bool dump = (m->nlmsg_flags & NLM_F_DUMP) == NLM_F_DUMP;
+	int why = EINTR;
+
+	if (!dump)
 		m->nlmsg_flags |= NLM_F_ACK;
-	if (mnl_socket_sendto(nl->socket, m, m->nlmsg_len) < 0)
-		return errno;
-	return take_answer(nl, fn, arg);
+	for (unsigned i = 0; why == EINTR && i < (dump ? DUMPS : 1); i++) {
+		m->nlmsg_seq = i ? ++nl->seq : m->nlmsg_seq;
+		if (mnl_socket_sendto(nl->socket, m, m->nlmsg_len) < 0)
+			return errno;
+		why = take_answer(nl, fn, arg);
+	}
+	return why;
 }
 
 int nl_send(struct nl *nl, const void *bytes, size_t n)

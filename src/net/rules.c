@@ -53,6 +53,8 @@ static const char *const rules[] = {
 	RULE("bridge", "prerouting", "counter drop")
 	RULE("bridge", "forward", "ether type ip iifname . ether saddr . ip saddr @sealed udp dport != 51820 counter drop")
 	RULE("bridge", "forward", "ether type ip iifname . ether saddr . ip saddr @sealed ip protocol != udp counter drop")
+	/* Later fragments have no port to look at, and WireGuard makes none. */
+	RULE("bridge", "forward", "ether type ip iifname . ether saddr . ip saddr @sealed ip frag-off & 0x3fff != 0 counter drop")
 	RULE("bridge", "forward", "iifname \"blv*\" oifname \"blv*\" meta mark set 0x626c6d01")
 
 	"add table inet " TABLE "\n"

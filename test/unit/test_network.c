@@ -38,6 +38,27 @@ TEST(none_is_the_machines)
 	network_pool_free(p);
 }
 
+/* Whatever the pool: not one piece after another is tried, and nobody gets what the machine has. */
+TEST(a_pool_in_a_network_of_the_machine_is_of_no_use)
+{
+	struct net_range *used, r;
+	size_t n = net_ranges_of_machine(&used);
+
+	for (size_t i = 0; i < n; i++) {
+		_cleanup_free_ char *conf = NULL;
+		struct network_pool *p;
+		char text[NET_ADDRESS_BYTES];
+
+		if (!net_range_private(used[i]) || used[i].prefix > 29)
+			continue;
+		conf = strf("%s/%u", net_address_text(used[i].base & net_mask(used[i].prefix), text), used[i].prefix);
+		p = pool(conf);
+		CHECK(network_take(p, "0123456789abcdef", 1, &r) == NETWORK_SOON);
+		network_pool_free(p);
+	}
+	free(used);
+}
+
 TEST(pieces_never_overlap_and_come_back)
 {
 	struct network_pool *p = pool("10.99.128.0/26");
