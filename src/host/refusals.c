@@ -7,6 +7,7 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "host/inside.h"
+#include "jobdir/spec.h"
 #include "net/refused.h"
 
 enum { NAME_BYTES = 64 };
@@ -14,8 +15,9 @@ enum { NAME_BYTES = 64 };
 /* Its name in the work order; its id when that cannot be read. */
 static void name_of(const struct job *j, char ret[NAME_BYTES])
 {
-	_cleanup_close_ int fd = open_plain(j->dir_fd, "spec.json", O_RDONLY, 0, NULL);
-	json_t *spec = fd < 0 ? NULL : json_loadfd(fd, JSON_ALLOW_NUL, NULL);
+	_cleanup_buf_ struct buf text = { 0 };
+	bool read = file_read_plain(j->dir_fd, "spec.json", SPEC_MAX_BYTES, &text, NULL) == 0;
+	json_t *spec = read ? json_loadb(text.p, text.n, JSON_ALLOW_NUL, NULL) : NULL;
 	const char *name = json_string_value(json_object_get(spec, "name"));
 
 	snprintf(ret, NAME_BYTES, "%s", name && *name ? name : j->id);
