@@ -72,8 +72,10 @@ static bool tell(const struct orders *o, enum word word)
 
 /* ---- the thread ---- */
 
-static void take(struct orders *o, json_t *j)
+/* False: it is the version that we had. */
+static bool take(struct orders *o, json_t *j)
 {
+	uint64_t had = o->seen;
 	struct str order = str_of(json_string_value(json_object_get(j, "order")));
 	json_t *peers = json_object_get(j, "peers");
 	enum word word = WORD_NONE;
@@ -91,6 +93,7 @@ static void take(struct orders *o, json_t *j)
 	o->shared.stop |= o->word >= WORD_PEER;
 	pthread_cond_broadcast(&o->shared.change);
 	pthread_mutex_unlock(&o->shared.mu);
+	return o->seen != had;
 }
 
 static void note_over(struct orders *o, const struct err *why)
@@ -130,7 +133,8 @@ static void *ask(void *arg)
 		if (over)
 			continue;
 		if (wire_call(&o->wire, &q, &j, &e) == 0) {
-			take(o, j);
+			if (!take(o, j)) /* what is new will wait for us; what is not, bloomeryd may say at once */
+				poll(NULL, 0, AGAIN_MS);
 			json_decref(j);
 		} else if (e.kind == ERR_DENIED) {
 			over = true;

@@ -47,8 +47,10 @@ static int read_piece(int fd, uint64_t offset, struct buf *out, struct err *e)
 	return 0;
 }
 
+/* As far as it is now: a container that prints faster than we can send must not keep facts from being told. */
 static int ship_log(struct alone *a, struct err *e)
 {
+	uint64_t end;
 	_cleanup_free_ char *path = strf("%s/log/%s", a->dir, a->spec.host_name);
 	_cleanup_buf_ struct buf piece = { 0 };
 	struct err why = { 0 };
@@ -60,7 +62,9 @@ static int ship_log(struct alone *a, struct err *e)
 			*e = why;
 		return -1;
 	}
-	for (;;) {
+	if (joblog_copy_end(a->log, &end, e) < 0)
+		return err_in(e, "the log");
+	while (a->log_sent < end) {
 		if (joblog_copy_read(a->log, a->log_sent, &piece, e) < 0)
 			return err_in(e, "the log");
 		if (!piece.n)
@@ -68,6 +72,7 @@ static int ship_log(struct alone *a, struct err *e)
 		if (post(a, "log", a->log_sent, buf_view(&piece), &a->log_sent, e) < 0)
 			return -1;
 	}
+	return 0;
 }
 
 /* They are told for people, and the next ones replace them: what is refused is left out. */
@@ -111,11 +116,30 @@ static int ship_artifact(struct alone *a, const struct fact *f, struct err *e)
 	q.path = path;
 	q.body_fd = fd;
 	q.body_length = (uint64_t)st.st_size;
-	if (wire_call(&a->wire, &q, NULL, e) < 0)
-		return err_in(e, "sending %s", from);
-	if (unlinkat(a->dir_fd, from, 0) < 0)
-		log_warn("removing %s: %s", from, strerror(errno));
-	return 0;
+	return wire_call(&a->wire, &q, NULL, e) < 0 ? err_in(e, "sending %s", from) : 0;
+}
+
+/* Only once the fact is there too: before that, what is left to tell after a kill -9 begins with the file. */
+static void drop_artifact(struct alone *a, const struct fact *f)
+{
+	const char *file = json_string_value(json_object_get(f->args, "file"));
+	_cleanup_free_ char *path = file && !strchr(file, '/') ? strf("staged/%s", file) : NULL;
+
+	if (path && unlinkat(a->dir_fd, path, 0) < 0 && errno != ENOENT)
+		log_warn("removing %s: %s", path, strerror(errno));
+}
+
+static void drop_what_was_told(struct alone *a, struct str facts)
+{
+	struct fact f;
+
+	while (facts.n) {
+		if (fact_parse(str_cut(&facts, '\n'), &f, NULL) < 0)
+			return;
+		if (f.kind == FACT_ARTIFACT)
+			drop_artifact(a, &f);
+		fact_fini(&f);
+	}
 }
 
 /* The whole lines of `facts` only, with what they tell of. */
@@ -173,6 +197,7 @@ int ship(struct alone *a, struct err *e)
 {
 	_cleanup_buf_ struct buf facts = { 0 };
 	bool ended = false;
+	uint64_t before;
 
 	do {
 		/* The facts are read first, so that what they tell of is there. */
@@ -181,8 +206,11 @@ int ship(struct alone *a, struct err *e)
 			return -1;
 		if (!facts.n)
 			break;
+		before = a->journal_sent;
 		if (ship_facts(a, buf_view(&facts), ended, e) < 0)
 			return -1;
+		if (a->journal_sent == before + facts.n)
+			drop_what_was_told(a, buf_view(&facts));
 	} while (facts.n);
 	return 0;
 }

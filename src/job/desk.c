@@ -147,6 +147,16 @@ int desk_check_open(int dir, struct err *e)
 	return 0;
 }
 
+int desk_check_complete(struct desk *d, struct err *e)
+{
+	bool complete;
+
+	desk_lock(d);
+	complete = d->shared.complete;
+	desk_unlock(d);
+	return complete ? 0 : err_set(e, ERR_BUSY, "bloomeryd has just been started and is looking at its jobs");
+}
+
 /* ---- the work order ---- */
 
 int desk_spec(struct desk *d, const char *id, json_t **ret, struct err *e)
@@ -255,6 +265,10 @@ int desk_hello(struct desk *d, const char *id, const struct desk_hello *hello, j
 		return err_set(e, ERR_INVALID, "'%.40s' is not an IPv4 address", hello->address);
 	if (!instance_ok(hello->instance))
 		return err_set(e, ERR_INVALID, "the instance is 8 to %d hex digits and hyphens", INSTANCE_MAX);
+	if (hello->now.ms < 0 || hello->now.ms > FACT_TIME_MAX_MS)
+		return err_set(e, ERR_INVALID, "that is no time of day");
+	if (desk_check_complete(d, e) < 0)
+		return -1;
 	desk_lock(d);
 	h = desk_find_locked(d, id);
 	if (h) {
@@ -287,7 +301,7 @@ bool desk_has_news(struct desk *d, const char *id, uint64_t seen)
 	h = desk_find_locked(d, id);
 	if (h)
 		h->heard = true;
-	news = !h || h->version != seen;
+	news = !h || h->version != seen; /* also without its row: desk_orders() says why */
 	desk_unlock(d);
 	return news;
 }
@@ -320,7 +334,7 @@ int desk_orders(struct desk *d, const char *id, json_t **ret, struct err *e)
 	struct desk_host *h;
 	json_t *j = NULL, *peers;
 
-	if (dir < 0 || desk_check_open(dir, e) < 0)
+	if (dir < 0 || desk_check_open(dir, e) < 0 || desk_check_complete(d, e) < 0)
 		return -1;
 	desk_lock(d);
 	h = desk_find_locked(d, id);

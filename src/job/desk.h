@@ -32,7 +32,8 @@ void desk_on_news(struct desk *d, void (*fn)(void *arg, const char *id), void *a
 int64_t desk_hold_ms(const struct desk *d);
 
 /* All below, of the host with that (valid) id: ERR_NOT_FOUND: there is no such host here. ERR_IN_USE: it counts as
- * lost, or was stopped before anybody started it. ERR_CONFLICT: it is being run by somebody else. */
+ * lost, or was stopped before anybody started it. ERR_CONFLICT: it is being run by somebody else. ERR_BUSY: bloomeryd
+ * has just been started and does not know all hosts yet; ask again. */
 
 /* Its specification, for whoever starts it; a new reference. ERR_BUSY: the job waits for capacity, or is being
  * prepared. */

@@ -161,7 +161,7 @@ static int enter(struct desk *d, const char *id, char **ret_name, struct err *e)
 	struct desk_host *h;
 	int64_t skew;
 
-	if (dir < 0 || desk_check_open(dir, e) < 0)
+	if (dir < 0 || desk_check_open(dir, e) < 0 || desk_check_complete(d, e) < 0)
 		return -1;
 	if (!desk_begun(dir, &address, &instance, &skew))
 		return err_set(e, ERR_CONFLICT, "this host has not said hello");
@@ -220,9 +220,12 @@ int desk_feeds(struct desk *d, const char *id, struct str bytes, struct err *e)
 /* ---- artifacts ---- */
 
 struct desk_part {
+	struct desk *desk;
+	char id[JOB_ID_BYTES];
 	int staged, fd;
 	char *leaf, *tmp;
 	uint64_t size, got;
+	bool kept;
 	struct hash *md5;
 };
 
@@ -271,6 +274,9 @@ int desk_part_new(struct desk *d, const char *id, struct str leaf, uint64_t size
 	if (check_room(d, id, size, e) < 0)
 		return -1;
 	p = xcalloc(1, sizeof(*p));
+	p->desk = d;
+	memcpy(p->id, id, strnlen(id, JOB_ID_BYTES - 1));
+	p->size = size;
 	p->fd = -EBADF;
 	p->staged = openat(dir, "staged", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (p->staged < 0)
@@ -284,7 +290,6 @@ int desk_part_new(struct desk *d, const char *id, struct str leaf, uint64_t size
 	if (p->fd < 0)
 		return err_sys(e, "making an artifact's file");
 	p->leaf = str_dup(leaf);
-	p->size = size;
 	p->md5 = hash_new(HASH_MD5);
 	*ret = take_ptr(p);
 	return 0;
@@ -315,13 +320,28 @@ int desk_part_end(struct desk_part *p, struct str md5, struct err *e)
 	if (fsync(p->fd) < 0 || renameat(p->staged, p->tmp, p->staged, p->leaf) < 0)
 		return err_sys(e, "keeping the artifact %s", p->leaf);
 	free(take_ptr(p->tmp));
+	p->kept = true;
 	return fsync(p->staged) < 0 ? err_sys(e, "syncing staged") : 0;
+}
+
+/* One that did not come whole took no room: it will come again. */
+static void give_room_back(const struct desk_part *p)
+{
+	struct desk_host *h;
+
+	desk_lock(p->desk);
+	h = desk_find_locked(p->desk, p->id);
+	if (h) /* not more than was taken of this very row */
+		h->staged -= h->staged < p->size ? h->staged : p->size;
+	desk_unlock(p->desk);
 }
 
 void desk_part_free(struct desk_part *p)
 {
 	if (!p)
 		return;
+	if (!p->kept)
+		give_room_back(p);
 	if (p->tmp)
 		unlinkat(p->staged, p->tmp, 0);
 	hash_free(p->md5);

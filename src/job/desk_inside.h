@@ -46,6 +46,7 @@ struct desk {
 	struct {
 		pthread_mutex_t mu;
 		struct desk_host *hosts;
+		bool complete; /* every host that is placed has its row: not yet so when we have just started */
 	} shared;
 };
 
@@ -64,6 +65,8 @@ bool desk_has(int dir, const char *leaf);
 bool desk_begun(int dir, char **ret_address, char **ret_instance, int64_t *ret_skew_ms);
 /* ERR_IN_USE, and why, when the host is not to be heard any more. */
 int desk_check_open(int dir, struct err *e) must_check;
+/* ERR_BUSY while a row that is missing says nothing. */
+int desk_check_complete(struct desk *d, struct err *e) must_check;
 
 /* hand.c, any thread: facts have come, or an image is wanted. */
 void hand_look(struct desk *d);

@@ -129,7 +129,7 @@ static int deliver(const struct fact *f, void *arg, struct err *e)
 	int64_t now = wall_now().ms;
 
 	ours.at.ms += p->skew_ms;
-	if (ours.at.ms > now)
+	if (ours.at.ms > now || ours.at.ms < 0)
 		ours.at.ms = now;
 	p->l->events->on_fact(p->l->arg, str_of(p->h->id), &ours);
 	if (p->watches != p->h->watches)
@@ -292,6 +292,9 @@ static void on_own_up(void *arg)
 	struct launcher *l = arg;
 
 	l->events->on_up(l->arg);
+	desk_lock(l->desk);
+	l->desk->shared.complete = true;
+	desk_unlock(l->desk);
 }
 
 static struct launcher *hand_open(const struct launcher_options *o)

@@ -39,7 +39,7 @@ static int from_json(const json_t *j, struct fact *ret, struct err *e)
 
 	if (!json_is_integer(n) || json_integer_value(n) < 1)
 		return err_set(e, ERR_SYNTAX, "a fact without a number \"n\" of 1 or more");
-	if (!json_is_integer(at) || json_integer_value(at) < 0)
+	if (!json_is_integer(at) || json_integer_value(at) < 0 || json_integer_value(at) > FACT_TIME_MAX_MS)
 		return err_set(e, ERR_SYNTAX, "fact %lld has no time \"t\"", (long long)json_integer_value(n));
 	if (!kind_of(json_string_value(json_object_get(j, "fact")), &kind))
 		return err_set(e, ERR_SYNTAX, "fact %lld is of no known kind", (long long)json_integer_value(n));

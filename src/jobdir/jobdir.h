@@ -58,6 +58,7 @@ extern const char *const fact_event[FACT_COUNT];
 
 /* The longest line of a journal, so that every fact also fits in a message of the host link. */
 enum { FACT_MAX_BYTES = 60000 };
+#define FACT_TIME_MAX_MS INT64_C(253402300799999) /* the end of the year 9999 */
 
 struct fact {
 	uint64_t n; /* 1, 2, 3 ... */

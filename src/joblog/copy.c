@@ -65,3 +65,8 @@ int joblog_copy_read(struct joblog_copy *c, uint64_t offset, struct buf *out, st
 	out->n += n;
 	return 0;
 }
+
+int joblog_copy_end(struct joblog_copy *c, uint64_t *ret, struct err *e)
+{
+	return series_end(c->series, ret, e);
+}

@@ -72,6 +72,8 @@ void joblog_copy_close(struct joblog_copy *c);                                  
 DEFINE_CLEANUP(struct joblog_copy, joblog_copy_close)
 /* The bytes from offset (0, or where an earlier piece ended) on, whole frames; none at the end. */
 int joblog_copy_read(struct joblog_copy *c, uint64_t offset, struct buf *out, struct err *e) must_check;
+/* Offset behind the last byte there is now, which may be one of a frame that is being written. */
+int joblog_copy_end(struct joblog_copy *c, uint64_t *ret, struct err *e) must_check;
 
 /* ---- old segments, for one thread of one process at a time (bloomeryd) ---- */
 

@@ -227,6 +227,32 @@ TEST(what_are_no_facts_of_this_host_is_refused)
 	down();
 }
 
+/* After a restart of bloomeryd a host may be heard before its job is looked at. */
+TEST(nobody_is_turned_away_before_all_hosts_are_known)
+{
+	struct desk_part *p = NULL;
+	uint64_t size = 0;
+	json_t *j = NULL;
+
+	make_host(ONE, 1, 1);
+	up(60000);
+	begin(ONE);
+	hello_ok(ONE, "10.0.0.1");
+	down();
+	desk = desk_new(test_tmpdir(), 60000);
+	REFUSED(hello(ONE, "10.0.0.1", "0123456789ab", &j, e), BUSY);
+	REFUSED(desk_append(desk, ONE, DESK_LOG, 0, STR("x"), &size, e), BUSY);
+	REFUSED(add(ONE, 0, "x\n", &size, e), BUSY);
+	REFUSED(desk_part_new(desk, ONE, STR("model.tar.gz"), 5, &p, e), BUSY);
+	CHECK(desk_has_news(desk, ONE, 0));
+	REFUSED(desk_orders(desk, ONE, &j, e), BUSY);
+	desk_free(desk);
+	up(60000);
+	begin(ONE);
+	hello_ok(ONE, "10.0.0.1");
+	down();
+}
+
 TEST(a_host_is_begun_by_one)
 {
 	_cleanup_free_ char *one = fact_line(1, "STARTED", "{}");
@@ -347,6 +373,11 @@ TEST(artifacts_are_bounded_and_whole)
 	REFUSED(desk_part_end(p, str_of(md5_of_hello), e), INVALID);
 	desk_part_free(p);
 	CHECK(access(path, F_OK) < 0);
+	for (int i = 0; i < 10; i++) { /* connections that break are no artifacts */
+		CHECK_OK(desk_part_new(desk, ONE, STR("model.tar.gz"), UINT64_C(1) << 30, &p, e));
+		CHECK_OK(desk_part_add(p, STR("hel"), e));
+		desk_part_free(p);
+	}
 	CHECK_OK(desk_part_new(desk, ONE, STR("model.tar.gz"), 5, &p, e));
 	CHECK_OK(desk_part_add(p, STR("hello"), e));
 	CHECK_OK(desk_part_end(p, str_of(md5_of_hello), e));
