@@ -10,7 +10,9 @@
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <signal.h>
 #include <sys/mount.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -18,6 +20,7 @@
 #include "base/clock.h"
 #include "base/fd.h"
 #include "harness.h"
+#include "net/inside.h"
 #include "net/net.h"
 #include "net/refused.h"
 
@@ -496,6 +499,47 @@ TEST(what_a_killed_supervisor_leaves_is_swept)
 	CHECK(there(b.bridge));
 	CHECK_OK(net_part(&b, e));
 	close(nb);
+}
+
+static void count_link(const char *name, unsigned index, unsigned master, void *arg)
+{
+	(void)name, (void)index, (void)master;
+	++*(unsigned *)arg;
+}
+
+/* The kernel breaks a look off when something changes meanwhile, which others may do at any time. */
+TEST(looking_while_others_change_things)
+{
+	enum { BRIDGES = 60, LOOKS = 300 };
+	struct nl nl = { 0 };
+	char name[NET_NAME_BYTES];
+	unsigned wrong = 0;
+	pid_t other;
+
+	if (!machine())
+		return;
+	CHECK_OK(nl_open(&nl, NETLINK_ROUTE, e));
+	for (unsigned i = 0; i < BRIDGES; i++) {
+		snprintf(name, sizeof(name), "br%u", i);
+		CHECK_INT(link_bridge(&nl, name, i), 0);
+	}
+	other = fork();
+	if (other == 0) {
+		struct nl own = { 0 };
+
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		for (bool ok = nl_open(&own, NETLINK_ROUTE, NULL) == 0; ok;)
+			ok = link_bridge(&own, "other", 1) == 0 && link_delete(&own, "other") == 0;
+		_exit(1);
+	}
+	for (unsigned i = 0; i < LOOKS; i++) {
+		unsigned seen = 0;
+
+		wrong += link_each(&nl, count_link, &seen) != 0 || seen < BRIDGES;
+	}
+	CHECK_INT(wrong, 0);
+	CHECK(kill(other, SIGKILL) == 0 && waitpid(other, NULL, 0) == other);
+	nl_close(&nl);
 }
 
 static bool machine_has(struct net_range r)
