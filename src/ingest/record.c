@@ -29,12 +29,19 @@ static void put(struct series_batch *b, struct str metric, struct str unit, cons
 	series_batch_add(b, series_batch_key(b, &key), at, value, 1, true);
 }
 
+static unsigned number_of(struct str host_name)
+{
+	uint64_t n;
+
+	return str_skip(&host_name, STR("algo-")) && str_to_u64(host_name, &n) && n <= 1000 ? (unsigned)n : 0;
+}
+
 static bool take_value(struct series_batch *b, const struct record_host *h, const json_t *line, struct wall at,
                        double v, struct wall now)
 {
 	const struct series_dimension job = { STR("TrainingJobName"), h->job_name };
 	const json_t *step = json_object_get(line, "s");
-	struct series_value value = { .job = h->job_id, .at = at, .value = v };
+	struct series_value value = { .job = h->job_id, .at = at, .value = v, .host = number_of(h->host_name) };
 	struct str source;
 
 	if (!text(line, "n", &value.metric))

@@ -244,7 +244,8 @@ void series_batch_value(struct series_batch *b, const struct series_value *v)
 		                                            .step = v->step,
 		                                            .has_step = v->has_step,
 		                                            .value = v->value,
-		                                            .source = v->source };
+		                                            .source = v->source,
+		                                            .host = v->host };
 }
 
 void series_batch_sample(struct series_batch *b, struct str job, struct str host, struct str name, struct wall at,

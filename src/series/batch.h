@@ -23,6 +23,7 @@ struct batch_value {
 	double value;
 	bool has_step;
 	enum series_source source;
+	unsigned host;
 };
 /* A metric of a job, of its values or of the samples of a host. */
 struct batch_metric {
@@ -54,3 +55,5 @@ struct series_batch {
 };
 
 void batch_reset(struct series_batch *b);
+/* commit.c: in a transaction of the writer: only the points. */
+int batch_write_points(struct series_conn *c, struct series_batch *b, struct wall now, struct err *e) must_check;

@@ -124,7 +124,7 @@ static int write_point(struct series_conn *c, int64_t series, int64_t seconds, c
 	return rc;
 }
 
-static int write_points(struct series_conn *c, struct series_batch *b, struct wall now, struct err *e)
+int batch_write_points(struct series_conn *c, struct series_batch *b, struct wall now, struct err *e)
 {
 	for (size_t i = 0; i < b->key_count; i++)
 		if (b->keys[i].last_ms != INT64_MIN && series_id(c, &b->keys[i], e) < 0)
@@ -234,7 +234,7 @@ static int write_value(struct series_conn *c, struct batch_metric *m, const stru
 	sqlite3_bind_int64(st, 1, m->id);
 	sqlite3_bind_int64(st, 2, v->at_ms);
 	sqlite3_bind_int64(st, 3, ++m->count);
-	sqlite3_bind_int64(st, 4, v->source);
+	sqlite3_bind_int64(st, 4, series_origin(v->source, v->host));
 	if (v->has_step)
 		sqlite3_bind_int64(st, 5, v->step);
 	sqlite3_bind_double(st, 6, v->value);
@@ -330,7 +330,7 @@ static int commit(struct series_store *s, struct series_batch *b, struct wall no
 		return err_set(e, ERR_IO, "metrics.db: %s", sqlite3_errmsg(c->db));
 	if (run(c, "BEGIN IMMEDIATE", e) < 0)
 		return -1;
-	rc = write_points(c, b, now, e);
+	rc = batch_write_points(c, b, now, e);
 	if (rc == 0)
 		rc = write_values(c, b, e);
 	if (rc == 0)
@@ -362,6 +362,7 @@ int series_forget_job(struct series_store *s, struct str job, struct err *e)
 		"DELETE FROM value WHERE metric IN (SELECT id FROM job_metric WHERE job = ?1)",
 		"DELETE FROM job_metric WHERE job = ?1",
 		"DELETE FROM host WHERE job = ?1",
+		"DELETE FROM refit WHERE job = ?1",
 	};
 	struct series_conn *c = &s->writer.conn;
 	sqlite3_stmt *st;

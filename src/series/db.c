@@ -155,6 +155,10 @@ static const char schema[] =
         "CREATE TABLE IF NOT EXISTS host(id TEXT PRIMARY KEY, job TEXT NOT NULL, at INTEGER NOT NULL, counts TEXT)"
         " STRICT, WITHOUT ROWID;"
         "CREATE INDEX IF NOT EXISTS host_job ON host(job);"
+        /* What a job was last extracted with again; definitions NULL: it is being, or that came to nothing. */
+        "CREATE TABLE IF NOT EXISTS refit(job TEXT PRIMARY KEY, definitions TEXT) STRICT, WITHOUT ROWID;"
+        /* Values of which nobody will make use any more go little by little, see anew.c. */
+        "UPDATE job_metric SET job = 'gone:' || id, host = '' WHERE job >= 'refit:' AND job < 'refit;';"
         "PRAGMA user_version = 1;";
 
 static int check_version(sqlite3 *db, struct err *e)

@@ -9,7 +9,7 @@
 
 #include "series/series.h"
 
-enum { SERIES_STATEMENTS = 32 };
+enum { SERIES_STATEMENTS = 96 };
 
 struct series_conn {
 	sqlite3 *db;
@@ -44,5 +44,21 @@ struct str series_column(sqlite3_stmt *st, int at);          /* a view, of text 
 struct series_conn *series_reader(struct series_store *s, struct err *e); /* NULL: it failed */
 void series_reader_back(struct series_store *s, struct series_conn *c);
 
+/* The column `source` of a value: where it is from, and of which host. */
+static inline int64_t series_origin(enum series_source source, unsigned host)
+{
+	return (int64_t)source | (int64_t)host << 2;
+}
+static inline enum series_source series_origin_source(int64_t origin)
+{
+	return (enum series_source)(origin & 3);
+}
+static inline unsigned series_origin_host(int64_t origin)
+{
+	return (unsigned)(origin >> 2);
+}
+
 /* prune.c: in a transaction of the writer: some of what is too old goes. */
 int series_prune(struct series_store *s, struct wall now, struct err *e) must_check;
+/* anew.c: the same of values that others have taken the place of. */
+int series_prune_values(struct series_store *s, struct err *e) must_check;

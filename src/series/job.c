@@ -58,8 +58,30 @@ int series_job_metrics(struct series_store *s, struct str job,
 	return r;
 }
 
+struct all_values {
+	void (*each)(void *arg, const struct series_value *v);
+	void *arg;
+};
+
+static void without_number(void *arg, const struct series_value *v, uint64_t n)
+{
+	const struct all_values *a = arg;
+
+	(void)n;
+	a->each(a->arg, v);
+}
+
 int series_job_values(struct series_store *s, struct str job, struct str metric,
                       void (*each)(void *arg, const struct series_value *v), void *arg, struct err *e)
+{
+	struct all_values a = { each, arg };
+
+	return series_job_values_page(s, job, metric, (struct wall){ INT64_MIN }, 0, INT64_MAX, without_number, &a, e);
+}
+
+int series_job_values_page(struct series_store *s, struct str job, struct str metric, struct wall after,
+                           uint64_t after_n, size_t limit,
+                           void (*each)(void *arg, const struct series_value *v, uint64_t n), void *arg, struct err *e)
 {
 	struct series_conn *c = series_reader(s, e);
 	sqlite3_stmt *st;
@@ -69,22 +91,27 @@ int series_job_values(struct series_store *s, struct str job, struct str metric,
 		return -1;
 	r = series_prepare(
 	        c,
-	        "SELECT t, source, step, v FROM value WHERE metric = (SELECT id FROM job_metric WHERE job = ?1 "
-	        "AND host = '' AND name = ?2) ORDER BY t, n",
+	        "SELECT t, source, step, v, n FROM value WHERE metric = (SELECT id FROM job_metric WHERE job = ?1 "
+	        "AND host = '' AND name = ?2) AND (t, n) > (?3, ?4) ORDER BY t, n LIMIT ?5",
 	        &st, e);
 	if (r == 0) {
 		series_bind(st, 1, job);
 		series_bind(st, 2, metric);
+		sqlite3_bind_int64(st, 3, after.ms);
+		sqlite3_bind_int64(st, 4, (int64_t)after_n);
+		sqlite3_bind_int64(st, 5, limit < INT64_MAX ? (int64_t)limit : INT64_MAX);
 		while ((r = series_row(st, e)) > 0) {
+			const int64_t origin = sqlite3_column_int64(st, 1);
 			const struct series_value v = { .job = job,
 				                        .metric = metric,
 				                        .at = { sqlite3_column_int64(st, 0) },
-				                        .source = (enum series_source)sqlite3_column_int(st, 1),
+				                        .source = series_origin_source(origin),
+				                        .host = series_origin_host(origin),
 				                        .has_step = sqlite3_column_type(st, 2) != SQLITE_NULL,
 				                        .step = sqlite3_column_int64(st, 2),
 				                        .value = sqlite3_column_double(st, 3) };
 
-			each(arg, &v);
+			each(arg, &v, (uint64_t)sqlite3_column_int64(st, 4));
 		}
 	}
 	series_reader_back(s, c);

@@ -45,6 +45,8 @@ int series_prune(struct series_store *s, struct wall now, struct err *e)
 	struct series_conn *c = &s->writer.conn;
 	int64_t oldest = now.ms - (last->keep_s + last->seconds) * 1000;
 
+	if (series_prune_values(s, e) < 0)
+		return -1;
 	for (int i = 0; i < SERIES_EACH_TIME; i++) {
 		int64_t series, metric, last_ms;
 		sqlite3_stmt *st;

@@ -74,6 +74,7 @@ struct series_value {
 	int64_t step;
 	double value;
 	enum series_source source;
+	unsigned host; /* algo-<host>; 0: not told */
 };
 void series_batch_value(struct series_batch *b, const struct series_value *v);
 /* The newest sample of an instance metric of a host, "algo-1", of the job. */
@@ -150,6 +151,12 @@ int series_job_metrics(struct series_store *s, struct str job,
 /* Every value of one metric that the job reported, by time. p of `job` may not be NULL. */
 int series_job_values(struct series_store *s, struct str job, struct str metric,
                       void (*each)(void *arg, const struct series_value *v), void *arg, struct err *e) must_check;
+/* The same in pages: at most `limit` of those behind (after, after_n) of the last one of the page before; at first
+ * (INT64_MIN, 0). n: of the value, for the next page. */
+int series_job_values_page(struct series_store *s, struct str job, struct str metric, struct wall after,
+                           uint64_t after_n, size_t limit,
+                           void (*each)(void *arg, const struct series_value *v, uint64_t n), void *arg,
+                           struct err *e) must_check;
 /* The counts of each host of the job, as JSON (series_batch_cursor). */
 int series_job_counts(struct series_store *s, struct str job,
                       void (*each)(void *arg, struct str host_id, struct str counts), void *arg,
