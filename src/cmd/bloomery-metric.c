@@ -1,10 +1,12 @@
-/* bloomery-metric: the metrics of a training host; see metric/follow.h.  SPDX-License-Identifier: Apache-2.0 */
+/* bloomery-metric: the metrics of a training host, while it runs (metric/follow.h) or again (metric/again.h).
+ * SPDX-License-Identifier: Apache-2.0 */
 #include <stdio.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
 #include "base/log.h"
 #include "base/str.h"
+#include "metric/again.h"
 #include "metric/follow.h"
 
 #ifdef __has_feature
@@ -36,15 +38,21 @@ static void limit(void)
 
 int main(int argc, char **argv)
 {
+	bool again = argc > 1 && str_is(str_of(argv[1]), "again");
 	uint64_t order;
 
+	argc -= again;
+	argv += again;
 	if (argc < 2 || argc > 3 || !str_to_u64(str_of(argv[1]), &order) || order > 1 << 20) {
-		fputs("usage: bloomery-metric ORDER [FOR]   (a descriptor with the work order; ends when stdin does; "
-		      "FOR is for ps)\n",
+		fputs("usage: bloomery-metric [again] ORDER [FOR]   (a descriptor with the work order; without `again` "
+		      "it "
+		      "ends when stdin does; FOR is for ps)\n",
 		      stderr);
 		return 2;
 	}
 	log_init("bloomery-metric", LOG_INFO);
 	limit();
+	if (again)
+		return again_main((int)order, STDOUT_FILENO);
 	return follow_main((int)order, STDIN_FILENO, STDOUT_FILENO);
 }

@@ -4,10 +4,12 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
+#include "base/fd.h"
 #include "joblog/joblog.h"
 
 struct metric_out {
-	struct joblog *log;
+	struct joblog *log; /* NULL: fd instead */
+	int fd;
 	struct buf batch;
 	int64_t prefix_ms; /* prefix is of that time */
 	char prefix[32];
@@ -112,6 +114,15 @@ int metric_out_open(const char *path, struct metric_out **ret, struct metric_lef
 	*ret_left = left;
 	*ret = take_ptr(o);
 	return 0;
+}
+
+struct metric_out *metric_out_to(int fd)
+{
+	struct metric_out *o = xcalloc(1, sizeof(*o));
+
+	o->fd = fd;
+	o->prefix_ms = -1;
+	return o;
 }
 
 void metric_out_close(struct metric_out *o)
@@ -254,6 +265,13 @@ size_t metric_out_pending(const struct metric_out *o)
 	return o->batch.n;
 }
 
+static int write_batch(struct metric_out *o, struct err *e)
+{
+	if (!o->log)
+		return fd_write_all(o->fd, o->batch.p, o->batch.n, e);
+	return joblog_add_lines(o->log, wall_now(), LOG_FROM_CONTAINER, buf_view(&o->batch), e);
+}
+
 int metric_out_write(struct metric_out *o, struct metric_place place, struct err *e)
 {
 	size_t before = o->batch.n;
@@ -262,7 +280,7 @@ int metric_out_write(struct metric_out *o, struct metric_place place, struct err
 	if (place.done)
 		buf_f(&o->batch, ",\"done\":%" PRIu64, place.done);
 	buf_z(&o->batch, "}\n");
-	if (joblog_add_lines(o->log, wall_now(), LOG_FROM_CONTAINER, buf_view(&o->batch), e) < 0) {
+	if (write_batch(o, e) < 0) {
 		o->batch.n = before;
 		return err_in(e, "writing the metrics");
 	}

@@ -38,6 +38,8 @@ void metric_left_fini(struct metric_left *l);
 
 struct metric_out;
 int metric_out_open(const char *path, struct metric_out **ret, struct metric_left *ret_left, struct err *e) must_check;
+/* One that writes the same lines to a descriptor (borrowed) that somebody reads, and leaves nothing behind. */
+struct metric_out *metric_out_to(int fd);
 void metric_out_close(struct metric_out *o); /* syncs; what is put together is lost; NULL is fine */
 DEFINE_CLEANUP(struct metric_out, metric_out_close)
 

@@ -16,7 +16,9 @@ struct attempt {
 	struct metric_tried *t;
 	struct metric_set *set;
 	struct wall at;
-	struct buf partial; /* the beginning of a line */
+	struct buf partial;                                                     /* the beginning of a line */
+	int (*progress)(void *arg, size_t log, uint64_t offset, struct err *e); /* NULL: nobody wants to know */
+	void *arg;
 };
 
 static char *sample(struct str s)
@@ -44,11 +46,12 @@ static void on_match(void *arg, const struct metric_match *m)
 }
 
 /* Line by line, as each has its own time and there is no hurry; the pieces of a long one are put together. */
-static int try_log(struct attempt *a, const char *log, struct err *e)
+static int try_log(struct attempt *a, const char *log, size_t number, struct err *e)
 {
 	_cleanup_(joblog_reader_closep) struct joblog_reader *r = NULL;
 	struct log_record rec;
 	struct err why = { 0 };
+	uint64_t told = 0;
 	int rc;
 
 	if (joblog_reader_open(log, &r, &why) < 0) {
@@ -58,6 +61,11 @@ static int try_log(struct attempt *a, const char *log, struct err *e)
 		return -1;
 	}
 	while ((rc = joblog_next(r, &rec, e)) > 0) {
+		if (a->progress && joblog_offset(r) - told >= PART_BYTES) {
+			told = joblog_offset(r);
+			if (a->progress(a->arg, number, told, e) < 0)
+				return -1;
+		}
 		if (rec.source != LOG_FROM_CONTAINER)
 			continue;
 		a->at = rec.at;
@@ -94,15 +102,22 @@ static void take_counts(struct attempt *a)
 
 int metric_try(const char *const *logs, size_t count, struct str regex, struct metric_tried *ret, struct err *e)
 {
+	return metric_try_watched(logs, count, regex, NULL, NULL, ret, e);
+}
+
+int metric_try_watched(const char *const *logs, size_t count, struct str regex,
+                       int (*progress)(void *arg, size_t log, uint64_t offset, struct err *e), void *arg,
+                       struct metric_tried *ret, struct err *e)
+{
 	struct metric_definition d = { STR("tried"), regex };
 	struct metric_tried t = { 0 };
-	struct attempt a = { .t = &t };
+	struct attempt a = { .t = &t, .progress = progress, .arg = arg };
 	int rc = metric_check(regex, NULL, e);
 
 	if (rc == 0)
 		rc = metric_set_new(&d, 1, &a.set, e);
 	for (size_t i = 0; rc == 0 && i < count; i++)
-		rc = try_log(&a, logs[i], e);
+		rc = try_log(&a, logs[i], i, e);
 	if (rc == 0) {
 		take_counts(&a);
 		*ret = t;

@@ -36,6 +36,10 @@ struct metric_tried {
  * not compile. */
 int metric_try(const char *const *logs, size_t count, struct str regex, struct metric_tried *ret,
                struct err *e) must_check;
+/* The same; progress is called now and then with how far which log is read, and -1 from it ends the work. */
+int metric_try_watched(const char *const *logs, size_t count, struct str regex,
+                       int (*progress)(void *arg, size_t log, uint64_t offset, struct err *e), void *arg,
+                       struct metric_tried *ret, struct err *e) must_check;
 void metric_tried_fini(struct metric_tried *t);
 
 /* Extracts a whole stored log again: writes a new file of metrics, at `to`, with what these definitions make of `log`,
