@@ -155,11 +155,15 @@ static void daemon_ready(struct up *u)
 static int start_daemon(struct up *u, struct err *e)
 {
 	_cleanup_free_ char *program = strf("%s/bloomery-fetch", u->programs), *number = NULL;
+	_cleanup_free_ char *metric_program = strf("%s/bloomery-metric", u->programs), *metric_number = NULL;
 	_cleanup_close_ int fetch = open(program, O_PATH | O_CLOEXEC);
+	_cleanup_close_ int metric = open(metric_program, O_PATH | O_CLOEXEC);
 	_cleanup_free_ char *usual = strf("%s/bloomery.conf", u->data), *conf_number = NULL;
 	_cleanup_close_ int conf = -EBADF;
-	const char *args[] = { "--listen", u->listen, "--fetch-fd", NULL, NULL, NULL, NULL };
+	const char *args[9] = { "--listen", u->listen, "--fetch-fd" };
+	size_t n = 3;
 	struct up_daemon d = { .fetch_fd = fetch,
+		               .metric_fd = metric,
 		               .conf_fd = -1,
 		               .as_user = true,
 		               .may_search = u->may_search,
@@ -168,13 +172,17 @@ static int start_daemon(struct up *u, struct err *e)
 
 	if (fetch < 0)
 		return err_sys(e, "opening %s", program);
-	args[3] = number = strf("%d", fetch);
+	args[n++] = number = strf("%d", fetch);
+	if (metric >= 0) { /* without it there is only no `bloomery metrics try` and `refit` */
+		args[n++] = "--metric-fd";
+		args[n++] = metric_number = strf("%d", metric);
+	}
 	if (conf_copy(u->config ? u->config : usual, &conf, e) < 0)
 		return -1;
 	if (conf >= 0) {
 		d.conf_fd = conf;
-		args[4] = "--config-fd";
-		args[5] = conf_number = strf("%d", conf);
+		args[n++] = "--config-fd";
+		args[n] = conf_number = strf("%d", conf);
 	}
 	return start(&u->daemon, &d, args, e);
 }
@@ -193,7 +201,7 @@ static int serve(struct up *u, struct err *e)
 {
 	_cleanup_free_ char *uid = strf("%u", (unsigned)u->uid);
 	const char *const args[] = { "--uid", uid, NULL };
-	struct up_daemon d = { .fetch_fd = -1, .conf_fd = -1 };
+	struct up_daemon d = { .fetch_fd = -1, .metric_fd = -1, .conf_fd = -1 };
 
 	if (!loop_signal(u->loop, SIGTERM, on_signal, u) || !loop_signal(u->loop, SIGINT, on_signal, u))
 		return err_sys(e, "taking signals");

@@ -28,11 +28,12 @@ int up_data(const char *data_dir, uid_t uid, gid_t gid, char **ret_dir, struct e
 bool up_reachable(const char *dir, uid_t uid, gid_t gid, char **ret_at);
 
 /* Forks and executes a daemon, which gets SIGTERM when we die. Standard output and error are ours; ready_fd,
- * fetch_fd and conf_fd survive. */
+ * fetch_fd, metric_fd and conf_fd survive. */
 struct up_daemon {
 	const char *const *argv;
 	int ready_fd;
 	int fetch_fd;    /* bloomery-fetch, for a daemon that may not be able to reach it; -1: none */
+	int metric_fd;   /* bloomery-metric, the same */
 	int conf_fd;     /* conf_copy's, the same; below 0: none */
 	bool as_user;    /* uid, gid, no groups, no capabilities, no new privileges, umask 022; else as we are */
 	bool may_search; /* as_user: except CAP_DAC_READ_SEARCH */

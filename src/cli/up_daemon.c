@@ -74,6 +74,7 @@ static int prepare(const struct up_daemon *d, pid_t parent, struct err *e)
 		_exit(EXIT_FAILURE); /* which has died before the line above */
 	close_range(3, ~0U, CLOSE_RANGE_CLOEXEC);
 	if (fcntl(d->ready_fd, F_SETFD, 0) < 0 || (d->fetch_fd >= 0 && fcntl(d->fetch_fd, F_SETFD, 0) < 0) ||
+	    (d->metric_fd >= 0 && fcntl(d->metric_fd, F_SETFD, 0) < 0) ||
 	    (d->conf_fd >= 0 && fcntl(d->conf_fd, F_SETFD, 0) < 0))
 		return err_sys(e, "handing over a descriptor");
 	return 0;

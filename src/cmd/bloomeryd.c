@@ -14,6 +14,7 @@
 
 static const char usage[] =
         "usage: bloomeryd --data DIR [--listen ADDR:PORT] [--config FILE] [--ready-fd N] [--fetch-fd N]\n"
+        "                 [--metric-fd N]\n"
         "\n"
         "Serves the API from the data directory DIR; `bloomery up` starts it together with bloomery-host.\n"
         "\n"
@@ -23,6 +24,7 @@ static const char usage[] =
         "  --ready-fd N        write ADDR:PORT and a newline to descriptor N when serving, and close it\n"
         "  --config-fd N       the text of FILE, for who may not open it\n"
         "  --fetch-fd N        descriptor N is open on bloomery-fetch; else it is looked for beside bloomeryd\n"
+        "  --metric-fd N       the same of bloomery-metric\n"
         "  --version, --help\n"
         "\n"
         "SIGTERM and SIGINT end it; jobs run on.\n";
@@ -32,7 +34,7 @@ static int parse_fd(const char *option, const char *text, int *ret, struct err *
 	uint64_t fd;
 
 	if (!str_to_u64(str_of(text), &fd) || fd > 1 << 20)
-		return err_set(e, ERR_INVALID, "%s %s: a number is wanted", option, text);
+		return err_set(e, ERR_INVALID, "--%s %s: a number is wanted", option, text);
 	*ret = (int)fd;
 	return 0;
 }
@@ -46,34 +48,31 @@ static int parse_options(int argc, char **argv, struct daemon_options *o, struct
 		{ "config", required_argument, NULL, 'c' },
 		{ "ready-fd", required_argument, NULL, 'r' },
 		{ "fetch-fd", required_argument, NULL, 'f' },
+		{ "metric-fd", required_argument, NULL, 'm' },
 		{ "config-fd", required_argument, NULL, 'C' },
 		{ "version", no_argument, NULL, 'V' },
 		{ "help", no_argument, NULL, 'h' },
 		{ 0 },
 	};
-	int c;
+	int c, at;
 
-	while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
+	while ((c = getopt_long(argc, argv, "", options, &at)) != -1) {
+		int *fd = NULL;
+
 		switch (c) {
 		case 'd': o->data = optarg; break;
 		case 'l': o->listen = optarg; break;
 		case 'c': o->config = optarg; break;
-		case 'r':
-			if (parse_fd("--ready-fd", optarg, &o->ready_fd, e) < 0)
-				return -1;
-			break;
-		case 'f':
-			if (parse_fd("--fetch-fd", optarg, &o->fetch_fd, e) < 0)
-				return -1;
-			break;
-		case 'C':
-			if (parse_fd("--config-fd", optarg, &o->config_fd, e) < 0)
-				return -1;
-			break;
+		case 'r': fd = &o->ready_fd; break;
+		case 'f': fd = &o->fetch_fd; break;
+		case 'm': fd = &o->metric_fd; break;
+		case 'C': fd = &o->config_fd; break;
 		case 'V': puts("bloomeryd " BLOOMERY_VERSION); return 1;
 		case 'h': fputs(usage, stdout); return 1;
 		default: return err_set(e, ERR_INVALID, "see bloomeryd --help");
 		}
+		if (fd && parse_fd(options[at].name, optarg, fd, e) < 0)
+			return -1;
 	}
 	if (optind < argc || !o->data)
 		return err_set(e, ERR_INVALID, "%s; see bloomeryd --help",
@@ -94,7 +93,7 @@ static void raise_file_limit(void)
 
 int main(int argc, char **argv)
 {
-	struct daemon_options o = { .ready_fd = -1, .fetch_fd = -1, .config_fd = -1 };
+	struct daemon_options o = { .ready_fd = -1, .fetch_fd = -1, .metric_fd = -1, .config_fd = -1 };
 	struct err e = { 0 };
 	int rc = parse_options(argc, argv, &o, &e);
 

@@ -12,6 +12,7 @@ struct slot {
 };
 
 struct answers {
+	_Atomic uint64_t forgotten; /* how often */
 	struct slot slots[ANSWERS_SLOTS];
 };
 
@@ -42,6 +43,18 @@ static struct slot *slot_of(struct answers *a, const struct answer_key *key)
 static bool same_key(const struct answer_key *a, const struct answer_key *b)
 {
 	return a->op == b->op && memcmp(a->body, b->body, sizeof(a->body)) == 0;
+}
+
+uint64_t answers_version(struct answers *a, const struct store *s)
+{
+	uint64_t version = store_version(s);
+
+	return version == STORE_CHANGING ? version : version + (a->forgotten << 48);
+}
+
+void answers_forget(struct answers *a)
+{
+	a->forgotten++;
 }
 
 bool answers_get(struct answers *a, const struct answer_key *key, uint64_t version, struct buf *out)

@@ -25,5 +25,9 @@ struct answer_key {
 };
 /* Appends the answer that was put when the store was at this version; false: there is none. */
 bool answers_get(struct answers *a, const struct answer_key *key, uint64_t version, struct buf *out);
+/* The version for the two below: the store's, and how often answers_forget was called. */
+uint64_t answers_version(struct answers *a, const struct store *s);
+/* Something else that answers depend on has changed: those that are kept are given no more. */
+void answers_forget(struct answers *a);
 /* version: from before the store was asked. The caller has seen that it is still the same afterwards. */
 void answers_put(struct answers *a, const struct answer_key *key, uint64_t version, struct str text);

@@ -18,7 +18,7 @@
 #include "op/own.h"
 #include "store/store.h"
 
-enum { OWN_BODY_MAX = 4096 };
+enum { OWN_BODY_MAX = 256 << 10 };
 
 /* One request from its header to its answer; r->ctx. */
 struct request {
@@ -347,7 +347,7 @@ static bool answer_again(const struct request *q, const struct http_request *r, 
 
 	if (!is_kept(q, r))
 		return false;
-	version = store_version(q->api->store);
+	version = answers_version(q->api->answers, q->api->store);
 	if (version == STORE_CHANGING || !answers_get(q->api->answers, &q->key, version, &out->body))
 		return false;
 	api_reply_result(out, q->protocol, q->service, q->op, r->request_id, NULL);
@@ -371,7 +371,7 @@ static void run(const struct request *q, const struct http_request *r, json_t *i
 	_cleanup_buf_ struct buf violations = { 0 };
 	struct api_failure f;
 	struct err e; /* large: not cleared for nothing */
-	uint64_t version = is_kept(q, r) ? store_version(q->api->store) : STORE_CHANGING;
+	uint64_t version = is_kept(q, r) ? answers_version(q->api->answers, q->api->store) : STORE_CHANGING;
 	json_t *result = NULL;
 
 	if (model_check_text(q->op, in, &violations, &e) < 0) {
@@ -388,7 +388,7 @@ static void run(const struct request *q, const struct http_request *r, json_t *i
 		audit(q, r, in, out->status, api_failure_of(q->protocol, q->service, e.kind).type);
 		return;
 	}
-	if (version != STORE_CHANGING && !result && version == store_version(q->api->store))
+	if (version != STORE_CHANGING && !result && version == answers_version(q->api->answers, q->api->store))
 		answers_put(q->api->answers, &q->key, version, buf_view(&out->body));
 	api_reply_result(out, q->protocol, q->service, q->op, r->request_id, result);
 	json_decref(result);

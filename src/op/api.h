@@ -35,6 +35,7 @@ struct api {
 	size_t key_count;
 	struct sig_cache *signing_keys; /* aws/sigv4.h, thread-safe; NULL: every request derives its own */
 	struct answers *answers;        /* op/answers.h, thread-safe; NULL: none are kept */
+	struct again *again;            /* op/again.h, thread-safe; NULL: no logs are looked at again */
 	struct desk *desk;              /* job/desk.h: of hosts that are started by hand; NULL: there are none */
 	struct iam *iam;                /* NULL: there are no sessions */
 };

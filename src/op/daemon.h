@@ -13,7 +13,7 @@ struct daemon_options {
 	const char *data, *listen, *config; /* listen, config: NULL, from bloomery.conf, which lies in data */
 	int ready_fd;                       /* -1, or gets "ADDR:PORT\n" and is closed when the API is served */
 	int config_fd;                      /* -1, or its text, for who may not open it */
-	int fetch_fd;                       /* open on the program bloomery-fetch; -1: it is beside ours */
+	int fetch_fd, metric_fd;            /* open on bloomery-fetch and -metric; -1: they are beside ours */
 };
 /* Serves until SIGTERM or SIGINT, and then lets go of everything; jobs run on. */
 int daemon_run(const struct daemon_options *o, struct err *e) must_check;

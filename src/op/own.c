@@ -12,6 +12,7 @@
 #include "op/api_reply.h"
 #include "op/authorise.h"
 #include "op/credentials.h"
+#include "op/job_metrics.h"
 #include "op/metrics.h"
 #include "op/training_job.h"
 #include "store/store.h"
@@ -336,17 +337,36 @@ static bool host_in(struct str path, struct buf *ret_name, unsigned *ret_host)
 	return buf_uri_decode(ret_name, name, false) && can_be_job(buf_view(ret_name));
 }
 
-/* A session: bloomery:GetMetrics, or bloomery:GetFeeds of whatever job. */
-static int may(const struct api *api, const struct http_request *r, const struct api_auth *a, struct err *e)
+static void answer_job_metrics(const struct api *api, const struct http_request *r, const struct job_metrics_path *path,
+                               struct http_response *out)
 {
-	return authorise_action(api, a->session, is_metrics(r) ? "bloomery:GetMetrics" : "bloomery:GetFeeds", STR("*"),
-	                        e);
+	struct err e = { 0 };
+
+	if (job_metrics_answer(api, r, path, &out->body, &e) < 0) {
+		buf_reset(&out->body);
+		refuse_err(r, out, &e);
+		return;
+	}
+	http_add_header(out, "Content-Type", "application/json");
+}
+
+/* A session: the action, on whatever job. */
+static int may(const struct api *api, const struct http_request *r, const struct job_metrics_path *path,
+               const struct api_auth *a, struct err *e)
+{
+	const char *action = path->what      ? job_metrics_action(path)
+	                     : is_metrics(r) ? "bloomery:GetMetrics"
+	                                     : "bloomery:GetFeeds";
+
+	return authorise_action(api, a->session, action, STR("*"), e);
 }
 
 void own_answer(const struct api *api, const struct http_request *r, const struct sig_request *sig, struct api_auth *a,
                 struct http_response *out)
 {
 	_cleanup_buf_ struct buf name = { 0 };
+	_cleanup_(job_metrics_path_fini) struct job_metrics_path path = { 0 };
+	const char *method = job_metrics_path(r->path, &path) && path.posted ? "POST" : "GET";
 	const struct question *asked;
 	struct err e = { 0 };
 	unsigned host;
@@ -358,11 +378,14 @@ void own_answer(const struct api *api, const struct http_request *r, const struc
 	verify(api, r, sig, a);
 	if (a->fault) {
 		refuse_who(api, r, a, out);
-	} else if (!str_is(r->method, "GET")) {
-		refuse(r, out, 405, "MethodNotAllowed", "There is only GET here.");
-		http_add_header(out, "Allow", "GET");
-	} else if (may(api, r, a, &e) < 0) {
+	} else if (!str_is(r->method, method)) {
+		refuse(r, out, 405, "MethodNotAllowed",
+		       path.posted ? "There is only POST here." : "There is only GET here.");
+		http_add_header(out, "Allow", "%s", method);
+	} else if (may(api, r, &path, a, &e) < 0) {
 		refuse(r, out, 403, "AccessDeniedException", e.frame[0]);
+	} else if (path.what) {
+		answer_job_metrics(api, r, &path, out);
 	} else if (is_metrics(r)) {
 		answer_metrics(api, r, out);
 	} else if ((asked = job_in(r->path, &name))) {
@@ -371,7 +394,8 @@ void own_answer(const struct api *api, const struct http_request *r, const struc
 		answer_spec(api, r, a, buf_view(&name), host, out);
 	} else {
 		refuse(r, out, 404, "ResourceNotFound",
-		       "There is /metrics here, /bloomery/jobs/NAME/feeds, /definitions and /hosts/algo-N/spec.");
+		       "There is /metrics here, /bloomery/jobs/NAME/feeds, /definitions, /metrics and "
+		       "/hosts/algo-N/spec.");
 	}
 	log_debug("own " PRIstr " from " PRIstr ": %d, request %s", ARGstr(r->path), ARGstr(r->remote), out->status,
 	          r->request_id);

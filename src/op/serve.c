@@ -13,6 +13,7 @@
 #include "job/desk.h"
 #include "job/jobs.h"
 #include "loop/loop.h"
+#include "op/again.h"
 #include "op/answers.h"
 #include "op/authorise.h"
 #include "op/daemon.h"
@@ -98,11 +99,11 @@ static void on_signal(void *arg, int signo)
 }
 
 /* `bloomery up` hands the program over open: the user that we are may not be able to reach where it lies. */
-static char *fetch_program(const struct daemon_options *o)
+static char *program_of(int fd, const char *name)
 {
 	_cleanup_free_ char *dir = program_dir();
 
-	return o->fetch_fd >= 0 ? strf("/proc/self/fd/%d", o->fetch_fd) : strf("%s/bloomery-fetch", dir);
+	return fd >= 0 ? strf("/proc/self/fd/%d", fd) : strf("%s/%s", dir, name);
 }
 
 static int open_desk(struct daemon *d, struct err *e)
@@ -137,7 +138,8 @@ static void on_news(void *server, const char *id)
 
 static int open_all(struct daemon *d, struct err *e)
 {
-	_cleanup_free_ char *db = NULL, *metrics = NULL, *logs = NULL, *fetch = fetch_program(d->o);
+	_cleanup_free_ char *db = NULL, *metrics = NULL, *logs = NULL,
+	                    *fetch = program_of(d->o->fetch_fd, "bloomery-fetch");
 	struct iam_hooks hooks;
 
 	if (daemon_take_directory(d->o->data, &d->lock_fd, e) < 0)
@@ -185,7 +187,7 @@ static int say_ready(const struct daemon *d, uint16_t port, struct err *e)
 
 static int serve(struct daemon *d, struct err *e)
 {
-	_cleanup_free_ char *url = NULL, *away = NULL;
+	_cleanup_free_ char *url = NULL, *away = NULL, *metric = program_of(d->o->metric_fd, "bloomery-metric");
 	uint16_t port;
 
 	if (daemon_parse_listen(d->o->listen ? d->o->listen : d->conf.listen, &d->addr, &port, e) < 0)
@@ -204,6 +206,7 @@ static int serve(struct daemon *d, struct err *e)
 		               .answers = answers_new(),
 		               .desk = d->desk,
 		               .iam = d->iam };
+	d->api.again = again_new(metric, d->data_dir, d->series, d->api.answers);
 	if (http_server_start(d->addr, port, NULL, api_route, &d->api, &d->server, e) < 0)
 		return -1;
 	port = http_server_port(d->server);
@@ -229,6 +232,7 @@ static void close_all(struct daemon *d)
 		desk_on_news(d->desk, NULL, NULL);
 	http_server_stop(d->server); /* only where serving failed at its start: nobody waits for the loop */
 	log_keeper_stop(d->keeper);
+	again_free(d->api.again);
 	jobs_free(d->jobs);
 	series_store_close(d->series);
 	logstore_close(d->logs);
