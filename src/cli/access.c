@@ -140,8 +140,10 @@ static int send_request(struct access *s, const struct request *q, struct http_r
 {
 	struct sig_header headers[3] = { { STR("Host"), host_of(s) },
 		                         { STR("Content-Type"), str_of(q->content_type) } };
+	struct str query = str_of(q->path), path = str_cut(&query, '?');
 	struct sig_request sig = { .method = str_of(q->method),
-		                   .path = str_of(q->path),
+		                   .path = path,
+		                   .query = query,
 		                   .headers = headers,
 		                   .header_count = q->target ? 3 : 2 };
 	_cleanup_buf_ struct buf hash = { 0 }, lines = { 0 };
@@ -238,6 +240,33 @@ int access_get(struct access *s, const char *path, struct buf *out, struct err *
 		json_decref(j);
 	}
 	http_reply_fini(&reply);
+	return rc;
+}
+
+int access_post(struct access *s, const char *path, json_t *in, json_t **ret, struct err *e)
+{
+	_cleanup_free_ char *body = json_dumps(in, JSON_COMPACT);
+	struct request q = { "POST", path, "bloomery", "application/json", NULL, str_of(body) };
+	struct http_reply reply = { 0 };
+	json_t *j = NULL;
+	int rc;
+
+	json_decref(in);
+	if (!body)
+		return err_set(e, ERR_INVALID, "an argument is not UTF-8");
+	rc = send_request(s, &q, &reply, e);
+	if (rc == 0) {
+		j = json_loadb(reply.body.p, reply.body.n, 0, NULL);
+		if (reply.status / 100 != 2)
+			rc = refused(&reply, j, e);
+		else if (!j)
+			rc = err_set(e, ERR_IO, "the server's answer is not JSON");
+	}
+	http_reply_fini(&reply);
+	if (rc == 0)
+		*ret = j;
+	else
+		json_decref(j);
 	return rc;
 }
 

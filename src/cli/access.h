@@ -31,6 +31,8 @@ int access_make_bucket(struct access *s, const char *bucket, struct err *e) must
 /* Asks for what the server has beside AWS's APIs (op/own.h) and appends the body. ERR_NOT_FOUND for 404; every other
  * refusal is ERR_CLIENT. */
 int access_get(struct access *s, const char *path, struct buf *out, struct err *e) must_check;
+/* The same with a body, which is stolen. *ret: a new reference. */
+int access_post(struct access *s, const char *path, json_t *in, json_t **ret, struct err *e) must_check;
 
 /* "2026-11-21 08:46:58" in UTC, of the seconds since 1970 that the API speaks; "-" when v is none. */
 char *access_time(const json_t *v, char dst[CLI_TIME_BYTES]);

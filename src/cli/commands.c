@@ -84,6 +84,18 @@ static const struct cli_option host_options[] = {
 	END,
 };
 
+static const struct cli_option metrics_options[] = {
+	{ "metric", 'm', "NAME", "only this one; on a terminal with a picture of its curve", false },
+	{ "instance", 0, NULL, "what the hosts used: CPU, memory, disk, GPU, network", false },
+	{ "plot", 'p', NULL, "pictures of the curves", false },
+	{ "watch", 'w', NULL, "draw again until the job has ended; into a pipe only what is there then", false },
+	{ "csv", 0, NULL, "every value that was reported, with its time, host and step", false },
+	{ "json", 0, NULL, "for programs; with --metric also every value", false },
+	{ "png", 0, "FILE", "draw into a file; needs gnuplot", false },
+	{ "definition", 0, "NAME=REGEX", "refit: what to extract", true },
+	END,
+};
+
 const struct cli_command cli_commands[] = {
 	{ "up", "", "run the server in the foreground",
 	  "Must be run as root. When it is ready it prints \"bloomery: listening on http://ADDR:PORT\". SIGTERM and "
@@ -121,7 +133,17 @@ const struct cli_command cli_commands[] = {
 	  "  bloomery-job --spec FILE --root DIR\n"
 	  "FILE is what this prints. It holds keys of the job: keep it to yourself.",
 	  host_options, 3, 3, command_host },
-	{ "metrics", "", "print the server's numbers", "What Prometheus gets from GET /metrics.", NULL, 0, 0,
-	  command_metrics },
+	{ "metrics", "[JOB | try JOB REGEX | refit JOB]", "what a job has measured; without one, the server's numbers",
+	  "  bloomery metrics                    what Prometheus gets from GET /metrics\n"
+	  "  bloomery metrics JOB                each metric: last value, extremes, count, times, its curve\n"
+	  "  bloomery metrics try JOB REGEX      what the expression finds in the job's log, while it runs and after\n"
+	  "  bloomery metrics refit JOB          extract a job's metrics again when it has ended, with definitions\n"
+	  "                                      given by --definition instead of those of the same names; without "
+	  "any,\n"
+	  "                                      with those that the job was created with\n\n"
+	  "Times are in UTC. refit replaces the values of those metrics, which every API then tells; the definitions "
+	  "in\n"
+	  "DescribeTrainingJob stay what the job was created with. Quote the expression: 'loss=([0-9.]+)'.",
+	  metrics_options, 0, 3, command_metrics },
 	END,
 };
