@@ -165,7 +165,7 @@ static bool default_allows(const struct iam *m, const struct iam_session *s, con
 
 	if (str_is(w->action, "iam:PassRole") || str_is(w->action, "sts:AssumeRole"))
 		return !iam_role(m, w->resource);
-	if (str_is(w->action, "sagemaker:DeleteTrainingJob"))
+	if (str_is(w->action, "sagemaker:DeleteTrainingJob") || str_is(w->action, "bloomery:RefitMetrics"))
 		return false;
 	if (!str_starts(w->action, STR("s3:")) || !str_skip(&key, STR("arn:aws:s3:::")))
 		return true;
