@@ -76,27 +76,10 @@ static size_t put_unknown(const struct vpc *v, enum conf_kind kind, const json_t
 	return n;
 }
 
-int vpc_check(const struct vpc *v, const json_t *vpc_config, struct err *e)
+static char *traffic_of(const struct vpc *v, const json_t *groups)
 {
-	_cleanup_buf_ struct buf missing = { 0 };
-	size_t n = put_unknown(v, CONF_SUBNET, json_object_get(vpc_config, "Subnets"), &missing);
-
-	n += put_unknown(v, CONF_SECURITY_GROUP, json_object_get(vpc_config, "SecurityGroupIds"), &missing);
-	if (!n)
-		return 0;
-	return err_set(e, ERR_INVALID,
-	               "VpcConfig: " PRIstr " %s not exist. Say in bloomery.conf what each stands for here, as "
-	               "`subnet.ID = NETWORK` or `security_group.ID = RULES`, and start the server again",
-	               ARGstr(buf_view(&missing)), n > 1 ? "do" : "does");
-}
-
-void vpc_fill(const struct vpc *v, const json_t *vpc_config, struct network_spec *n)
-{
-	const json_t *groups = json_object_get(vpc_config, "SecurityGroupIds"), *id;
-	const struct conf_named *subnet = conf_named(
-	        v->conf, CONF_SUBNET, text_of(json_array_get(json_object_get(vpc_config, "Subnets"), 0)));
-	const char *way = subnet ? subnet_text(v->conf, subnet) : NULL;
 	struct buf traffic = { 0 };
+	const json_t *id;
 	size_t i;
 
 	json_array_foreach (groups, i, id) {
@@ -105,9 +88,42 @@ void vpc_fill(const struct vpc *v, const json_t *vpc_config, struct network_spec
 		if (g && *g->value)
 			buf_f(&traffic, "%s%s", traffic.n ? ", " : "", g->value);
 	}
+	return traffic.n ? buf_take(&traffic) : xstrdup("");
+}
+
+/* Each group is fine by itself. */
+static int check_together(const struct vpc *v, const json_t *groups, struct err *e)
+{
+	_cleanup_free_ char *traffic = traffic_of(v, groups);
+	struct net_limits l = { 0 };
+	int rc = net_limits_traffic(&l, str_of(traffic), e);
+
+	net_limits_fini(&l);
+	return rc < 0 ? err_in(e, "VpcConfig: what bloomery.conf says of the security groups, together") : 0;
+}
+
+int vpc_check(const struct vpc *v, const json_t *vpc_config, struct err *e)
+{
+	_cleanup_buf_ struct buf missing = { 0 };
+	size_t n = put_unknown(v, CONF_SUBNET, json_object_get(vpc_config, "Subnets"), &missing);
+
+	n += put_unknown(v, CONF_SECURITY_GROUP, json_object_get(vpc_config, "SecurityGroupIds"), &missing);
+	if (!n)
+		return check_together(v, json_object_get(vpc_config, "SecurityGroupIds"), e);
+	return err_set(e, ERR_INVALID,
+	               "VpcConfig: " PRIstr " %s not exist. Say in bloomery.conf what each stands for here, as "
+	               "`subnet.ID = NETWORK` or `security_group.ID = RULES`, and start the server again",
+	               ARGstr(buf_view(&missing)), n > 1 ? "do" : "does");
+}
+
+void vpc_fill(const struct vpc *v, const json_t *vpc_config, struct network_spec *n)
+{
+	const struct conf_named *subnet = conf_named(
+	        v->conf, CONF_SUBNET, text_of(json_array_get(json_object_get(vpc_config, "Subnets"), 0)));
+	const char *way = subnet ? subnet_text(v->conf, subnet) : NULL;
+
 	free(n->subnet);
 	free(n->traffic);
 	n->subnet = xstrdup(way ? way : "none");
-	n->traffic = traffic.n ? buf_take(&traffic) : xstrdup("");
-	buf_fini(&traffic);
+	n->traffic = traffic_of(v, json_object_get(vpc_config, "SecurityGroupIds"));
 }

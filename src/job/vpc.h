@@ -17,7 +17,8 @@ struct vpc;
 int vpc_new(const struct conf *conf, struct vpc **ret, struct err *e) must_check;
 void vpc_free(struct vpc *v);           /* NULL is fine */
 bool vpc_is_empty(const struct vpc *v); /* bloomery.conf names no subnet and no security group */
-/* ERR_INVALID names all ids of the VpcConfig that bloomery.conf does not. */
+/* ERR_INVALID names all ids of the VpcConfig that bloomery.conf does not; or what they stand for together is too much.
+ */
 int vpc_check(const struct vpc *v, const json_t *vpc_config, struct err *e) must_check;
 /* Writes them into a work order's network; ids that are not known (any more) let nothing pass. */
 void vpc_fill(const struct vpc *v, const json_t *vpc_config, struct network_spec *n);

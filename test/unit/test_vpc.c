@@ -106,6 +106,33 @@ TEST(a_work_order_gets_the_first_subnet_and_all_groups)
 	conf_fini(&conf);
 }
 
+TEST(groups_that_are_too_much_together)
+{
+	_cleanup_buf_ struct buf text = { 0 };
+	json_t *both = config("{\"Subnets\":[\"s\"],\"SecurityGroupIds\":[\"sg-1\",\"sg-2\"]}"),
+	       *one = config("{\"Subnets\":[\"s\"],\"SecurityGroupIds\":[\"sg-1\"]}");
+	struct conf conf;
+	struct vpc *v;
+	struct err why = { 0 };
+	char said[1024];
+
+	buf_z(&text, "subnet.s = nat\n");
+	for (int group = 1; group <= 2; group++) {
+		buf_f(&text, "security_group.sg-%d = out all", group);
+		for (int i = 1; i < 150; i++)
+			buf_f(&text, ", out tcp %d", i);
+		buf_c(&text, '\n');
+	}
+	CHECK_OK(read_text(text.p, &conf, &v, e));
+	CHECK_OK(vpc_check(v, one, e));
+	CHECK(vpc_check(v, both, &why) < 0 && why.kind == ERR_INVALID);
+	CHECK(strstr(err_text(&why, said, sizeof(said)), "the security groups, together: more than 256 rules"));
+	json_decref(both);
+	json_decref(one);
+	vpc_free(v);
+	conf_fini(&conf);
+}
+
 TEST(a_conf_without_any)
 {
 	struct vpc *v = NULL;
