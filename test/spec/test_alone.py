@@ -337,6 +337,62 @@ def test_a_server_that_pauses_and_one_that_is_killed_lose_nothing(server):
     assert s.leftovers() == []
 
 
+def test_daemons_killed_again_and_again_while_hosts_post(server):
+    s = server
+    name = s.create('i=0; while [ $i -lt 60 ]; do echo line $i; i=$((i+1)); sleep 0.1; done; '
+                    'head -c 40000000 /dev/urandom > /opt/ml/model/$(hostname); sha256sum < /opt/ml/model/$(hostname)', **two())
+    start_both(s, name)
+    s.wait(name, {"Training"})
+    for mark in ("line 2", "line 20", "line 40"):
+        until(lambda: any(mark in x for x in lines(s, name).values()))
+        s.kill()
+        s.start()
+    # in the middle of an artifact, or what comes after one
+    parts = lambda: list(s.data.glob("jobs/*/staged/.part-*")) or s.describe(name)["SecondaryStatus"] in ("Uploading", "Completed")
+    until(parts)
+    s.kill()
+    s.start()
+    d = s.wait(name, timeout=120)
+    assert d["TrainingJobStatus"] == "Completed", (d, [m.tail() for m in s.cluster.machines])
+    wait_both(s)
+    printed = lines(s, name)
+    with tarfile.open(fileobj=io.BytesIO(s.artifact(d["ModelArtifacts"]["S3ModelArtifacts"])), mode="r:gz") as t:
+        sums = {m.name: hashlib.sha256(t.extractfile(m).read()).hexdigest() for m in t if m.isfile()}
+    assert sorted(printed) == sorted(sums) == ["algo-1", "algo-2"]
+    for host, got in printed.items():
+        assert [x for x in got if x.startswith("line ")] == [f"line {i}" for i in range(60)], host
+        assert f"{sums[host]}  -" in got, host
+    assert s.leftovers() == []
+
+
+def test_a_host_killed_while_it_posts_goes_on_where_it_was(server):
+    s = server
+    name = s.create('head -c 20000000 /dev/urandom > /opt/ml/model/x; sha256sum < /opt/ml/model/x; mkdir -p /opt/ml/output/data; '
+                    'echo more > /opt/ml/output/data/y')
+    one = s.cluster.machines[0]
+    spec = s.spec(name, "algo-1")
+    one.start(spec)
+    here = s.data / "jobs" / json.loads(spec)["id"]
+    until(lambda: list(here.glob("staged/*")) or (here / "journal").exists() and b"ARTIFACT" in (here / "journal").read_bytes())
+    daemon = s.pid_of("bloomeryd")
+    os.kill(daemon, signal.SIGSTOP)
+    try:
+        until(lambda: list(one.state.glob("work/jobs/*/exit")) or one.job.poll() is not None)
+        os.kill(one.job.pid, signal.SIGKILL)
+        one.job.wait()
+    finally:
+        os.kill(daemon, signal.SIGCONT)
+    one.start(spec)
+    d = s.wait(name, timeout=120)
+    assert d["TrainingJobStatus"] == "Completed", (d, one.tail())
+    one.job.wait(60)      # 0, or 1 when all had been told already
+    with tarfile.open(fileobj=io.BytesIO(s.artifact(d["ModelArtifacts"]["S3ModelArtifacts"])), mode="r:gz") as t:
+        assert f"{hashlib.sha256(t.extractfile('x').read()).hexdigest()}  -" in lines(s, name)["algo-1"]
+    assert members(s.artifact(d["ModelArtifacts"]["S3ModelArtifacts"].replace("model.tar", "output.tar"))) == {"y": "more\n"}
+    shutil.rmtree(one.state / "work/jobs", ignore_errors=True)
+    assert not one.left() and s.leftovers() == []
+
+
 def test_a_host_whose_bloomery_job_is_killed_is_named(impatient):
     s = impatient
     name = s.create('echo up; trap "echo stopped; exit 0" TERM; while :; do sleep 0.1; done', **two())
