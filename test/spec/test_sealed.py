@@ -115,6 +115,15 @@ def test_the_outer_address_takes_nothing_but_wireguard(server):
             reach = "import socket; print(socket.create_connection((%r, 7001), %d).recv(2))"
             assert "hi" in subprocess.run(enter(two, reach % ("198.18.0.1", 60)), capture_output=True, text=True).stdout
             assert "hi" not in subprocess.run(enter(two, reach % (outer, 2)), capture_output=True, text=True).stdout
+            # nor the later fragments of a datagram, which have no port
+            ear = subprocess.Popen(["nsenter", f"--net=/proc/{one}/ns/net", "/usr/bin/python3", "-c", EAR, "eth0", MARK],
+                                   stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+            assert ear.stdout.readline() == "ready\n"
+            send = f"import socket; socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto({MARK!r}.encode() * 1000, ({outer!r}, 7002))"
+            assert subprocess.run(enter(two, send)).returncode == 0
+            assert "hi" in subprocess.run(enter(two, reach % ("198.18.0.1", 60)), capture_output=True, text=True).stdout
+            heard = ear.communicate("end\n", timeout=60)[0]
+            assert "udp 51820" in heard and "hidden" in heard, heard
         finally:
             listen.kill()
             listen.wait()
