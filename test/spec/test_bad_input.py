@@ -71,7 +71,6 @@ def test_channels(server):
     {"EnableManagedSpotTraining": True, "StoppingCondition": {"MaxWaitTimeInSeconds": 900}},
     {"CheckpointConfig": {"S3Uri": "s3://bucket/ck"}}, {"VpcConfig": {"SecurityGroupIds": ["sg-1"], "Subnets": ["subnet-1"]}},
     {"ResourceConfig": {"InstanceCount": 251}}, {"RetryStrategy": {"MaximumRetryAttempts": 2}},
-    {"EnableInterContainerTrafficEncryption": True},
 ])
 def test_what_is_not_acted_on_is_refused_by_name(server, kw):
     name = next(iter(kw))
