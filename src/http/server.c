@@ -5,13 +5,16 @@
 #include <errno.h>
 #include <microhttpd.h>
 #include <netdb.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/hash.h"
 #include "http/parked.h"
 #include "http/watch.h"
@@ -27,7 +30,7 @@ const struct http_limits http_default_limits = {
 };
 
 /* A body nobody wants is read on up to this, because closing on a client that still sends takes the answer from it. */
-enum { DRAIN_MAX = 64 << 20, SMALL_BODY = 64 << 10 };
+enum { DRAIN_MAX = 64 << 20, SMALL_BODY = 64 << 10, LAST_ANSWERS_MS = 1000 };
 
 struct http_server {
 	struct MHD_Daemon *daemon;
@@ -38,6 +41,7 @@ struct http_server {
 	void *arg;
 	struct http_limits limits;
 	uint16_t port;
+	atomic_uint answers; /* to requests that are whole, until they are sent */
 };
 
 /* One connection. */
@@ -61,7 +65,7 @@ struct exchange {
 	struct http_header *headers;
 	char *target;
 	size_t header_room;
-	bool discard, answered, waited;
+	bool discard, answered, waited, counted;
 };
 
 struct str http_header_get(const struct http_request *r, const char *name)
@@ -362,6 +366,9 @@ static enum MHD_Result answer(struct exchange *x)
 {
 	if (x->answered)
 		return send_answer(x);
+	if (!x->counted)
+		atomic_fetch_add(&x->server->answers, 1);
+	x->counted = true;
 	atomic_store_explicit(&x->watched->receiving, false, memory_order_relaxed);
 	watch_deadline(x->watched, 0);
 	if (park(x))
@@ -478,6 +485,8 @@ static void on_completed(void *arg, struct MHD_Connection *connection, void **re
 	(void)why;
 	if (!x)
 		return;
+	if (x->counted)
+		atomic_fetch_sub(&s->answers, 1);
 	if (x->route.done)
 		x->route.done(&x->r);
 	atomic_store_explicit(&x->watched->receiving, true, memory_order_relaxed);
@@ -629,6 +638,16 @@ uint16_t http_server_port(const struct http_server *s)
 	return s->port;
 }
 
+/* libmicrohttpd closes connections whatever waits to be sent on them. Who has been answered hears it, unless that takes
+ * long. */
+static void send_last_answers(struct http_server *s)
+{
+	struct mono since = mono_now();
+
+	while (atomic_load(&s->answers) && mono_ms_since(since) < LAST_ANSWERS_MS)
+		poll(NULL, 0, 2);
+}
+
 void http_server_stop(struct http_server *s)
 {
 	if (!s)
@@ -638,6 +657,7 @@ void http_server_stop(struct http_server *s)
 		parking_close(s->parking);
 	if (s->workers)
 		workers_finish(s->workers);
+	send_last_answers(s);
 	if (s->daemon)
 		MHD_stop_daemon(s->daemon);
 	parking_free(s->parking);

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -108,6 +109,7 @@ static bool run_one(const struct test_case *t, bool *ret_skipped)
 	pid = fork();
 	must(pid >= 0);
 	if (pid == 0) {
+		signal(SIGPIPE, SIG_IGN); /* as in everything of ours; what is spawned has it as ever */
 		t->run();
 		fflush(stdout);
 		result[0] = failed;
