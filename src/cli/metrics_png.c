@@ -86,8 +86,9 @@ void metrics_png_script(const json_t *answer, const char *output, struct buf *ou
 		add_data(json_array_get(metrics, i), i, out);
 	buf_f(out, "set terminal pngcairo size %zu,%zu\nset output ", across * PANEL_WIDTH, down * PANEL_HEIGHT + 40);
 	quoted(str_of(output), out);
-	buf_z(out, "\nset xdata time\nset timefmt '%s'\nset format x \"%H:%M:%S\\n%Y-%m-%d\"\nset xtics autofreq\n"
-	           "set grid\nset key off\nset offsets graph 0.01, graph 0.01, graph 0.05, graph 0.05\n");
+	buf_z(out,
+	      "\nset xdata time\nset timefmt '%s'\nset format x \"%H:%M:%S\\n%Y-%m-%d\"\nset xtics autofreq\n"
+	      "set grid\nset key off\nset rmargin 8\nset offsets graph 0.01, graph 0.01, graph 0.05, graph 0.05\n");
 	buf_f(out, "set multiplot layout %zu,%zu title ", down, across);
 	quoted(str_of(job ? job : ""), out);
 	buf_z(out, " noenhanced\n");

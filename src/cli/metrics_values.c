@@ -160,7 +160,6 @@ static int json_row(void *arg, const json_t *v, struct err *e)
 
 int metrics_json(struct access *s, const struct metrics_options *o, struct err *e)
 {
-	_cleanup_buf_ struct buf out = { 0 };
 	struct metrics_options all = *o;
 	json_t *answer, *values;
 	int rc = 0;

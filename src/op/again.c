@@ -211,7 +211,7 @@ static int read_all(struct work *w, int fd, struct err *e)
 			continue;
 		n = read(fd, bytes, 64 << 10);
 		if (n == 0)
-			return w->text.n ? err_set(e, ERR_IO, "bloomery-metric has ended in the middle of a line") : 0;
+			return 0;
 		if (n < 0 && errno != EINTR)
 			return err_sys(e, "reading what bloomery-metric says");
 		if (n > 0 && take_bytes(w, (struct str){ bytes, (size_t)n }, e) < 0)
@@ -327,6 +327,8 @@ static int run_process(struct work *w, struct err *e)
 	rc = read_all(w, out, e);
 	if (wait_for(pid, rc < 0, rc < 0 ? NULL : e) < 0)
 		rc = -1;
+	if (rc == 0 && w->text.n)
+		rc = err_set(e, ERR_IO, "bloomery-metric has ended in the middle of a line");
 	return rc;
 }
 

@@ -14,7 +14,7 @@
 #include "series/series.h"
 #include "store/store.h"
 
-enum { POINTS_MAX = 2000, PAGE_VALUES = 50000, DEFINITIONS_MAX = 40 /* contract 6.2 */, NAME_MAX_BYTES = 255 };
+enum { POINTS_MAX = 2000, PAGE_VALUES = 10000, DEFINITIONS_MAX = 40 /* contract 6.2 */, NAME_MAX_BYTES = 255 };
 
 /* ---- what is asked for ---- */
 

@@ -10,6 +10,7 @@ set format x "%H:%M:%S\n%Y-%m-%d"
 set xtics autofreq
 set grid
 set key off
+set rmargin 8
 set offsets graph 0.01, graph 0.01, graph 0.05, graph 0.05
 set multiplot layout 1,1 title 'demo' noenhanced
 set title 'it''s `rm -rf` \ ?"; system(''x'')' noenhanced

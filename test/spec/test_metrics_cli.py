@@ -121,27 +121,28 @@ def test_a_picture_in_a_file(server, job, tmp_path):
 
 def test_watching_draws_until_the_job_has_ended(server):
     """On a terminal again and again; into a pipe once."""
-    name = server.create("for i in 1 2 3 4 5 6; do echo loss=$i; sleep 1; done", AlgorithmSpecification=defined(("loss", r"loss=(\d+)")))
+    name = server.create("while true; do echo loss=1; sleep 1; done", AlgorithmSpecification=defined(("loss", r"loss=(\d+)")))
     piped = {}
     thread = threading.Thread(target=lambda: piped.update(text=run(server, name, "--watch")))
     thread.start()
     here, there = pty.openpty()
-    watching = subprocess.Popen([BLOOMERY, "metrics", name, "--watch", "--data", str(server.data)], stdout=there,
-                                env=dict(os.environ, COLUMNS="100"))
+    watching = subprocess.Popen([BLOOMERY, "metrics", name, "--watch", "--data", str(server.data)], stdout=there)
     os.close(there)
-    seen = b""
+    seen, stopped = b"", False
     try:
         while chunk := os.read(here, 4096):
             seen += chunk
+            if not stopped and re.search(rb"InProgress.*\x1b\[H\x1b\[2J.*InProgress.*\nloss +1 ", seen, re.S):
+                server.sm.stop_training_job(TrainingJobName=name)
+                stopped = True
     except OSError:      # the other end has gone
         pass
     os.close(here)
     assert watching.wait(60) == 0
     thread.join(60)
-    assert seen.count(b"\x1b[H\x1b[2J") >= 2
-    assert b"InProgress" in seen and b"Completed" in seen.split(b"\x1b[2J")[-1]
-    assert piped["text"].startswith(f"{name}: Completed\n") and "\x1b" not in piped["text"]
-    assert re.search(r"^loss +6 +1 +6 +6 ", piped["text"], re.M), piped["text"]
+    assert stopped and f"{name}: Stopped".encode() in seen.split(b"\x1b[2J")[-1], seen
+    assert piped["text"].startswith(f"{name}: Stopped\n") and "\x1b" not in piped["text"]
+    assert re.search(r"^loss +1 +1 +1 +\d+ ", piped["text"], re.M), piped["text"]
 
 
 def test_trying_an_expression(server, job):
@@ -219,7 +220,6 @@ def test_kill_9_in_the_middle_leaves_the_old_values_or_the_new(make_server):
     name = d["TrainingJobName"]
     old, new = (lines, lines, 1, 1), (lines, 2 * lines, 2, 2)
     assert statistics(s, name, "a") == old
-    seen = set()
     for wait in (0, 0.03, 0.1, 0.2, 0.4, 0.8):
         asking = subprocess.Popen([BLOOMERY, "metrics", "refit", name, "--definition", "a=b=(.)", "--data", str(s.data)],
                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE)
@@ -233,10 +233,31 @@ def test_kill_9_in_the_middle_leaves_the_old_values_or_the_new(make_server):
         assert finals(s, name) == {"a": got[3], "b": 2.0}
         values = [float(r["value"]) for r in rows(s, name, "--metric", "a")]
         assert values == [got[3]] * lines, wait
-        seen.add(got)
         if got == new:
             run(s, "refit", name)
             assert statistics(s, name, "a") == old
+    # and of who reads the log
+    refit = [BLOOMERY, "metrics", "refit", name, "--definition", "a=b=(.)", "--data", str(s.data)]
+    for _ in range(50):
+        asking = subprocess.Popen(refit, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        while asking.poll() is None and not (pids := s.pids("bloomery-metric")):
+            pass
+        killed = False
+        if asking.poll() is None:
+            try:
+                os.kill(pids[0], signal.SIGKILL)
+                killed = True
+            except ProcessLookupError:
+                pass
+        said = asking.communicate()[1]
+        if killed and asking.returncode:
+            assert "bloomery-metric was ended by signal 9" in said
+            assert statistics(s, name, "a") == old
+            break
+        run(s, "refit", name)      # it was faster than we are
+        assert statistics(s, name, "a") == old
+    else:
+        raise AssertionError("it was never caught")
     run(s, "refit", name, "--definition", "a=b=(.)")
     assert statistics(s, name, "a") == new and finals(s, name) == {"a": 2.0, "b": 2.0}
     assert statistics(s, name, "b") == (lines, 2 * lines, 2, 2)
