@@ -21,8 +21,10 @@
 #include <unistd.h>
 
 #include "base/fd.h"
+#include "base/log.h"
 #include "host/host.h"
 #include "jobdir/jobdir.h"
+#include "joblog/joblog.h"
 #include "net/net.h"
 #include "oci/bundle.h"
 
@@ -187,6 +189,28 @@ static int undo(const char *dir, const char *id, struct err *e)
 	return detach_loops(dir, e);
 }
 
+/* The lines that the container had not ended are in its log. Nothing more than that is lost when it fails. */
+static void end_logs(int jobs_fd, const char *id)
+{
+	_cleanup_free_ char *path = strf("%s/log", id);
+	int fd = open_beneath(jobs_fd, path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0, NULL);
+	DIR *d = fd < 0 ? NULL : fdopendir(fd);
+	struct dirent *one;
+
+	while (d && (one = readdir(d))) {
+		struct str rest = str_of(one->d_name), name = str_cut(&rest, '.'); /* of a segment, its log's */
+		_cleanup_free_ char *log = strf("/proc/self/fd/%d/" PRIstr, fd, ARGstr(name));
+		struct err e = { 0 };
+
+		if (name.n && joblog_recover(log, &e) < 0)
+			log_err(LOG_WARN, &e, "ending the log of job %s", id);
+	}
+	if (d)
+		closedir(d);
+	else
+		cleanup_closep(&fd);
+}
+
 static int remove_files(int jobs_fd, const char *id, enum clean_depth depth, struct err *e)
 {
 	_cleanup_close_ int fd = -EBADF;
@@ -223,7 +247,11 @@ int host_clean(const char *data_dir, struct str id, enum clean_depth depth, stru
 	alive = jobdir_alive(dir, &pid, NULL);
 	if (alive > 0)
 		return err_set(e, ERR_IN_USE, "process %d is at work in %s", (int)pid, dir);
-	if (undo(dir, leaf, e) < 0 || remove_files(jobs_fd, leaf, depth, e) < 0)
+	if (undo(dir, leaf, e) < 0)
+		return err_in(e, "cleaning up after job %s", leaf);
+	if (depth == CLEAN_LEFTOVERS)
+		end_logs(jobs_fd, leaf);
+	if (remove_files(jobs_fd, leaf, depth, e) < 0)
 		return err_in(e, "cleaning up after job %s", leaf);
 	return 0;
 }

@@ -4,6 +4,8 @@
 #include <inttypes.h>
 #include <unistd.h>
 
+enum { SOURCE_DRAFT = LOG_FROM_PLATFORM + 1 };
+
 void joblog_head_write(unsigned char dst[JOBLOG_HEAD_BYTES], const unsigned char mark[JOBLOG_MARK_BYTES],
                        const struct joblog_frame *f)
 {
@@ -15,7 +17,10 @@ void joblog_head_write(unsigned char dst[JOBLOG_HEAD_BYTES], const unsigned char
 	memcpy(dst + 8, &at, 8);
 	memcpy(dst + 16, &first, 8);
 	memcpy(dst + 24, &length, 4);
-	dst[28] = (unsigned char)f->source;
+	dst[28] = f->draft ? SOURCE_DRAFT : (unsigned char)f->source;
+	dst[29] = f->open;
+	dst[30] = f->pipe;
+	dst[31] = f->begins;
 }
 
 bool joblog_head_read(const unsigned char src[JOBLOG_HEAD_BYTES], const unsigned char mark[JOBLOG_MARK_BYTES],
@@ -30,10 +35,23 @@ bool joblog_head_read(const unsigned char src[JOBLOG_HEAD_BYTES], const unsigned
 	memcpy(&first, src + 16, 8);
 	memcpy(&length, src + 24, 4);
 	length = le32toh(length);
-	if (!length || length > JOBLOG_BODY_MAX || src[28] > LOG_FROM_PLATFORM || src[29] || src[30] || src[31])
+	if (!length || length > JOBLOG_BODY_MAX || src[28] > SOURCE_DRAFT || src[29] >> JOBLOG_PIPES ||
+	    src[30] >= JOBLOG_PIPES || src[31] > 1 || (src[28] != SOURCE_DRAFT && (src[30] || src[31])))
 		return false;
-	*ret = (struct joblog_frame){ { (int64_t)le64toh(at) }, le64toh(first), length, (enum joblog_source)src[28] };
+	*ret = (struct joblog_frame){ .at = { (int64_t)le64toh(at) },
+		                      .first = le64toh(first),
+		                      .length = length,
+		                      .source = src[28] == LOG_FROM_PLATFORM ? LOG_FROM_PLATFORM : LOG_FROM_CONTAINER,
+		                      .draft = src[28] == SOURCE_DRAFT,
+		                      .begins = src[31],
+		                      .pipe = src[30],
+		                      .open = src[29] };
 	return true;
+}
+
+uint64_t joblog_records(const struct joblog_frame *f, const char *body)
+{
+	return f->draft ? 0 : joblog_count(body, f->length);
 }
 
 uint64_t joblog_count(const char *p, size_t n)

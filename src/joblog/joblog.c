@@ -19,10 +19,11 @@ struct joblog {
 	uint64_t base; /* offset of the segment's first frame */
 	unsigned head; /* bytes of the segment before it */
 	uint64_t segment_bytes;
-	uint64_t end;     /* place in the segment behind the last whole frame */
-	bool torn;        /* there may be part of a frame behind it */
-	uint64_t next;    /* number of the next record */
-	struct wall last; /* time of the last record */
+	uint64_t end;       /* place in the segment behind the last whole frame */
+	bool torn;          /* there may be part of a frame behind it */
+	uint64_t next;      /* number of the next record */
+	struct wall last;   /* time of the last record */
+	unsigned char open; /* pipes whose lines are drafts only */
 };
 
 static void joblog_freep(struct joblog **l)
@@ -60,7 +61,7 @@ static int go_on_after(struct joblog *l, uint64_t frame, const struct joblog_fra
 	if (joblog_pread(l->fd, body, f->length, frame + JOBLOG_HEAD_BYTES, e) <= 0)
 		return err_in(e, "reading the last frame");
 	l->end = next;
-	l->next = f->first + joblog_count(body, f->length);
+	l->next = f->first + joblog_records(f, body);
 	l->last = f->at;
 	return 0;
 }
@@ -189,7 +190,7 @@ static int go_on_in(struct joblog *l, uint64_t base, struct err *e)
 	return rc < 0 ? -1 : 1;
 }
 
-int joblog_open(const char *path, struct joblog **ret, struct err *e)
+static int open_log(const char *path, struct joblog **ret, struct err *e)
 {
 	_cleanup_(joblog_freep) struct joblog *l = xcalloc(1, sizeof(*l));
 	struct segments all;
@@ -210,7 +211,7 @@ int joblog_open(const char *path, struct joblog **ret, struct err *e)
 		rc = go_on_in(l, JOBLOG_START, e);
 	segments_fini(&all);
 	if (rc < 0)
-		return err_in(e, "%s", path);
+		return -1;
 	*ret = take_ptr(l);
 	return 0;
 }
@@ -225,20 +226,21 @@ uint64_t joblog_end(const struct joblog *l)
 	return l->base + (l->end - l->head);
 }
 
-/* Writes one frame, or none: what a full disk let through of it is cut off again. */
-static int write_frame(struct joblog *l, struct wall at, enum joblog_source source, struct str bytes, bool newline,
-                       struct err *e)
+/* Writes one frame, or none: what a full disk let through of it is cut off again. Its number and length are filled in.
+ */
+static int write_frame(struct joblog *l, struct joblog_frame f, struct str bytes, bool newline, struct err *e)
 {
-	struct joblog_frame f = { at, l->next, (uint32_t)(bytes.n + newline), source };
 	unsigned char head[JOBLOG_HEAD_BYTES];
-	uint32_t trailer = htole32(f.length);
+	uint32_t trailer = htole32((uint32_t)(bytes.n + newline));
 	struct iovec iov[] = { { head, sizeof(head) },
 		               { (void *)bytes.p, bytes.n },
 		               { (char[]){ '\n' }, newline },
 		               { &trailer, sizeof(trailer) } };
-	size_t want = sizeof(head) + f.length + sizeof(trailer);
+	size_t want = sizeof(head) + bytes.n + newline + sizeof(trailer);
 	ssize_t w;
 
+	f.first = l->next;
+	f.length = (uint32_t)(bytes.n + newline);
 	if (l->torn && ftruncate(l->fd, (off_t)l->end) < 0)
 		return err_sys(e, "cutting the torn end of the log");
 	l->torn = false;
@@ -257,26 +259,31 @@ static int write_frame(struct joblog *l, struct wall at, enum joblog_source sour
 		return -1;
 	}
 	l->end += want;
-	l->next += joblog_count(bytes.p, bytes.n) + (newline && (!bytes.n || bytes.p[bytes.n - 1] == '\n'));
-	l->last = at;
+	if (!f.draft)
+		l->next += joblog_count(bytes.p, bytes.n) + (newline && (!bytes.n || bytes.p[bytes.n - 1] == '\n'));
+	l->last = f.at;
+	l->open = f.open;
 	return 0;
+}
+
+static struct wall not_before(const struct joblog *l, struct wall at)
+{
+	return at.ms < l->last.ms ? l->last : at;
 }
 
 int joblog_add(struct joblog *l, struct wall at, enum joblog_source source, bool ends_line, struct str bytes,
                struct err *e)
 {
-	if (at.ms < l->last.ms)
-		at = l->last;
+	struct joblog_frame f = { .at = not_before(l, at), .source = source, .open = l->open };
+
 	for (; bytes.n + ends_line > JOBLOG_BODY_MAX; bytes.p += JOBLOG_BODY_MAX, bytes.n -= JOBLOG_BODY_MAX)
-		if (write_frame(l, at, source, (struct str){ bytes.p, JOBLOG_BODY_MAX }, false, e) < 0)
+		if (write_frame(l, f, (struct str){ bytes.p, JOBLOG_BODY_MAX }, false, e) < 0)
 			return -1;
-	return bytes.n || ends_line ? write_frame(l, at, source, bytes, ends_line, e) : 0;
+	return bytes.n || ends_line ? write_frame(l, f, bytes, ends_line, e) : 0;
 }
 
-int joblog_add_lines(struct joblog *l, struct wall at, enum joblog_source source, struct str bytes, struct err *e)
+static int add_lines(struct joblog *l, const struct joblog_frame *f, struct str bytes, struct err *e)
 {
-	if (at.ms < l->last.ms)
-		at = l->last;
 	while (bytes.n) {
 		struct str part = bytes;
 
@@ -285,12 +292,78 @@ int joblog_add_lines(struct joblog *l, struct wall at, enum joblog_source source
 
 			part.n = nl ? (size_t)(nl + 1 - part.p) : JOBLOG_BODY_MAX;
 		}
-		if (write_frame(l, at, source, part, false, e) < 0)
+		if (write_frame(l, *f, part, false, e) < 0)
 			return -1;
 		bytes.p += part.n;
 		bytes.n -= part.n;
 	}
 	return 0;
+}
+
+int joblog_add_lines(struct joblog *l, struct wall at, enum joblog_source source, struct str bytes, struct err *e)
+{
+	return add_lines(l, &(struct joblog_frame){ .at = not_before(l, at), .source = source, .open = l->open }, bytes,
+	                 e);
+}
+
+/* ---- drafts ---- */
+
+int joblog_draft(struct joblog *l, struct wall at, unsigned pipe, bool all, struct str more, struct err *e)
+{
+	struct joblog_frame f = { .at = not_before(l, at), .draft = true, .pipe = (unsigned char)pipe };
+
+	must(pipe < JOBLOG_PIPES && more.n <= JOBLOG_DRAFT_MAX);
+	f.begins = all;
+	f.open = l->open | (unsigned char)(1U << pipe);
+	return more.n ? write_frame(l, f, more, false, e) : 0;
+}
+
+/* The first frame has all that was drafted, as that is not longer than a frame. */
+int joblog_add_drafted(struct joblog *l, struct wall at, unsigned pipe, struct str bytes, struct err *e)
+{
+	struct joblog_frame f = { .at = not_before(l, at), .source = LOG_FROM_CONTAINER };
+
+	f.open = l->open & (unsigned char)~(1U << pipe);
+	return add_lines(l, &f, bytes, e);
+}
+
+/* What cannot be read any more does not hinder going on. */
+static int add_unfinished(struct joblog *l, const char *path, struct err *e)
+{
+	_cleanup_(joblog_reader_closep) struct joblog_reader *r = NULL;
+	struct buf lines[JOBLOG_PIPES] = { 0 };
+	int rc = 0;
+
+	if (joblog_reader_open(path, &r, NULL) < 0)
+		return 0;
+	for (unsigned pipe = 0; pipe < JOBLOG_PIPES; pipe++)
+		if (joblog_unfinished(r, pipe, &lines[pipe], NULL) < 0)
+			buf_reset(&lines[pipe]);
+		else if (lines[pipe].n)
+			l->open |= (unsigned char)(1U << pipe);
+	for (unsigned pipe = 0; pipe < JOBLOG_PIPES; pipe++) {
+		if (rc == 0 && lines[pipe].n)
+			rc = joblog_add_drafted(l, l->last, pipe, buf_view(&lines[pipe]), e);
+		buf_fini(&lines[pipe]);
+	}
+	return rc;
+}
+
+int joblog_open(const char *path, struct joblog **ret, struct err *e)
+{
+	_cleanup_(joblog_freep) struct joblog *l = NULL;
+
+	if (open_log(path, &l, e) < 0 || add_unfinished(l, path, e) < 0)
+		return err_in(e, "%s", path);
+	*ret = take_ptr(l);
+	return 0;
+}
+
+int joblog_recover(const char *path, struct err *e)
+{
+	struct joblog *l;
+
+	return joblog_open(path, &l, e) < 0 ? -1 : joblog_close(l, e);
 }
 
 int joblog_close(struct joblog *l, struct err *e)

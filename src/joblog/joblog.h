@@ -26,7 +26,8 @@ struct log_record {
 };
 
 struct joblog;
-/* Creates (0644) or appends (a torn tail is cut, numbering goes on). ERR_INVALID: the file is no job log. */
+/* Creates (0644) or appends (a torn tail is cut, numbering goes on, a line that was left unfinished is added).
+ * ERR_INVALID: the file is no job log. */
 int joblog_open(const char *path, struct joblog **ret, struct err *e) must_check;
 /* Adds one record; bytes hold no '\n'. Over-long ones become several records. An `at` before the last record's counts
  * as the last record's. Nothing is added when there is nothing to say (no bytes and no end of line). */
@@ -37,6 +38,20 @@ int joblog_add(struct joblog *l, struct wall at, enum joblog_source source, bool
  * a caller with two sources hands in whole lines and keeps the rest until it is whole or too long. */
 int joblog_add_lines(struct joblog *l, struct wall at, enum joblog_source source, struct str bytes,
                      struct err *e) must_check;
+/* ---- lines without an end ----
+ *
+ * The bytes of a line are in a record only when it has ended, or is too long, or its pipe was closed. So that what is
+ * there of it does not die with the writer, it hands in drafts: `more` is what has come since the last one, or with
+ * `all`, all of the line. No reader sees them. The first of the lines that joblog_add_drafted adds is the one of which
+ * there were drafts, from its beginning. When the writer has gone, who opens the log next adds what was drafted as the
+ * last record. A draft is at most JOBLOG_DRAFT_MAX bytes, all drafts of a line together as well; after JOBLOG_DRAFT_FAR
+ * bytes of log since the last that was handed in with `all` it is time for another. */
+enum { JOBLOG_PIPES = 2, JOBLOG_DRAFT_MAX = 256 << 10, JOBLOG_DRAFT_FAR = 4 << 20 };
+int joblog_draft(struct joblog *l, struct wall at, unsigned pipe, bool all, struct str more, struct err *e) must_check;
+int joblog_add_drafted(struct joblog *l, struct wall at, unsigned pipe, struct str bytes, struct err *e) must_check;
+/* Opens the log and closes it, as its writer has gone. */
+int joblog_recover(const char *path, struct err *e) must_check;
+
 uint64_t joblog_end(const struct joblog *l);                 /* offset behind the last record */
 int joblog_close(struct joblog *l, struct err *e);           /* syncs; l is freed whatever happens */
 void joblog_segment_bytes(struct joblog *l, uint64_t bytes); /* a segment that is longer is closed; for tests */

@@ -101,7 +101,7 @@ static int take_frame(struct packer *k, uint64_t place, uint64_t *ret_next, stru
 		return err_in(e, "reading %s", k->name);
 	k->now.plain += (uint32_t)n;
 	k->foot.end += n;
-	k->foot.next = f.first + joblog_count(to + JOBLOG_HEAD_BYTES, f.length);
+	k->foot.next = f.first + joblog_records(&f, to + JOBLOG_HEAD_BYTES);
 	k->foot.last = f.at;
 	return k->now.plain >= BLOCK_BYTES && end_block(k, e) < 0 ? -1 : 1;
 }

@@ -7,7 +7,10 @@
 
 #include "joblog/series.h"
 
-enum { WINDOW_BYTES = 64 << 10 };
+enum {
+	WINDOW_BYTES = 64 << 10,
+	DRAFT_REACH = 2 * JOBLOG_DRAFT_FAR, /* what is written until a writer knows that it has come far */
+};
 
 struct joblog_reader {
 	struct series *s;
@@ -134,8 +137,8 @@ static void fill(const struct joblog_reader *r, uint32_t end, struct log_record 
 	*ret = (struct log_record){ r->f.at, r->f.source, ends, { r->body + r->at, end - r->at - ends }, r->n };
 }
 
-/* For going on: the frame at r->frame, or the first there is when that was removed meanwhile. */
-static int load_next(struct joblog_reader *r, struct err *e)
+/* The frame at r->frame, or the first there is when that was removed meanwhile. */
+static int load_left(struct joblog_reader *r, struct err *e)
 {
 	struct err why = { 0 };
 	int rc = load(r, false, &why);
@@ -147,6 +150,16 @@ static int load_next(struct joblog_reader *r, struct err *e)
 	}
 	if (rc < 0 && e)
 		*e = why;
+	return rc;
+}
+
+/* For going on: the next frame that has records. */
+static int load_next(struct joblog_reader *r, struct err *e)
+{
+	int rc;
+
+	while ((rc = load_left(r, e)) > 0 && r->f.draft)
+		stand_at(r, behind(r));
 	return rc;
 }
 
@@ -209,7 +222,7 @@ static int step_back(struct joblog_reader *r, struct err *e)
 		return rc < 0 ? -1 : err_set(e, ERR_IO, "the log is damaged before byte %" PRIu64, here);
 	}
 	r->at = r->f.length;
-	r->n = r->f.first + joblog_count(r->body, r->f.length);
+	r->n = r->f.first + joblog_records(&r->f, r->body);
 	return 1;
 }
 
@@ -218,11 +231,13 @@ int joblog_prev(struct joblog_reader *r, struct log_record *ret, struct err *e)
 	uint32_t end;
 	const char *nl;
 
-	if (r->at == 0 || !r->loaded) {
+	while (r->at == 0 || !r->loaded || r->f.draft) {
 		int rc = r->at == 0 ? step_back(r, e) : load(r, true, e);
 
 		if (rc <= 0)
 			return rc;
+		if (r->f.draft)
+			stand_at(r, r->frame);
 	}
 	end = r->at;
 	nl = memrchr(r->body, '\n', end - 1);
@@ -419,4 +434,43 @@ int joblog_seek_time(struct joblog_reader *r, struct wall t, struct err *e)
 			*e = why;
 		return -1;
 	}
+}
+
+/* ---- drafts ---- */
+
+/* Stands at the draft with which the unfinished line of a pipe begins: 1; 0 when there is none. */
+static int find_draft(struct joblog_reader *r, unsigned pipe, struct err *e)
+{
+	bool last = true;
+	uint64_t end;
+	int rc;
+
+	if (joblog_seek_time(r, (struct wall){ INT64_MAX }, e) < 0)
+		return -1;
+	end = r->frame;
+	while ((rc = step_back(r, e)) > 0 && end - r->frame <= DRAFT_REACH) {
+		if (last && !(r->f.open >> pipe & 1))
+			return 0;
+		last = false;
+		r->at = 0;
+		if (r->f.draft && r->f.pipe == pipe && r->f.begins)
+			return 1;
+	}
+	return rc < 0 ? -1 : 0;
+}
+
+int joblog_unfinished(struct joblog_reader *r, unsigned pipe, struct buf *ret, struct err *e)
+{
+	int rc = find_draft(r, pipe, e);
+
+	buf_reset(ret);
+	if (rc <= 0)
+		return rc;
+	stand_at(r, r->frame);
+	while ((rc = load(r, false, e)) > 0) {
+		if (r->f.draft && r->f.pipe == pipe && ret->n + r->f.length <= JOBLOG_DRAFT_MAX)
+			buf_add(ret, r->body, r->f.length);
+		stand_at(r, behind(r));
+	}
+	return rc;
 }

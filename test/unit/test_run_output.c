@@ -191,3 +191,51 @@ TEST(output_any_byte_is_kept)
 		CHECK_INT((unsigned char)got[i], i);
 	free(got);
 }
+
+/* ---- a line that takes its time ---- */
+
+static bool log_has(const char *text)
+{
+	struct buf b = { 0 };
+	bool has;
+
+	CHECK_OK(file_read(log_path, 1 << 20, &b, e));
+	has = str_find(buf_view(&b), str_of(text)) >= 0;
+	buf_fini(&b);
+	return has;
+}
+
+/* Waits for what a reader does not see. */
+static void wait_until_in_file(const char *text)
+{
+	struct mono began = mono_now();
+
+	while (!log_has(text)) {
+		if (mono_ms_since(began) > 30000)
+			_exit(1);
+		nanosleep(&(struct timespec){ .tv_nsec = 5000000 }, NULL);
+	}
+}
+
+static void print_slowly(int out, int err)
+{
+	put(out, "Epoch 1: 10%", 12);
+	wait_until_in_file("Epoch 1: 10%");
+	put(err, "a warning\n", 10);
+	put(out, "\rEpoch 1: 20%", 13);
+	wait_until_in_file("\rEpoch 1: 20%");
+	put(out, "\rdone\nand", 9);
+	wait_until_in_file("and");
+}
+
+TEST(output_of_an_unfinished_line_is_in_the_log)
+{
+	size_t records, n;
+	char *got;
+
+	print_and_read(print_slowly);
+	got = logged(&records, &n);
+	CHECK_STR(got, "a warning\nEpoch 1: 10%\rEpoch 1: 20%\rdone\nand");
+	CHECK_INT(records, 3);
+	free(got);
+}
