@@ -71,7 +71,7 @@ def outside():
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory, rootfs):
     import conftest
-    s = conftest.Server(tmp_path_factory.mktemp("vpc") / "data", conf=CONF).start()
+    s = conftest.Server(tmp_path_factory.mktemp("vpc") / "data", conf=CONF + conftest.ROOM).start()
     try:
         assert s.bloomery("image", "import", "busy", rootfs).returncode == 0
         s.s3.create_bucket(Bucket="bucket")
