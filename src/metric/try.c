@@ -2,7 +2,6 @@
 #include "metric/try.h"
 
 #include <stdlib.h>
-#include <unistd.h>
 
 #include "joblog/joblog.h"
 #include "metric/extract.h"
@@ -142,84 +141,6 @@ void metric_tried_fini(struct metric_tried *t)
 	free(t->nearest);
 	free(t->says);
 	*t = (struct metric_tried){ 0 };
-}
-
-/* ---- anew ---- */
-
-static bool is_kept(struct str line)
-{
-	return str_starts(line, STR("{\"t\":")) &&
-	       (str_find(line, STR(",\"i\":\"")) >= 0 || str_ends(line, STR(",\"src\":\"file\"}")));
-}
-
-/* What is not from the log stays as it is. */
-static int copy_rest(const char *from, struct metric_out *out, struct err *e)
-{
-	_cleanup_(joblog_reader_closep) struct joblog_reader *r = NULL;
-	struct metric_place none = { 0 };
-	struct log_record rec;
-	struct err why = { 0 };
-	int rc;
-
-	if (joblog_reader_open(from, &r, &why) < 0) {
-		if (why.kind == ERR_NOT_FOUND)
-			return 0;
-		*e = why;
-		return -1;
-	}
-	while ((rc = joblog_next(r, &rec, e)) > 0) {
-		if (is_kept(rec.bytes))
-			metric_out_line(out, rec.bytes);
-		if (metric_out_pending(out) >= METRIC_FRAME_BYTES && metric_out_write(out, none, e) < 0)
-			return -1;
-	}
-	return rc;
-}
-
-static int extract_all(const char *log, struct metric_set *set, struct metric_out *out, struct err *e)
-{
-	_cleanup_(extract_closep) struct extract *x = NULL;
-	struct metric_left none = { 0 };
-	struct err why = { 0 };
-	int rc;
-
-	if (extract_open(log, set, out, &none, &x, &why) < 0) {
-		if (why.kind == ERR_NOT_FOUND)
-			return metric_out_write(out, none.place, e);
-		*e = why;
-		return -1;
-	}
-	while ((rc = extract_more(x, PART_BYTES, e)) > 0)
-		;
-	if (rc < 0 || extract_end(x, e) < 0)
-		return -1;
-	return extract_write(x, true, e);
-}
-
-int metric_refit(const char *log, const char *from, const char *to, const struct metric_definition *definitions,
-                 size_t count, json_t **ret_counts, struct err *e)
-{
-	_cleanup_(metric_set_freep) struct metric_set *set = NULL;
-	struct metric_out *out = NULL;
-	struct metric_left left = { 0 };
-	int rc;
-
-	if (metric_set_new(definitions, count, &set, e) < 0)
-		return -1;
-	if (access(to, F_OK) == 0)
-		return err_set(e, ERR_IN_USE, "%s is there already", to);
-	if (metric_out_open(to, &out, &left, e) < 0)
-		return -1;
-	rc = copy_rest(from, out, e);
-	if (rc == 0)
-		rc = extract_all(log, set, out, e);
-	metric_left_fini(&left);
-	metric_out_close(out);
-	if (rc == 0 && ret_counts && metric_counts_read(to, ret_counts, e) <= 0)
-		*ret_counts = json_array(); /* there is no log */
-	if (rc < 0 && joblog_remove(to, NULL) < 0)
-		return err_in(e, "%s is left behind", to);
-	return rc;
 }
 
 int metric_counts_read(const char *path, json_t **ret, struct err *e)

@@ -1,7 +1,6 @@
-/* try.h - definitions and stored logs: how an expression does on a job's log, and the metrics of a job anew with
- * others.
+/* try.h - definitions and stored logs: how an expression does on a job's log, and how a job's definitions have done.
  *
- * For the command line, and whoever serves it. Both read whole logs and block.
+ * For the command line, and whoever serves it. Trying reads whole logs and blocks.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #pragma once
@@ -42,12 +41,6 @@ int metric_try_watched(const char *const *logs, size_t count, struct str regex,
                        struct metric_tried *ret, struct err *e) must_check;
 void metric_tried_fini(struct metric_tried *t);
 
-/* Extracts a whole stored log again: writes a new file of metrics, at `to`, with what these definitions make of `log`,
- * and with what the old one at `from` has from elsewhere (samples of the instance, files of metrics). `to` must not be
- * there; the caller renames it to `from` when all of a job's are made. ret_counts: a new reference to the counts, in
- * the order of the definitions (may be NULL). The log's host must have ended. */
-int metric_refit(const char *log, const char *from, const char *to, const struct metric_definition *definitions,
-                 size_t count, json_t **ret_counts, struct err *e) must_check;
 /* The last counts of a file of metrics: 1 and a new reference; 0 when there are none (yet). Those of a host that runs
  * are as old as they may be (follow.h). */
 int metric_counts_read(const char *path, json_t **ret, struct err *e) must_check;

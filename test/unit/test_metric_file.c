@@ -162,31 +162,6 @@ TEST(one_piece_of_log_may_give_more_than_a_frame_holds)
 	}
 }
 
-TEST(refit_extracts_anew_and_keeps_what_is_not_from_the_log)
-{
-	_cleanup_free_ char *log = path_of("log"), *old = path_of("old"), *new = path_of("new");
-	static const struct metric_definition other = { STR("loss"), STR("^step \\d+ loss=(\\S+)") };
-	_cleanup_buf_ struct buf values = { 0 }, counts = { 0 };
-	struct metric_left left = { 0 };
-	struct metric_out *out = NULL;
-	json_t *told = NULL;
-
-	make_log(log, 10);
-	CHECK_OK(metric_out_open(old, &out, &left, e));
-	metric_out_value(out, (struct wall){ 1 }, "\"loss\"", 1, STR(""));
-	metric_out_sample(out, (struct wall){ 2 }, "CPUUtilization", 12.5, "Percent");
-	metric_out_file_value(out, (struct wall){ 3 }, STR("own"), 0.5, &(int64_t){ 7 });
-	CHECK_OK(metric_out_write(out, (struct metric_place){ 77, 0 }, e));
-	metric_out_close(out);
-	CHECK_OK(metric_refit(log, old, new, &other, 1, &told, e));
-	CHECK_INT(json_integer_value(json_object_get(json_array_get(told, 0), "matched")), 10);
-	dump(new, &values, &counts);
-	CHECK(str_starts(buf_view(&values), STR("{\"t\":3,\"n\":\"own\",\"v\":0.5,\"s\":7,\"src\":\"file\"}\n{\"t\":"
-	                                        "1000,\"n\":\"loss\",\"v\":0.5e-1}\n")));
-	CHECK(metric_refit(log, old, new, &other, 1, NULL, NULL) < 0);
-	json_decref(told);
-}
-
 TEST(an_expression_is_tried_on_stored_logs)
 {
 	_cleanup_free_ char *log = path_of("log"), *none = path_of("none");
