@@ -10,7 +10,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-enum { READ_BYTES = 64 << 10, NAME_MAX_BYTES = 255, ENTRIES_MAX = 4096 };
+enum { READ_BYTES = 64 << 10, SHARE_BYTES = 256 << 10, NAME_MAX_BYTES = 255, ENTRIES_MAX = 4096 };
 static const int64_t past_ms = INT64_C(14) * 86400 * 1000, future_ms = INT64_C(2) * 3600 * 1000;
 
 struct file {
@@ -25,7 +25,7 @@ struct tracker {
 	void (*say)(void *arg, const char *text);
 	void *arg;
 	struct file file[TRACKER_FILES_MAX];
-	size_t count;
+	size_t count, turn; /* turn: whose it is to be read first */
 	bool told_files, told_names;
 	json_t *names;
 	uint64_t values, refused;
@@ -194,21 +194,14 @@ static int read_file(struct tracker *t, struct file *f, int fd, size_t *budget, 
 	return 1;
 }
 
-static struct file *file_of(struct tracker *t, const char *name, uint64_t inode)
+/* NULL: there are too many. */
+static struct file *file_of(struct tracker *t, const char *name)
 {
 	struct file *f;
 
-	for (size_t i = 0; i < t->count; i++) {
-		f = &t->file[i];
-		if (strcmp(f->name, name) != 0)
-			continue;
-		if (f->inode != inode) { /* replaced by another */
-			f->inode = inode;
-			f->offset = 0;
-			f->skipping = f->odd = false;
-		}
-		return f;
-	}
+	for (size_t i = 0; i < t->count; i++)
+		if (strcmp(t->file[i].name, name) == 0)
+			return &t->file[i];
 	if (t->count == TRACKER_FILES_MAX) {
 		if (!t->told_files)
 			t->say(t->arg, "There are more than 128 files of metrics; further ones are not read.");
@@ -216,7 +209,7 @@ static struct file *file_of(struct tracker *t, const char *name, uint64_t inode)
 		return NULL;
 	}
 	f = &t->file[t->count++];
-	*f = (struct file){ .name = xstrdup(name), .inode = inode };
+	*f = (struct file){ .name = xstrdup(name) };
 	return f;
 }
 
@@ -252,24 +245,25 @@ static void say_odd(struct tracker *t, struct file *f, const char *why)
 	t->say(t->arg, text);
 }
 
-static int read_entry(struct tracker *t, int dirfd, const char *name, size_t *budget, bool last, struct metric_out *out)
+static int read_entry(struct tracker *t, int dirfd, struct file *f, size_t *budget, bool last, struct metric_out *out)
 {
 	/* First without opening it: to open what is no regular file may do something. */
-	_cleanup_close_ int there = open_below(dirfd, name, O_PATH | O_NOFOLLOW);
+	_cleanup_close_ int there = open_below(dirfd, f->name, O_PATH | O_NOFOLLOW);
 	_cleanup_close_ int fd = -EBADF;
 	struct stat st, opened;
-	struct file *f;
 
 	if (there < 0 || fstat(there, &st) < 0)
 		return 0;
-	f = file_of(t, name, (uint64_t)st.st_ino);
-	if (!f)
-		return 0;
+	if (f->inode != (uint64_t)st.st_ino) { /* new, or replaced by another */
+		f->inode = (uint64_t)st.st_ino;
+		f->offset = 0;
+		f->skipping = f->odd = false;
+	}
 	if (!S_ISREG(st.st_mode)) {
 		say_odd(t, f, "it is no regular file");
 		return 0;
 	}
-	fd = open_below(dirfd, name, O_RDONLY | O_NOFOLLOW);
+	fd = open_below(dirfd, f->name, O_RDONLY | O_NOFOLLOW);
 	if (fd < 0 && errno == EACCES)
 		say_odd(t, f, "its mode does not let others read it");
 	if (fd < 0 || fstat(fd, &opened) < 0 || !S_ISREG(opened.st_mode) || opened.st_ino != st.st_ino)
@@ -281,13 +275,39 @@ static int read_entry(struct tracker *t, int dirfd, const char *name, size_t *bu
 	return read_file(t, f, fd, budget, last, out);
 }
 
+static void find_files(struct tracker *t, DIR *d)
+{
+	size_t entries = 0;
+	struct dirent *entry;
+
+	while (entries++ < ENTRIES_MAX && (entry = readdir(d)))
+		if (is_metrics_name(entry->d_name) && strlen(entry->d_name) <= NAME_MAX_BYTES)
+			(void)file_of(t, entry->d_name);
+}
+
+/* A large file leaves room for the others, and who got none this time is the first the next time. */
+static int read_files(struct tracker *t, int dirfd, size_t max_bytes, bool last, struct metric_out *out)
+{
+	size_t budget = max_bytes, i = 0;
+	int more = 0;
+
+	for (; i < t->count && budget && metric_out_pending(out) < METRIC_FRAME_BYTES; i++) {
+		size_t share = budget < SHARE_BYTES ? budget : SHARE_BYTES, left = share;
+
+		more |= read_entry(t, dirfd, &t->file[(t->turn + i) % t->count], &left, last, out);
+		budget -= share - left;
+	}
+	if (i < t->count)
+		more = 1;
+	if (t->count)
+		t->turn = (t->turn + i) % t->count;
+	return more;
+}
+
 int tracker_read(struct tracker *t, size_t max_bytes, bool last, struct metric_out *out)
 {
-	int dirfd = open_below(t->root_fd, TRACKER_DIRECTORY, O_RDONLY | O_DIRECTORY), more = 0;
-	size_t budget = max_bytes, entries = 0;
-	uint64_t values = t->values;
-	uint64_t sum = 0, after = 0;
-	struct dirent *entry;
+	int dirfd = open_below(t->root_fd, TRACKER_DIRECTORY, O_RDONLY | O_DIRECTORY), more;
+	uint64_t values = t->values, sum = 0, after = 0;
 	DIR *d;
 
 	if (dirfd < 0)
@@ -299,9 +319,8 @@ int tracker_read(struct tracker *t, size_t max_bytes, bool last, struct metric_o
 	}
 	for (size_t i = 0; i < t->count; i++)
 		sum += t->file[i].offset;
-	while (entries++ < ENTRIES_MAX && budget && (entry = readdir(d)))
-		if (is_metrics_name(entry->d_name) && strlen(entry->d_name) <= NAME_MAX_BYTES)
-			more |= read_entry(t, dirfd, entry->d_name, &budget, last, out);
+	find_files(t, d);
+	more = read_files(t, dirfd, max_bytes, last, out);
 	closedir(d);
 	for (size_t i = 0; i < t->count; i++)
 		after += t->file[i].offset;

@@ -232,6 +232,39 @@ static void take(struct tracker *t, struct metric_out *out, bool last)
 	CHECK_OK(metric_out_write(out, (struct metric_place){ 0, 0 }, e));
 }
 
+TEST(a_large_file_leaves_room_for_others)
+{
+	_cleanup_free_ char *file = path_of("metrics"), *root = path_of("root");
+	_cleanup_free_ char *dir = strf("%s/" TRACKER_DIRECTORY, root), *odd = strf("%s/x.json", dir);
+	_cleanup_buf_ struct buf said = { 0 }, values = { 0 }, counts = { 0 };
+	_cleanup_close_ int fd = -EBADF;
+	struct metric_left left = { 0 };
+	struct metric_out *out = NULL;
+	struct tracker *t;
+
+	CHECK_OK(mkdir_all(AT_FDCWD, dir, 0755, e));
+	for (unsigned i = 0; i < 60; i++) { /* wherever readdir(3) has the small one */
+		_cleanup_free_ char *hole = strf("%s/%u.json", dir, i);
+
+		CHECK_OK(file_put(AT_FDCWD, hole, i == 30 ? STR("{\"MetricName\":\"a\",\"Value\":1}\n") : STR(""), 0644,
+		                  e));
+		CHECK(i == 30 || truncate(hole, (off_t)1 << 30) == 0);
+	}
+	CHECK(mkfifo(odd, 0644) == 0);
+	fd = open(root, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	CHECK_OK(metric_out_open(file, &out, &left, e));
+	t = tracker_new(fd, NULL, hear, &said);
+	for (int i = 0; i < 5; i++) { /* so many of them in each that this is enough */
+		CHECK_INT(tracker_read(t, 4 << 20, false, out), 1);
+		CHECK_OK(metric_out_write(out, (struct metric_place){ 0, 0 }, e));
+	}
+	tracker_free(t);
+	metric_out_close(out);
+	dump(file, &values, &counts);
+	CHECK(strstr(values.p, "\"n\":\"a\",\"v\":1.0"));
+	CHECK(strstr(said.p, "x.json is not read: it is no regular file"));
+}
+
 TEST(files_of_trackers_are_read_once_each_line)
 {
 	_cleanup_free_ char *file = path_of("metrics"), *root = path_of("root");
