@@ -1,8 +1,6 @@
 # The logs service with real clients: jobs' streams as they grow, groups of users, searches. SPDX-License-Identifier: Apache-2.0
 import json
 import os
-import re
-import shutil
 import subprocess
 import threading
 import time
@@ -258,26 +256,12 @@ def test_sdk_sees_every_line_of_every_host_once(server, logs):
         assert [m for h, m in lines if h == host and m.startswith("line")] == [f"line {i + 1}" for i in range(300)]
 
 
-def new_aws():
-    """The aws CLI of the machine's own Python, if it is a newer one than Debian's."""
-    for path in os.environ.get("PATH", "").split(":"):
-        aws = os.path.join(path, "aws")
-        if os.path.exists(aws) and os.path.realpath(path) not in ("/usr/bin", "/bin"):
-            return aws
-    return None
-
-
-@pytest.mark.parametrize("cli", ["/usr/bin/aws", "new"])
-def test_aws_logs_tail_follows(server, logs, cli):
-    aws = new_aws() if cli == "new" else cli
-    if not aws or subprocess.run([aws, "logs", "tail", "help"], env={**server.env, "MANPAGER": "cat", "PAGER": "cat"},
-                                 capture_output=True).returncode:
-        pytest.skip("this aws CLI has no `logs tail`")
+def test_aws_logs_tail_follows(server, logs):
     name = server.create("echo begins; while [ ! -e /opt/ml/go ]; do sleep 0.1; [ $((n=n+1)) = 60 ] && touch /opt/ml/go; "
                          "echo still $n; done; echo ends; sleep 3")
     while not server.logs_or_nothing(name):
         time.sleep(0.05)
-    tail = subprocess.Popen([aws, "--endpoint-url", server.url, "logs", "tail", GROUP, "--follow", "--since", "5m",
+    tail = subprocess.Popen(["/usr/bin/aws", "--endpoint-url", server.url, "logs", "tail", GROUP, "--follow", "--since", "5m",
                              "--log-stream-name-prefix", name + "/"], env={**server.env, "PYTHONUNBUFFERED": "1"},
                             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     watchdog = threading.Timer(90, tail.kill)
@@ -292,6 +276,64 @@ def test_aws_logs_tail_follows(server, logs, cli):
     watchdog.cancel()
     assert seen and seen[0] == "begins" and seen[-1] == "ends", seen
     assert [s for s in seen if s.startswith("still")] == [f"still {i + 1}" for i in range(60)]
+
+
+def elsewhere(program):
+    """The program of a Python beside Debian's, which has newer libraries of the service."""
+    for path in os.environ.get("PATH", "").split(":"):
+        found = os.path.join(path, program)
+        if os.path.exists(found) and os.path.realpath(path) not in ("/usr/bin", "/bin"):
+            return found
+    pytest.skip(f"there is no other {program} on this machine")
+
+
+def test_the_other_aws_cli_pages(server, logs, group):
+    """Version 1, which has no `logs tail`."""
+    aws, now = elsewhere("aws"), int(time.time() * 1000)
+
+    def run(*args):
+        out = subprocess.run([aws, "--endpoint-url", server.url, "--output", "json", "logs", *args], env=server.env,
+                             capture_output=True, text=True, timeout=120)
+        assert out.returncode == 0, out.stderr
+        return json.loads(out.stdout) if out.stdout.strip() else None
+    run("put-log-events", "--log-group-name", group, "--log-stream-name", "one", "--log-events",
+        json.dumps([{"timestamp": now + i, "message": f"n={i} \u00e9"} for i in range(30)]))
+    got = run("filter-log-events", "--log-group-name", group, "--filter-pattern", "%n=[0-9]*[05] %", "--page-size", "4")
+    assert [e["message"] for e in got["events"]] == [f"n={i} \u00e9" for i in range(0, 30, 5)]
+    got = run("get-log-events", "--log-group-name", group, "--log-stream-name", "one", "--limit", "3")
+    assert [e["timestamp"] for e in got["events"]] == [now + 27, now + 28, now + 29]
+    got = run("describe-log-streams", "--log-group-name", group)
+    assert [x["logStreamName"] for x in got["logStreams"]] == ["one", "two/x"]
+
+
+NEW_BOTO3 = """
+import sys, boto3
+logs, group, now = boto3.client('logs', endpoint_url=sys.argv[1]), sys.argv[2], int(sys.argv[3])
+logs.put_log_events(logGroupName=group, logStreamName='one', logEvents=[{'timestamp': now + i, 'message': f'm {i}'} for i in range(25)])
+got = [e['message'] for p in logs.get_paginator('filter_log_events').paginate(logGroupName=group, filterPattern='m', PaginationConfig={'PageSize': 7}) for e in p['events']]
+assert got == [f'm {i}' for i in range(25)], got
+back, token = [], {}
+while True:
+    p = logs.get_log_events(logGroupName=group, logStreamName='one', limit=10, **token)
+    back = [e['message'] for e in p['events']] + back
+    if p['nextBackwardToken'] == token.get('nextToken'):
+        break
+    token = {'nextToken': p['nextBackwardToken']}
+assert back == got, back
+try:
+    logs.get_log_events(logGroupName=group, logStreamName='none')
+except logs.exceptions.ResourceNotFoundException:
+    print('as it should be')
+"""
+
+
+def test_the_other_boto3(server, logs, group):
+    python = elsewhere("python3")
+    if subprocess.run([python, "-c", "import boto3"], capture_output=True).returncode:
+        pytest.skip("the other Python has no boto3")
+    out = subprocess.run([python, "-B", "-c", NEW_BOTO3, server.url, group, str(int(time.time() * 1000))], capture_output=True,
+                         text=True, timeout=120, env={**server.env, "AWS_DEFAULT_REGION": "us-east-1"})
+    assert out.stdout == "as it should be\n", out.stderr
 
 
 # ---- the command line ----
@@ -328,16 +370,18 @@ def server_program(server):
 
 
 def test_line_is_readable_soon(server, logs):
-    """Each line is the time at which the container wrote it; the API shows it soon after: within 100 ms on an idle machine."""
-    name = server.create("i=0; while [ $i -lt 20 ]; do i=$((i+1)); read up rest </proc/uptime; echo up $up; sleep 0.1; done")
+    """A container prints its clock every 50 ms; how long after that GetLogEvents has the line. What it is on a machine that
+    has nothing else to do is in doc/logs.md; here it only must not be what a poll or a buffer in between would make of it."""
+    n = 40
+    name = server.create(f"i=0; while [ $i -lt {n} ]; do i=$((i+1)); read up rest </proc/uptime; echo up $up; sleep 0.05; done")
     while not server.logs_or_nothing(name):
         time.sleep(0.005)
-    stream, token, late = stream_of(logs, name), {}, []
-    while len(late) < 20:
+    stream, token, late, end = stream_of(logs, name), {}, [], time.monotonic() + 90
+    while len(late) < n:
+        assert time.monotonic() < end, late
         got = logs.get_log_events(logGroupName=GROUP, logStreamName=stream, startFromHead=True, **token)
         token = {"nextToken": got["nextForwardToken"]}
-        now = float(open("/proc/uptime").read().split()[0])
+        now = time.clock_gettime(time.CLOCK_BOOTTIME)
         late += [now - float(e["message"].split()[1]) for e in got["events"] if e["message"].startswith("up ")]
-        assert server.describe(name)["TrainingJobStatus"] not in FINAL or got["events"] or len(late) == 20
-    assert sorted(late)[10] < 2, late      # generous: CI machines are busy. What was measured is in doc/logs.md
+    assert len(late) == n and sorted(late)[n // 2] < 2, late
     server.wait(name)

@@ -14,16 +14,23 @@ from conftest import ROLE
 
 READER = "arn:aws:iam::000000000000:role/path/reader"
 NOBODY = "arn:aws:iam::000000000000:role/nobody"
+LOGGER = "arn:aws:iam::000000000000:role/logger"
 POLICIES = {
     "reader.json": {"Version": "2012-10-17", "Statement": [
         {"Effect": "Allow", "Action": ["s3:GetObject", "S3:List*"], "Resource": ["arn:aws:s3:::bucket", "arn:aws:s3:::bucket/in/*"]},
         {"Effect": "Allow", "Action": "s3:PutObject", "Resource": "arn:aws:s3:::bucket/out/*"},
         {"Effect": "Allow", "Action": "sagemaker:DescribeTrainingJob", "Resource": "arn:aws:sagemaker:*:*:training-job/mine-*"},
         {"Sid": "no", "Effect": "Deny", "Action": "*", "Resource": ["arn:aws:s3:::bucket/in/secret*", "arn:aws:sagemaker:*:*:training-job/mine-not"]}]},
+    "logger.json": {"Version": "2012-10-17", "Statement": [
+        {"Effect": "Allow", "Action": ["logs:CreateLogGroup", "logs:CreateLogStream", "logs:Describe*", "logs:FilterLogEvents"],
+         "Resource": "arn:aws:logs:*:*:log-group:/mine/*"},
+        {"Effect": "Allow", "Action": ["logs:PutLogEvents", "logs:GetLogEvents"],
+         "Resource": "arn:aws:logs:*:*:log-group:/mine/*:log-stream:job-*"}]},
     "nobody.json": {"Statement": {"Effect": "Deny", "Action": "*", "Resource": "*"}},
 }
 CONF = ("capacity_cpus = 8\ncapacity_memory = 68719476736\nstop_grace_seconds = 3\nrole.arn:aws:iam::000000000000:role/path/reader = reader.json\n"
-        "role.arn:aws:iam::000000000000:role/nobody = nobody.json\n")
+        "role.arn:aws:iam::000000000000:role/nobody = nobody.json\n"
+        "role.arn:aws:iam::000000000000:role/logger = logger.json\n")
 
 
 @pytest.fixture(scope="module")
@@ -201,6 +208,36 @@ def test_the_other_services(ours, reader):
     fails("AccessDeniedException", logs.get_log_events, logGroupName="/aws/sagemaker/TrainingJobs", logStreamName="x")
     sts = ours.client("sts", **reader)
     assert fails("AccessDenied", sts.assume_role, RoleArn=ROLE, RoleSessionName="more").startswith("User: arn:aws:sts::")
+
+
+def test_logs_are_as_the_policy_says(ours):
+    import time
+    logs, own = ours.client("logs", **keys(assume(ours, LOGGER)["Credentials"])), ours.cached("logs")
+    now = [{"timestamp": int(time.time() * 1000), "message": "said"}]
+    mine, job = {"logGroupName": "/mine/a"}, {"logGroupName": "/mine/a", "logStreamName": "job-1"}
+    logs.create_log_group(**mine)
+    logs.create_log_stream(**job)
+    own.create_log_stream(**mine, logStreamName="other")
+    own.create_log_group(logGroupName="/theirs")
+    own.create_log_stream(logGroupName="/theirs", logStreamName="job-1")
+    logs.put_log_events(**job, logEvents=now)
+    assert [e["message"] for e in logs.get_log_events(**job)["events"]] == ["said"]
+    assert [e["message"] for e in logs.filter_log_events(**mine)["events"]] == ["said"]
+    assert len(logs.describe_log_streams(**mine)["logStreams"]) == 2
+    denied = "AccessDeniedException"
+    said = fails(denied, logs.put_log_events, **mine, logStreamName="other", logEvents=now)
+    assert "logs:PutLogEvents on resource: arn:aws:logs:us-east-1:000000000000:log-group:/mine/a:log-stream:other" in said, said
+    fails(denied, logs.get_log_events, **mine, logStreamName="other")
+    fails(denied, logs.put_log_events, logGroupName="/theirs", logStreamName="job-1", logEvents=now)
+    fails(denied, logs.filter_log_events, logGroupName="/theirs")
+    fails(denied, logs.filter_log_events, logGroupName="/aws/sagemaker/TrainingJobs")
+    fails(denied, logs.describe_log_streams, logGroupName="/theirs")
+    fails(denied, logs.create_log_group, logGroupName="/theirs-2")
+    fails(denied, logs.delete_log_group, **mine)
+    fails(denied, logs.delete_log_stream, **job)
+    fails(denied, logs.put_retention_policy, **mine, retentionInDays=3)
+    assert own.get_log_events(**mine, logStreamName="other")["events"] == []
+    assert [e["message"] for e in own.get_log_events(**job)["events"]] == ["said"]
 
 
 def test_an_answer_that_was_kept_is_not_given_to_who_may_not_have_it(ours):

@@ -6,7 +6,7 @@ import * as sm from '@aws-sdk/client-sagemaker';
 import * as s3 from '@aws-sdk/client-s3';
 import { Upload } from '@aws-sdk/lib-storage';
 import { STSClient, GetCallerIdentityCommand } from '@aws-sdk/client-sts';
-import { CloudWatchLogsClient, DescribeLogStreamsCommand, GetLogEventsCommand } from '@aws-sdk/client-cloudwatch-logs';
+import * as cwl from '@aws-sdk/client-cloudwatch-logs';
 import { CloudWatchClient, GetMetricDataCommand, GetMetricStatisticsCommand, ListMetricsCommand, PutMetricDataCommand } from '@aws-sdk/client-cloudwatch';
 import { AwsQueryProtocol, AwsSmithyRpcV2CborProtocol } from '@aws-sdk/core/protocols';
 
@@ -60,10 +60,44 @@ test('a job from upload to model', async () => {
 	assert.equal(d.OutputDataConfig.CompressionType, 'GZIP');
 	assert.ok(d.CreationTime instanceof Date && d.TrainingEndTime >= d.CreationTime);
 	await store.send(new s3.HeadObjectCommand({ Bucket: 'js-bucket', Key: 'out/js-1/output/model.tar.gz' }));
-	const logs = new CloudWatchLogsClient({});
-	const { logStreams } = await logs.send(new DescribeLogStreamsCommand({ logGroupName: '/aws/sagemaker/TrainingJobs', logStreamNamePrefix: 'js-1/' }));
-	const { events } = await logs.send(new GetLogEventsCommand({ logGroupName: '/aws/sagemaker/TrainingJobs', logStreamName: logStreams[0].logStreamName, startFromHead: true }));
+	const logs = new cwl.CloudWatchLogsClient({});
+	const { logStreams } = await logs.send(new cwl.DescribeLogStreamsCommand({ logGroupName: '/aws/sagemaker/TrainingJobs', logStreamNamePrefix: 'js-1/' }));
+	const { events } = await logs.send(new cwl.GetLogEventsCommand({ logGroupName: '/aws/sagemaker/TrainingJobs', logStreamName: logStreams[0].logStreamName, startFromHead: true }));
 	assert.equal(events.at(-1).message, 'from the trainer');
+});
+test('CloudWatch Logs: put, pages both ways, searches, streams', async () => {
+	const logs = new cwl.CloudWatchLogsClient({ maxAttempts: 1 });
+	const logGroupName = '/js/logs', logStreamName = 'one', now = Date.now();
+	await logs.send(new cwl.CreateLogGroupCommand({ logGroupName }));
+	await logs.send(new cwl.CreateLogStreamCommand({ logGroupName, logStreamName }));
+	await logs.send(new cwl.CreateLogStreamCommand({ logGroupName, logStreamName: 'two' }));
+	const want = Array.from({ length: 25 }, (_, i) => `{"step": ${i}, "text": "é\\t${i % 2 ? 'odd' : 'even'}"}`);
+	const { rejectedLogEventsInfo } = await logs.send(new cwl.PutLogEventsCommand({ logGroupName, logStreamName, logEvents: want.map((message, i) => ({ message, timestamp: now + i })) }));
+	assert.equal(rejectedLogEventsInfo, undefined);
+	const got = [], back = [];
+	let pages = 0, token;
+	for await (const page of cwl.paginateGetLogEvents({ client: logs, pageSize: 10, stopOnSameToken: true }, { logGroupName, logStreamName, startFromHead: true })) {
+		got.push(...page.events);
+		pages++;
+	}
+	assert.deepEqual(got.map((e) => [e.timestamp, e.message]), want.map((message, i) => [now + i, message]));
+	assert.ok(pages >= 3 && pages <= 5, `${pages} pages`);
+	for (;;) {
+		const page = await logs.send(new cwl.GetLogEventsCommand({ logGroupName, logStreamName, limit: 10, nextToken: token }));
+		back.unshift(...page.events.map((e) => e.message));
+		if (page.nextBackwardToken === token) break;
+		token = page.nextBackwardToken;
+	}
+	assert.deepEqual(back, want);
+	const found = [];
+	for await (const page of cwl.paginateFilterLogEvents({ client: logs, pageSize: 4 }, { logGroupName, filterPattern: '{ $.step >= 10 && $.text = "*odd" }' }))
+		found.push(...page.events);
+	assert.deepEqual(found.map((e) => JSON.parse(e.message).step), [11, 13, 15, 17, 19, 21, 23]);
+	assert.ok(found.every((e) => e.logStreamName === 'one' && e.eventId));
+	const { logStreams } = await logs.send(new cwl.DescribeLogStreamsCommand({ logGroupName }));
+	assert.deepEqual(logStreams.map((x) => [x.logStreamName, x.firstEventTimestamp, x.lastEventTimestamp]), [['one', now, now + 24], ['two', undefined, undefined]]);
+	await assert.rejects(logs.send(new cwl.GetLogEventsCommand({ logGroupName, logStreamName: 'none' })), { name: 'ResourceNotFoundException' });
+	await logs.send(new cwl.DeleteLogGroupCommand({ logGroupName }));
 });
 test('the waiter and the paginator of the SDK', async () => {
 	await jobs.send(new sm.CreateTrainingJobCommand(request('js-2', 'true')));
