@@ -38,7 +38,8 @@ int link_up(struct nl *nl, unsigned index); /* without an IPv6 address of its ow
 int link_delete(struct nl *nl, const char *name);
 int link_add_address(struct nl *nl, unsigned index, uint32_t address, unsigned prefix);
 int link_add_gateway(struct nl *nl, unsigned index, uint32_t gateway);
-/* Each interface, and the index of the one it is a port of (0: none). */
+/* Each interface, and the index of the one it is a port of (0: none). name NULL: what was told so far is not so any
+ * more, and all are told anew. */
 int link_each(struct nl *nl, void (*fn)(const char *name, unsigned index, unsigned master, void *arg), void *arg);
 int link_each_address(struct nl *nl, void (*fn)(unsigned index, uint32_t address, unsigned prefix, void *arg),
                       void *arg);

@@ -142,11 +142,12 @@ struct look {
 	void (*link)(const char *name, unsigned index, unsigned master, void *arg);
 	void (*address)(unsigned index, uint32_t address, unsigned prefix, void *arg);
 	void *arg;
+	uint32_t seq; /* of the dump */
 };
 
 static int on_link(const struct nlmsghdr *m, void *arg)
 {
-	const struct look *l = arg;
+	struct look *l = arg;
 	const struct ifinfomsg *i = mnl_nlmsg_get_payload(m);
 	const char *name = NULL;
 	const struct nlattr *a;
@@ -159,6 +160,9 @@ static int on_link(const struct nlmsghdr *m, void *arg)
 		else if (mnl_attr_get_type(a) == IFLA_MASTER && mnl_attr_validate(a, MNL_TYPE_U32) >= 0)
 			master = mnl_attr_get_u32(a);
 	}
+	if (l->seq && l->seq != m->nlmsg_seq)
+		l->link(NULL, 0, 0, l->arg);
+	l->seq = m->nlmsg_seq;
 	if (name)
 		l->link(name, (unsigned)i->ifi_index, master, l->arg);
 	return MNL_CB_OK;

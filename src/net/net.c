@@ -300,7 +300,9 @@ static void note_link(const char *name, unsigned index, unsigned master, void *a
 {
 	struct seen *s = arg;
 
-	if (strncmp(name, "blm", 3) != 0 && strncmp(name, "blv", 3) != 0)
+	if (!name)
+		s->n = 0;
+	if (!name || (strncmp(name, "blm", 3) != 0 && strncmp(name, "blv", 3) != 0))
 		return;
 	s->link = xrealloc(s->link, (s->n + 1) * sizeof(*s->link));
 	snprintf(s->link[s->n].name, NET_NAME_BYTES, "%s", name);
