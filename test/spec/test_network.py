@@ -132,19 +132,19 @@ def test_outside_is_reached_by_nat(networks, tmp_path):
     run(f"ip netns add {ns}")
     server = None
     try:
-        run(f"ip link add blx0 type veth peer name eth0 netns {ns} && ip addr add 198.51.100.1/24 dev blx0 && "
-            f"ip link set blx0 up && ip -n {ns} addr add 198.51.100.2/24 dev eth0 && ip -n {ns} link set eth0 up && "
+        run(f"ip link add blx0 type veth peer name eth0 netns {ns} && ip addr add 203.0.113.1/24 dev blx0 && "
+            f"ip link set blx0 up && ip -n {ns} addr add 203.0.113.2/24 dev eth0 && ip -n {ns} link set eth0 up && "
             f"ip -n {ns} link set lo up")
         code = ("import http.server as h\nclass H(h.BaseHTTPRequestHandler):\n def do_GET(s):\n  s.send_response(200)\n"
                 "  s.end_headers()\n  s.wfile.write(s.client_address[0].encode()+b'\\n')\n"
                 f"h.HTTPServer(('0.0.0.0',{port}),H).serve_forever()")
         server = subprocess.Popen(["ip", "netns", "exec", ns, "/usr/bin/python3", "-c", code], stderr=subprocess.DEVNULL)
-        get = ("for i in 1 2 3 4 5 6 7 8 9; do printf 'GET / HTTP/1.0\\r\\n\\r\\n' | nc -w 2 198.51.100.2 "
+        get = ("for i in 1 2 3 4 5 6 7 8 9; do printf 'GET / HTTP/1.0\\r\\n\\r\\n' | nc -w 2 203.0.113.2 "
                f"{port} | grep ^198 && break; sleep 0.3; done; true")
         name = networks.completed(get)["TrainingJobName"]
-        assert "198.51.100.1" in networks.logs(name)
+        assert "203.0.113.1" in networks.logs(name)
         name = networks.completed(get, EnableNetworkIsolation=True)["TrainingJobName"]
-        assert "198.51.100.1" not in networks.logs_or_nothing(name)
+        assert "203.0.113.1" not in networks.logs_or_nothing(name)
     finally:
         if server:
             server.kill()
