@@ -140,7 +140,7 @@ def test_outside_is_reached_by_nat(networks, tmp_path):
                 f"h.HTTPServer(('0.0.0.0',{port}),H).serve_forever()")
         server = subprocess.Popen(["ip", "netns", "exec", ns, "/usr/bin/python3", "-c", code], stderr=subprocess.DEVNULL)
         get = ("for i in 1 2 3 4 5 6 7 8 9; do printf 'GET / HTTP/1.0\\r\\n\\r\\n' | nc -w 2 203.0.113.2 "
-               f"{port} | grep ^198 && break; sleep 0.3; done; true")
+               f"{port} | grep ^203 && break; sleep 0.3; done; true")
         name = networks.completed(get)["TrainingJobName"]
         assert "203.0.113.1" in networks.logs(name)
         name = networks.completed(get, EnableNetworkIsolation=True)["TrainingJobName"]
