@@ -279,7 +279,7 @@ def test_two_hosts_of_a_job_on_machines_of_their_own(server):
     assert refused.returncode == 1 and "ResourceNotFound" in refused.stderr
     one.start(s.spec(name, "algo-1", "--address", one.address))
     # nothing of the server's files is there
-    until(lambda: any("/opt/bloomery" in c for _, c in one.processes()))
+    until(lambda: any(c.startswith("/opt/bloomery/") for _, c in one.processes()))     # and no more the shell before it
     for path in (s.data, s.data / "jobs", s.data.parent):
         assert not pathlib.Path(f"/proc/{one.job.pid}/root{path}").exists()
     assert s.describe(name)["TrainingJobStatus"] == "InProgress"
