@@ -442,7 +442,7 @@ TEST(facts_that_end_a_job_count_even_without_an_exit_file)
 	HEAR(&w, "ENDED 2");
 	nothing_more(&w);
 	for (int i = 0; i < 600 && !(there(&w, "exit") && !there(&w, "work")); i++)
-		usleep(50000);
+		poll(NULL, 0, 50);
 	CHECK(there(&w, "exit") && !there(&w, "work") && !there(&w, "lost"));
 	world_free(&w);
 }
