@@ -198,10 +198,10 @@ static int refused(const struct http_reply *r, const json_t *j, struct err *e)
 	               ARGstr(type), message ? message : "(no message)");
 }
 
-int access_call(struct access *s, const char *service, const char *target, json_t *in, json_t **ret_out, struct err *e)
+/* Sends `in`, whose reference it takes. An answer without a body is an empty object where that may be. */
+static int post(struct access *s, struct request q, json_t *in, bool may_be_empty, json_t **ret, struct err *e)
 {
 	_cleanup_free_ char *body = json_dumps(in, JSON_COMPACT);
-	struct request q = { "POST", "/", service, "application/x-amz-json-1.1", target, str_of(body) };
 	struct http_reply reply = { 0 };
 	json_t *j = NULL;
 	int rc;
@@ -209,9 +209,10 @@ int access_call(struct access *s, const char *service, const char *target, json_
 	json_decref(in);
 	if (!body)
 		return err_set(e, ERR_INVALID, "an argument is not UTF-8");
+	q.body = str_of(body);
 	rc = send_request(s, &q, &reply, e);
 	if (rc == 0) {
-		j = reply.body.n ? json_loadb(reply.body.p, reply.body.n, 0, NULL) : json_object();
+		j = !reply.body.n && may_be_empty ? json_object() : json_loadb(reply.body.p, reply.body.n, 0, NULL);
 		if (reply.status / 100 != 2)
 			rc = refused(&reply, j, e);
 		else if (!j)
@@ -219,10 +220,16 @@ int access_call(struct access *s, const char *service, const char *target, json_
 	}
 	http_reply_fini(&reply);
 	if (rc == 0)
-		*ret_out = j;
+		*ret = j;
 	else
 		json_decref(j);
 	return rc;
+}
+
+int access_call(struct access *s, const char *service, const char *target, json_t *in, json_t **ret_out, struct err *e)
+{
+	return post(s, (struct request){ "POST", "/", service, "application/x-amz-json-1.1", target, { 0 } }, in, true,
+	            ret_out, e);
 }
 
 int access_get(struct access *s, const char *path, struct buf *out, struct err *e)
@@ -245,29 +252,8 @@ int access_get(struct access *s, const char *path, struct buf *out, struct err *
 
 int access_post(struct access *s, const char *path, json_t *in, json_t **ret, struct err *e)
 {
-	_cleanup_free_ char *body = json_dumps(in, JSON_COMPACT);
-	struct request q = { "POST", path, "bloomery", "application/json", NULL, str_of(body) };
-	struct http_reply reply = { 0 };
-	json_t *j = NULL;
-	int rc;
-
-	json_decref(in);
-	if (!body)
-		return err_set(e, ERR_INVALID, "an argument is not UTF-8");
-	rc = send_request(s, &q, &reply, e);
-	if (rc == 0) {
-		j = json_loadb(reply.body.p, reply.body.n, 0, NULL);
-		if (reply.status / 100 != 2)
-			rc = refused(&reply, j, e);
-		else if (!j)
-			rc = err_set(e, ERR_IO, "the server's answer is not JSON");
-	}
-	http_reply_fini(&reply);
-	if (rc == 0)
-		*ret = j;
-	else
-		json_decref(j);
-	return rc;
+	return post(s, (struct request){ "POST", path, "bloomery", "application/json", NULL, { 0 } }, in, false, ret,
+	            e);
 }
 
 int access_make_bucket(struct access *s, const char *bucket, struct err *e)

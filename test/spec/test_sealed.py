@@ -8,7 +8,7 @@ import subprocess
 
 import botocore.exceptions
 import pytest
-from test_network import container_of, gone, spec
+from test_network import container_of, gone, skip_without_networks, spec
 
 MARK = "PLAINTEXT-THAT-NOBODY-MAY-SEE"
 # Hears all that passes a port of the bridge, until it is gone; prints what protocols there were and whether the mark was in.
@@ -95,7 +95,7 @@ def test_without_it_the_same_ear_hears(server):
     name = server.create(TALK, ResourceConfig={"InstanceCount": 2})
     server.wait(name, {"Training"})
     if "network" not in spec(server, name):
-        pytest.skip("no networks here")
+        skip_without_networks()
     heard = sniffed(server, name)
     assert "tcp" in heard and "found" in heard
 
