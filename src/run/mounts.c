@@ -230,8 +230,8 @@ static void unmount(const char *folder, const char *channel)
 		log_warn("unmounting %s: %s", at, strerror(errno));
 }
 
-/* Our children but one get SIGKILL, and some time to end; false: there are none. */
-static bool kill_children(pid_t but)
+/* Our children but two get SIGKILL, and some time to end; false: there are none. */
+static bool kill_children(pid_t but, pid_t and)
 {
 	_cleanup_free_ char *path = strf("/proc/self/task/%d/children", (int)gettid());
 	_cleanup_buf_ struct buf list = { 0 };
@@ -245,7 +245,8 @@ static bool kill_children(pid_t but)
 		_cleanup_close_ int fd = -EBADF;
 		struct pollfd p = { .events = POLLIN };
 
-		if (!str_to_u64(str_trim(str_cut(&rest, ' ')), &pid) || pid <= 1 || (pid_t)pid == but)
+		if (!str_to_u64(str_trim(str_cut(&rest, ' ')), &pid) || pid <= 1 || (pid_t)pid == but ||
+		    (pid_t)pid == and)
 			continue;
 		p.fd = fd = pidfd_open((pid_t)pid, 0);
 		if (fd < 0)
@@ -259,10 +260,11 @@ static bool kill_children(pid_t but)
 }
 
 /* What a command has left running to serve its file system has become our child, and has no more to do; and so will its
- * own children. Of those that others here have started only the maker of the volume can be left by now. */
+ * own children. Of those that others here have started only these two can be left by now: the maker of the volume, and
+ * who removes the network. */
 static void kill_servers(const struct run *r)
 {
-	for (int round = 0; round < KILL_ROUNDS && kill_children(volume_maker(r)); round++)
+	for (int round = 0; round < KILL_ROUNDS && kill_children(volume_maker(r), network_remover(r)); round++)
 		;
 }
 

@@ -438,6 +438,11 @@ void network_end(struct run *r)
 	begin_to_part(n);
 }
 
+pid_t network_remover(const struct run *r)
+{
+	return r->network ? r->network->parting : 0;
+}
+
 void undo_network(struct run *r)
 {
 	network_end(r);
@@ -447,13 +452,13 @@ void network_wait(struct run *r)
 {
 	struct network *n = take_ptr(r->network);
 	struct err e = { 0 };
-	int status = 0;
+	int status = -1; /* and stays so if it cannot be waited for */
 
 	if (!n)
 		return;
 	while (n->parting > 0 && waitpid(n->parting, &status, 0) < 0 && errno == EINTR)
 		;
-	if (n->joined && (n->parting <= 0 || status != 0) && net_part(&n->host, &e) < 0)
+	if (n->joined && status != 0 && net_part(&n->host, &e) < 0)
 		log_err(LOG_WARN, &e, "removing the network");
 	net_limits_fini(&n->limits);
 	free(n);

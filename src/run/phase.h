@@ -158,7 +158,8 @@ pid_t volume_maker(const struct run *r); /* the process that makes it; 0: none *
 int volume_space(struct run *r, uint64_t *ret_size, uint64_t *ret_free, uint64_t *ret_free_inodes, struct err *e);
 /* network.c */
 enum step phase_network(struct run *r, struct err *e);
-void network_end(struct run *r); /* the container has ended: begins to undo it */
+void network_end(struct run *r);            /* the container has ended: begins to undo it */
+pid_t network_remover(const struct run *r); /* the process that does so; 0: none */
 void undo_network(struct run *r);
 void network_wait(struct run *r); /* at last: until it is gone */
 /* gpus.c */
