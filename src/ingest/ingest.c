@@ -155,15 +155,23 @@ static void unwatch(struct ingest *in, struct followed *f)
 	f->watch = -1;
 }
 
-/* Its directory, or the one where that will be made. */
-static void watch(struct ingest *in, struct followed *f)
+static bool watch_dir(struct ingest *in, struct followed *f)
 {
 	unwatch(in, f);
 	f->watch = inotify_add_watch(in->own.inotify, f->dir, IN_MODIFY | IN_CREATE | IN_MOVED_TO | IN_ONLYDIR);
 	f->in_dir = f->watch >= 0;
-	if (f->watch < 0)
-		f->watch = inotify_add_watch(in->own.inotify, f->job_dir, IN_CREATE | IN_MOVED_TO | IN_ONLYDIR);
+	return f->in_dir;
+}
+
+/* Its directory, or the one where that will be made; it may be made in between, which nobody would tell. */
+static void watch(struct ingest *in, struct followed *f)
+{
 	f->dirty = true;
+	if (watch_dir(in, f))
+		return;
+	f->watch = inotify_add_watch(in->own.inotify, f->job_dir, IN_CREATE | IN_MOVED_TO | IN_ONLYDIR);
+	if (access(f->dir, F_OK) == 0)
+		watch_dir(in, f);
 }
 
 static void say_done(struct ingest *in, struct followed *f)
@@ -265,6 +273,8 @@ static int open_reader(struct ingest *in, struct followed *f, struct err *e)
 
 	if (!f->in_dir)
 		watch(in, f);
+	if (!f->in_dir && !f->finishing) /* a reader of a file that is not watched would not be asked again */
+		return 0;
 	if (series_cursor(in->store, str_of(f->id), &at, e) < 0)
 		return -1;
 	if (joblog_reader_open(f->path, &f->reader, &why) < 0) {
