@@ -1,0 +1,152 @@
+/* CreateAlgorithm's own rules (contract 8.1). SPDX-License-Identifier: Apache-2.0 */
+#include <stdlib.h>
+
+#include "algorithm/algorithm.h"
+#include "algorithm/range.h"
+
+static struct str view(const json_t *o, const char *member)
+{
+	const json_t *j = json_object_get(o, member);
+
+	return json_is_string(j) ? (struct str){ json_string_value(j), json_string_length(j) } : (struct str){ "", 0 };
+}
+
+/* Whether an earlier item of the list has the same member. */
+static bool is_again(const json_t *list, size_t at, const char *member)
+{
+	struct str s = view(json_array_get(list, at), member);
+
+	for (size_t i = 0; i < at; i++)
+		if (str_eq(s, view(json_array_get(list, i), member)))
+			return true;
+	return false;
+}
+
+/* ---- hyperparameters ---- */
+
+static void check_default(const json_t *h, const struct range *r, const char *where, struct faults *f)
+{
+	struct str value = view(h, "DefaultValue");
+	_cleanup_free_ char *shown = fault_value(value);
+
+	if (!json_object_get(h, "DefaultValue"))
+		return;
+	/* HyperParameterSpecification.DefaultValue, in the API's reference */
+	if (json_is_true(json_object_get(h, "IsRequired")))
+		fault(f,
+		      "%s.DefaultValue: '%s' is given, and IsRequired is true: a hyperparameter with a default cannot "
+		      "be "
+		      "required; leave one of them out",
+		      where, shown);
+	if (r->text && !range_has(r, value))
+		fault(f, "%s.DefaultValue: Invalid value: '%s' Supported range: %s", where, shown, r->text);
+}
+
+static void check_hyperparameter(const json_t *list, size_t i, struct faults *f)
+{
+	const json_t *h = json_array_get(list, i);
+	_cleanup_free_ char *name = fault_value(view(h, "Name"));
+	_cleanup_free_ char *where = strf("TrainingSpecification.SupportedHyperParameters.%s", name);
+	_cleanup_free_ char *wrong = NULL;
+	struct range r = { 0 };
+
+	if (is_again(list, i, "Name"))
+		fault(f, "TrainingSpecification.SupportedHyperParameters: duplicate Name '%s'; names must be unique",
+		      name);
+	wrong = range_parse(h, &r);
+	if (wrong)
+		fault(f, "%s.%s", where, wrong);
+	check_default(h, &r, where, f);
+	if (json_is_true(json_object_get(h, "IsTunable")) && str_is(view(h, "Type"), "FreeText"))
+		fault(f, "%s.IsTunable: true is not possible for Type FreeText, which has no range to search in",
+		      where);
+	range_fini(&r);
+}
+
+/* ---- the other lists ---- */
+
+static void check_channel(const json_t *list, size_t i, struct faults *f)
+{
+	struct str name = view(json_array_get(list, i), "Name");
+
+	if (str_is(name, ".") || str_is(name, ".."))
+		fault(f,
+		      "TrainingSpecification.TrainingChannels: Name '" PRIstr
+		      "' cannot be a channel's; it becomes a directory below /opt/ml/input/data",
+		      ARGstr(name));
+	if (is_again(list, i, "Name"))
+		fault(f, "TrainingSpecification.TrainingChannels: duplicate Name '" PRIstr "'; names must be unique",
+		      ARGstr(name));
+}
+
+static void check_metrics(const json_t *t, struct faults *f)
+{
+	const json_t *metrics = json_object_get(t, "MetricDefinitions"), *o;
+	const json_t *objectives = json_object_get(t, "SupportedTuningJobObjectiveMetrics");
+	size_t i;
+
+	for (i = 0; i < json_array_size(metrics); i++) {
+		_cleanup_free_ char *name = fault_value(view(json_array_get(metrics, i), "Name"));
+
+		if (is_again(metrics, i, "Name"))
+			fault(f, "TrainingSpecification.MetricDefinitions: duplicate Name '%s'; names must be unique",
+			      name);
+	}
+	json_array_foreach (objectives, i, o) {
+		_cleanup_free_ char *name = fault_value(view(o, "MetricName"));
+		bool known = false;
+
+		for (size_t k = 0; k < json_array_size(metrics); k++)
+			known |= str_eq(view(o, "MetricName"), view(json_array_get(metrics, k), "Name"));
+		if (!known)
+			fault(f,
+			      "TrainingSpecification.SupportedTuningJobObjectiveMetrics: MetricName '%s' is not among "
+			      "MetricDefinitions; a tuning job could never see it",
+			      name);
+		if (is_again(objectives, i, "MetricName"))
+			fault(f,
+			      "TrainingSpecification.SupportedTuningJobObjectiveMetrics: MetricName '%s' is given "
+			      "twice",
+			      name);
+	}
+}
+
+static void check_inference(const json_t *inference, struct faults *f)
+{
+	const json_t *containers = json_object_get(inference, "Containers"), *c;
+	size_t i;
+
+	json_array_foreach (containers, i, c) {
+		if (!view(c, "Image").n)
+			fault(f,
+			      "InferenceSpecification.Containers.%zu.Image: it is missing; name the image that serves",
+			      i + 1);
+		if (view(c, "ContainerHostname").n && is_again(containers, i, "ContainerHostname"))
+			fault(f,
+			      "InferenceSpecification.Containers.%zu.ContainerHostname: '" PRIstr
+			      "' is given twice; names of hosts must be unique",
+			      i + 1, ARGstr(view(c, "ContainerHostname")));
+	}
+}
+
+void algorithm_check_spec(const json_t *request, struct faults *f)
+{
+	const json_t *t = json_object_get(request, "TrainingSpecification"), *list;
+
+	list = json_object_get(t, "TrainingChannels");
+	for (size_t i = 0; i < json_array_size(list); i++)
+		check_channel(list, i, f);
+	list = json_object_get(t, "SupportedHyperParameters");
+	for (size_t i = 0; i < json_array_size(list); i++)
+		check_hyperparameter(list, i, f);
+	if (!json_array_size(json_object_get(t, "SupportedTrainingInstanceTypes")))
+		fault(f, "TrainingSpecification.SupportedTrainingInstanceTypes: '[]' names no instance type; name "
+		         "those that "
+		         "the algorithm can be trained on");
+	check_metrics(t, f);
+	check_inference(json_object_get(request, "InferenceSpecification"), f);
+	if (json_is_true(json_object_get(request, "CertifyForMarketplace")) &&
+	    !json_object_get(request, "ValidationSpecification"))
+		fault(f,
+		      "CertifyForMarketplace: true needs a ValidationSpecification to certify by"); /* contract 8.3 */
+}
