@@ -174,7 +174,9 @@ static void fill_spec(struct freezer *f, const struct task *t, json_t *request, 
 	s->host_count = (unsigned)t->host_count;
 	s->output_hosts_all = str_is(str_of(conf->output_hosts), "all");
 	s->request = json_incref(request);
-	s->image = get(algorithm, "TrainingImage", "");
+	s->image = get(request, JOBS_IMAGE, NULL);
+	if (!s->image)
+		s->image = get(algorithm, "TrainingImage", "");
 	s->max_runtime_s = json_integer_value(json_object_get(stopping, "MaxRuntimeInSeconds"));
 	s->stop_grace_s = strtoll(conf->stop_grace_seconds, NULL, 10);
 	s->fastfile_links_max = links_max(conf);

@@ -64,6 +64,8 @@ bool jobs_know_provider(const struct jobs *js, struct str arn);
  * created the job and that nothing but the built-in default policy limited. It is asked again for what the request
  * names (iam_hooks.others_output). */
 #define JOBS_CREATOR "bloomery:Creator"
+/* Another: the image of a job by AlgorithmName, by its digest. */
+#define JOBS_IMAGE "bloomery:Image"
 /* What a request for so many hosts wants of networks can be had here. ERR_INVALID names what cannot: ids of its
  * VpcConfig, encryption. */
 int jobs_check_network(const struct jobs *js, const json_t *request, unsigned hosts, struct err *e) must_check;
@@ -91,3 +93,13 @@ int jobs_tags_put(struct jobs *js, struct str arn, const struct store_tag *tags,
                   struct err *e) must_check; /* as store_tags_put */
 int jobs_tags_delete(struct jobs *js, struct str arn, const struct str *keys, size_t count,
                      struct err *e) must_check; /* as store_tags_delete */
+
+/* ---- algorithms (job/algorithms.c); any thread ---- */
+
+/* As store_algorithm_insert and store_algorithm_delete. */
+int jobs_algorithm_create(struct jobs *js, const struct store_new_algorithm *a, struct err *e) must_check;
+int jobs_algorithm_delete(struct jobs *js, struct str name, struct err *e) must_check;
+/* What the name means in the local image store just now: "sha256:..."; the caller frees. ERR_NOT_FOUND. */
+int jobs_image_digest(const struct jobs *js, struct str image, char **ret, struct err *e) must_check;
+/* "host/path@sha256:..." (image_pinned in oci/image.h). */
+int jobs_image_pinned(struct str image, struct str digest, char **ret, struct err *e) must_check;

@@ -209,11 +209,12 @@ static bool find_alias(struct search *s, const struct reference *r)
 static bool find_digest(struct search *s, const struct reference *r)
 {
 	_cleanup_free_ char *path = NULL;
+	struct stat st;
 
 	if (!r->digest.n)
 		return false;
-	path = strf("sha256-" PRIstr "/image.json", ARGstr(r->digest));
-	if (faccessat(s->images, path, F_OK, 0) < 0)
+	path = strf("sha256-" PRIstr, ARGstr(r->digest)); /* it gets this name when it is complete */
+	if (fstatat(s->images, path, &st, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISDIR(st.st_mode))
 		return false;
 	memcpy(s->hex, r->digest.p, DIGEST_HEX_BYTES);
 	s->hex[DIGEST_HEX_BYTES] = 0;
@@ -221,12 +222,29 @@ static bool find_digest(struct search *s, const struct reference *r)
 	return true;
 }
 
+/* The digest and the name; images may be -1: there are none. */
+static int search(struct search *s, struct str training_image, struct err *e)
+{
+	struct reference r;
+
+	if (reference_parse(training_image, &r, e) < 0) {
+		if (e)
+			e->kind = ERR_NOT_FOUND;
+		return -1;
+	}
+	if (s->images >= 0 &&
+	    (image_reference_each(training_image, try_name, s) || find_digest(s, &r) || find_alias(s, &r)))
+		return 0;
+	return err_set(e, ERR_NOT_FOUND,
+	               "there is no local image '" PRIstr "'; `bloomery image list` shows those there are",
+	               ARGstr(training_image));
+}
+
 int image_find(const char *images_dir, struct str training_image, struct image *ret, struct err *e)
 {
 	struct err why = { 0 };
 	_cleanup_close_ int images = image_dir_open(images_dir, &why);
 	struct search s = { .images = images };
-	struct reference r;
 	int rc;
 
 	if (images < 0 && why.kind != ERR_NOT_FOUND) {
@@ -234,19 +252,42 @@ int image_find(const char *images_dir, struct str training_image, struct image *
 			*e = why;
 		return -1;
 	}
-	if (reference_parse(training_image, &r, e) < 0) {
-		if (e)
-			e->kind = ERR_NOT_FOUND;
+	if (search(&s, training_image, e) < 0)
 		return -1;
-	}
-	if (images < 0 ||
-	    (!image_reference_each(training_image, try_name, &s) && !find_digest(&s, &r) && !find_alias(&s, &r)))
-		return err_set(e, ERR_NOT_FOUND,
-		               "there is no local image '" PRIstr "'; `bloomery image list` shows those there are",
-		               ARGstr(training_image));
 	rc = load(images, images_dir, s.hex, s.reference, ret, e);
 	free(s.reference);
 	return rc;
+}
+
+int image_digest(const char *images_dir, struct str training_image, char **ret, struct err *e)
+{
+	_cleanup_close_ int images = open(images_dir, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	struct search s = { .images = images };
+
+	if (images < 0 && errno != ENOENT)
+		return err_sys(e, "opening the image store %s", images_dir);
+	if (search(&s, training_image, e) < 0)
+		return -1;
+	free(s.reference);
+	*ret = strf("sha256:%s", s.hex);
+	return 0;
+}
+
+int image_pinned(struct str training_image, struct str digest, char **ret, struct err *e)
+{
+	_cleanup_free_ char *low = str_dup(digest);
+	struct reference r;
+
+	for (char *p = low; *p; p++)
+		*p = (char)(*p >= 'A' && *p <= 'Z' ? *p - 'A' + 'a' : *p);
+	if (reference_parse(training_image, &r, e) < 0)
+		return -1;
+	if (!digest_valid(str_of(low)))
+		return err_set(e, ERR_INVALID, "'" PRIstr "' is no digest of an image", ARGstr(digest));
+	r.tag = (struct str){ 0 };
+	r.digest = (struct str){ low + 7, DIGEST_HEX_BYTES };
+	*ret = reference_text(&r);
+	return 0;
 }
 
 int image_hold(const struct image *i, struct err *e)

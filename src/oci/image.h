@@ -43,6 +43,12 @@ bool image_reference_each(struct str training_image, bool (*fn)(void *arg, struc
  * link, and nobody else may write to it (ERR_DENIED); ERR_NOT_FOUND when there is none. */
 int image_dir_open(const char *images_dir, struct err *e) must_check;
 int image_find(const char *images_dir, struct str training_image, struct image *ret, struct err *e) must_check;
+/* "sha256:..." of the image that image_find would find, from names alone: for who is not the store's owner and may
+ * not look into images. The caller frees *ret. ERR_NOT_FOUND. */
+int image_digest(const char *images_dir, struct str training_image, char **ret, struct err *e) must_check;
+/* The same image by its digest: "host/path@sha256:...", which TrainingImage may be too. The caller frees. ERR_INVALID:
+ * it is no image's name. */
+int image_pinned(struct str training_image, struct str digest, char **ret, struct err *e) must_check;
 /* Whether it names a registry to pull from (has a host part). */
 bool image_reference_pullable(struct str training_image);
 /* Array of {"reference","digest","size_bytes","created","architecture"}; new reference. */

@@ -58,7 +58,7 @@ void reader_give(struct store *s, struct conn *c);
 
 /* schema.c: brings the database up to date. */
 int schema_migrate(struct conn *c, struct err *e) must_check;
-enum { SCHEMA_VERSION = 2 };
+enum { SCHEMA_VERSION = 3 };
 /* The statements of one version, in order, separated by ';'. */
 void schema_text(unsigned version, struct buf *out);
 
@@ -66,6 +66,14 @@ void schema_text(unsigned version, struct buf *out);
 #define JOB_COLUMNS                                                                                            \
 	"n, id, name, arn, state, last_fact, created_ms, placed_ms, started_ms, ended_ms, modified_ms, cpus, " \
 	"memory_bytes, needs, failure_reason, exit, image_digest"
+/* list.c: a page of a list of resources. Their table has n, name, name_lower, status, created_ms and modified_ms, and
+ * indexes NAME_by_creation, NAME_by_name and NAME_by_status that begin as training_job's do. fn gets each row; its
+ * columns are n, created_ms, name_lower, status, and those of the table from the fifth on. Else as store_job_list. */
+struct list_table {
+	const char *name, *columns, *doing;
+};
+int list_walk(struct store *s, const struct list_table *t, const struct store_list *q,
+              void (*fn)(sqlite3_stmt *st, void *arg), void *arg, char **ret_token, struct err *e) must_check;
 /* host.c: inside a write transaction. */
 int hosts_write(struct store *s, int64_t n, const struct store_new_job *j, struct err *e) must_check;
 int host_move(struct store *s, int64_t n, const struct store_host_move *m, struct err *e) must_check;
@@ -73,6 +81,8 @@ int host_shares_write(struct store *s, int64_t n, const struct store_host_share 
                       struct err *e) must_check;
 /* tag.c: inside a write transaction. ERR_LIMIT: more than TAGS_MAX. */
 int tags_write(struct store *s, struct str arn, const struct store_tag *tags, size_t count, struct err *e) must_check;
+/* All of a resource that goes; inside a write transaction. */
+int tags_drop(struct store *s, struct str arn, struct err *e) must_check;
 int row_read(sqlite3_stmt *st, struct stored_job *ret, struct err *e) must_check;
 /* NAME in lower case, as names are compared; ASCII. */
 char *lower(struct str name);

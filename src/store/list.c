@@ -1,4 +1,4 @@
-/* ListTrainingJobs as walks of an index, and its page tokens. SPDX-License-Identifier: Apache-2.0 */
+/* Lists of resources as walks of an index, and their page tokens. SPDX-License-Identifier: Apache-2.0 */
 #include <endian.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -29,13 +29,14 @@ static void add_i64(struct buf *b, int64_t v)
 }
 
 /* Ties a token to the filters it was made for, and finds damage; it keeps no secret. */
-static void token_check(const struct store_list *q, struct str body, unsigned char out[TOKEN_CHECK_BYTES])
+static void token_check(const struct list_table *t, const struct store_list *q, struct str body,
+                        unsigned char out[TOKEN_CHECK_BYTES])
 {
 	_cleanup_buf_ struct buf b = { 0 };
 	unsigned char digest[SHA256_BYTES];
 	const struct str words[] = { q->name_contains, q->status, q->training_plan, body };
 
-	buf_f(&b, "list %d %d ", (int)q->sort, q->descending);
+	buf_f(&b, "%s %d %d ", t->name, (int)q->sort, q->descending);
 	add_i64(&b, q->created_after.ms);
 	add_i64(&b, q->created_before.ms);
 	add_i64(&b, q->modified_after.ms);
@@ -48,7 +49,7 @@ static void token_check(const struct store_list *q, struct str body, unsigned ch
 	memcpy(out, digest, TOKEN_CHECK_BYTES);
 }
 
-static char *token_make(const struct store_list *q, const struct place *at)
+static char *token_make(const struct list_table *t, const struct store_list *q, const struct place *at)
 {
 	_cleanup_buf_ struct buf body = { 0 }, whole = { 0 }, text = { 0 };
 	unsigned char check[TOKEN_CHECK_BYTES];
@@ -56,7 +57,7 @@ static char *token_make(const struct store_list *q, const struct place *at)
 	add_i64(&body, at->created_ms);
 	add_i64(&body, at->n);
 	buf_str(&body, buf_view(&at->word));
-	token_check(q, buf_view(&body), check);
+	token_check(t, q, buf_view(&body), check);
 	buf_c(&whole, TOKEN_VERSION);
 	buf_add(&whole, check, sizeof(check));
 	buf_str(&whole, buf_view(&body));
@@ -86,7 +87,7 @@ static bool token_bytes(struct str token, struct buf *out)
 	return buf_unbase64(out, buf_view(&text));
 }
 
-static int token_read(const struct store_list *q, struct place *ret, struct err *e)
+static int token_read(const struct list_table *t, const struct store_list *q, struct place *ret, struct err *e)
 {
 	_cleanup_buf_ struct buf whole = { 0 };
 	unsigned char check[TOKEN_CHECK_BYTES];
@@ -96,7 +97,7 @@ static int token_read(const struct store_list *q, struct place *ret, struct err 
 	if (!token_bytes(q->token, &whole) || whole.n < TOKEN_FIXED_BYTES || whole.p[0] != TOKEN_VERSION)
 		return err_set(e, ERR_INVALID, "The NextToken is not valid.");
 	body = (struct str){ whole.p + 1 + TOKEN_CHECK_BYTES, whole.n - 1 - TOKEN_CHECK_BYTES };
-	token_check(q, body, check);
+	token_check(t, q, body, check);
 	if (memcmp(check, whole.p + 1, TOKEN_CHECK_BYTES))
 		return err_set(e, ERR_INVALID,
 		               "The NextToken is not valid for this request: use it with the filters and the "
@@ -113,21 +114,18 @@ static int token_read(const struct store_list *q, struct place *ret, struct err 
 /* ---- the query ---- */
 
 /* The text has a '?NNN' for each filter in use, so SQLite knows which columns bound the walk. */
-static void query_text(const struct store_list *q, bool from_token, struct buf *sql)
+static void query_text(const struct list_table *t, const struct store_list *q, struct buf *sql)
 {
-	static const char *const index[] = { "training_job_by_creation", "training_job_by_name",
-		                             "training_job_by_status" };
+	static const char *const index[] = { "creation", "name", "status" };
 	static const char *const key[] = { "created_ms, n", "name_lower, n", "status, created_ms, n" };
 	static const char *const after[] = { "(?1, ?2)", "(?3, ?2)", "(?3, ?1, ?2)" };
 	const char *way = q->descending ? "DESC" : "ASC", *beyond = q->descending ? "<" : ">";
 	/* With one status the order by creation is a stretch of the index by status. */
 	enum store_sort walk = q->sort == SORT_CREATION_TIME && q->status.n ? SORT_STATUS : q->sort;
 
-	buf_f(sql,
-	      "SELECT n, name, arn, state, created_ms, ended_ms, modified_ms, training_plan, name_lower, status"
-	      " FROM training_job INDEXED BY %s WHERE 1",
-	      index[walk]);
-	if (from_token)
+	buf_f(sql, "SELECT n, created_ms, name_lower, status, %s FROM %s INDEXED BY %s_by_%s WHERE 1", t->columns,
+	      t->name, t->name, index[walk]);
+	if (q->token.n)
 		buf_f(sql, " AND (%s) %s %s", key[q->sort], beyond, after[q->sort]);
 	if (q->status.n)
 		buf_z(sql, " AND status = ?4");
@@ -167,40 +165,31 @@ static void query_bind(const struct store_list *q, const struct place *from, sql
 }
 
 /* Hands out up to max rows; *last is the place of the last one, *more says that there was another. */
-static int walk_rows(sqlite3_stmt *st, const struct store_list *q, void (*fn)(const struct store_summary *j, void *arg),
-                     void *arg, struct place *last, bool *more, struct err *e)
+static int walk_rows(sqlite3_stmt *st, const struct list_table *t, const struct store_list *q,
+                     void (*fn)(sqlite3_stmt *st, void *arg), void *arg, struct place *last, bool *more, struct err *e)
 {
 	unsigned done = 0;
 	int r;
 
-	while ((r = db_row(st, e, "listing training jobs")) > 0) {
-		int state = job_state_by_name(column_str(st, 3));
-		struct store_summary j = { .name = column_str(st, 1),
-			                   .arn = column_str(st, 2),
-			                   .training_plan = column_str(st, 7),
-			                   .state = state < 0 ? JOB_FAILED : state,
-			                   .created.ms = sqlite3_column_int64(st, 4),
-			                   .ended.ms = sqlite3_column_int64(st, 5),
-			                   .modified.ms = sqlite3_column_int64(st, 6) };
-
+	while ((r = db_row(st, e, t->doing)) > 0) {
 		if (done == q->max) {
 			*more = true;
 			sqlite3_reset(st);
 			return 0;
 		}
 		done++;
-		fn(&j, arg);
-		last->created_ms = j.created.ms;
+		fn(st, arg);
 		last->n = sqlite3_column_int64(st, 0);
+		last->created_ms = sqlite3_column_int64(st, 1);
 		buf_reset(&last->word);
 		if (q->sort != SORT_CREATION_TIME)
-			buf_str(&last->word, column_str(st, q->sort == SORT_NAME ? 8 : 9));
+			buf_str(&last->word, column_str(st, q->sort == SORT_NAME ? 2 : 3));
 	}
 	return r;
 }
 
-int store_job_list(struct store *s, const struct store_list *q, void (*fn)(const struct store_summary *j, void *arg),
-                   void *arg, char **ret_token, struct err *e)
+int list_walk(struct store *s, const struct list_table *t, const struct store_list *q,
+              void (*fn)(sqlite3_stmt *st, void *arg), void *arg, char **ret_token, struct err *e)
 {
 	_cleanup_buf_ struct buf sql = { 0 };
 	struct place at = { 0 };
@@ -209,20 +198,53 @@ int store_job_list(struct store *s, const struct store_list *q, void (*fn)(const
 	bool more = false;
 	int rc = -1;
 
-	if (q->token.n && token_read(q, &at, e) < 0)
+	if (q->token.n && token_read(t, q, &at, e) < 0)
 		return -1;
-	query_text(q, q->token.n > 0, &sql);
+	query_text(t, q, &sql);
 	c = reader_take(s, e);
 	if (c && conn_prepare(c, sql.p, &st, e) == 0) {
 		query_bind(q, &at, st);
-		rc = walk_rows(st, q, fn, arg, &at, &more, e);
+		rc = walk_rows(st, t, q, fn, arg, &at, &more, e);
 	}
 	if (c)
 		reader_give(s, c);
 	if (rc == 0)
-		*ret_token = more ? token_make(q, &at) : NULL;
+		*ret_token = more ? token_make(t, q, &at) : NULL;
 	buf_fini(&at.word);
 	return rc;
+}
+
+/* ---- training jobs ---- */
+
+struct job_walk {
+	void (*fn)(const struct store_summary *j, void *arg);
+	void *arg;
+};
+
+static void hand_job(sqlite3_stmt *st, void *arg)
+{
+	const struct job_walk *w = arg;
+	int state = job_state_by_name(column_str(st, 6));
+	struct store_summary j = { .created.ms = sqlite3_column_int64(st, 1),
+		                   .name = column_str(st, 4),
+		                   .arn = column_str(st, 5),
+		                   .state = state < 0 ? JOB_FAILED : state,
+		                   .ended.ms = sqlite3_column_int64(st, 7),
+		                   .modified.ms = sqlite3_column_int64(st, 8),
+		                   .training_plan = column_str(st, 9) };
+
+	w->fn(&j, w->arg);
+}
+
+int store_job_list(struct store *s, const struct store_list *q, void (*fn)(const struct store_summary *j, void *arg),
+                   void *arg, char **ret_token, struct err *e)
+{
+	static const struct list_table jobs = { .name = "training_job",
+		                                .columns = "name, arn, state, ended_ms, modified_ms, training_plan",
+		                                .doing = "listing training jobs" };
+	struct job_walk w = { fn, arg };
+
+	return list_walk(s, &jobs, q, hand_job, &w, ret_token, e);
 }
 
 /* A job of one host has no rows of hosts, and is its host. */

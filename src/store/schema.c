@@ -100,9 +100,35 @@ static void version_2(struct buf *out)
 	           ") WITHOUT ROWID;\n");
 }
 
+/* Algorithms; as training_job, the texts apart. image: by its digest, once that is known. */
+static void version_3(struct buf *out)
+{
+	buf_z(out, "CREATE TABLE algorithm (\n"
+	           " n INTEGER PRIMARY KEY AUTOINCREMENT,\n"
+	           " name TEXT NOT NULL,\n"
+	           " name_lower TEXT NOT NULL UNIQUE,\n"
+	           " arn TEXT NOT NULL UNIQUE,\n"
+	           " status TEXT NOT NULL CHECK (status IN"
+	           " ('Pending','InProgress','Completed','Failed','Deleting')),\n"
+	           " created_ms INTEGER NOT NULL,\n"
+	           " modified_ms INTEGER NOT NULL,\n"
+	           " description TEXT,\n"
+	           " image TEXT NOT NULL,\n"
+	           " details TEXT NOT NULL\n"
+	           ");\n"
+	           "CREATE INDEX algorithm_by_creation ON algorithm (created_ms, n, status, modified_ms, name);\n"
+	           "CREATE INDEX algorithm_by_name ON algorithm"
+	           " (name_lower, n, status, created_ms, modified_ms, name);\n"
+	           "CREATE INDEX algorithm_by_status ON algorithm (status, created_ms, n, modified_ms, name);\n"
+	           "CREATE TABLE algorithm_text (\n"
+	           " n INTEGER PRIMARY KEY,\n"
+	           " request TEXT NOT NULL\n"
+	           ");\n");
+}
+
 void schema_text(unsigned version, struct buf *out)
 {
-	static void (*const versions[])(struct buf *) = { version_1, version_2 };
+	static void (*const versions[])(struct buf *) = { version_1, version_2, version_3 };
 
 	must(version >= 1 && version <= ARRAY_LEN(versions) && ARRAY_LEN(versions) == SCHEMA_VERSION);
 	versions[version - 1](out);

@@ -204,6 +204,52 @@ int store_job_brief(struct store *s, struct str id, struct str name, struct stor
 /* By name without case, as ARNs have it. */
 int store_job_brief_any_case(struct store *s, struct str name, struct store_brief *ret, struct err *e) must_check;
 
+/* ---- algorithms ---- */
+
+/* The row of an algorithm; strings are never NULL but for those that say so. */
+struct stored_algorithm {
+	int64_t n; /* order of creation; never used twice, and what is kept for it never changes but for status and what
+	              comes with that */
+	char *name, *arn;
+	char *status; /* AlgorithmStatus */
+	struct wall created, modified;
+	char *image;   /* what a job runs: by digest, once that is known */
+	char *details; /* AlgorithmStatusDetails; JSON */
+};
+void stored_algorithm_fini(struct stored_algorithm *a);
+
+struct store_new_algorithm {
+	const char *name, *arn, *status, *description; /* description NULL: none */
+	const char *image, *details;                   /* as in stored_algorithm */
+	const char *request;                           /* CreateAlgorithm as accepted; JSON, opaque to the store */
+	struct wall created;
+	const struct store_tag *tags;
+	size_t tag_count;
+};
+/* [loop] The row and its tags, on disk when this returns 0. ERR_INVALID: an algorithm of that name, compared without
+ * case, exists. */
+int store_algorithm_insert(struct store *s, const struct store_new_algorithm *a, int64_t *ret_n,
+                           struct err *e) must_check;
+/* [loop] Another status: ERR_IN_USE, and no effect, unless it is `from`. image and details NULL: as they were. On disk
+ * when it returns. */
+int store_algorithm_move(struct store *s, int64_t n, const char *from, const char *to, const char *image,
+                         const char *details, struct wall at, struct err *e) must_check;
+/* [loop] Removes the algorithm and its tags, unless it is being looked at (Pending, InProgress): ERR_INVALID. On disk
+ * when it returns. ERR_NOT_FOUND. */
+int store_algorithm_delete(struct store *s, struct str name, struct err *e) must_check;
+/* By name without case. ERR_NOT_FOUND. The caller finishes *ret. ret_request: what CreateAlgorithm was given, which the
+ * caller frees; may be NULL. */
+int store_algorithm_find(struct store *s, struct str name, struct stored_algorithm *ret, char **ret_request,
+                         struct err *e) must_check;
+struct store_algorithm_summary { /* a view, valid during the call */
+	struct str name, arn, description, status;
+	struct wall created;
+};
+/* As store_job_list. */
+int store_algorithm_list(struct store *s, const struct store_list *q,
+                         void (*fn)(const struct store_algorithm_summary *a, void *arg), void *arg, char **ret_token,
+                         struct err *e) must_check;
+
 /* ---- numbers ---- */
 
 /* How many jobs are in each state. Jobs that have ended are counted by their TrainingJobStatus, at the first state that

@@ -3,7 +3,7 @@
 
 #include "store/db.h"
 
-/* The resource an ARN names: training jobs, by the part behind the last '/', which is the name in lower case. */
+/* Resources by the part of their ARN behind the last '/', which is the name in lower case. */
 static int resource_exists(struct conn *c, struct str arn, struct err *e)
 {
 	struct str rest = arn, name = str_cut_last(&rest, '/');
@@ -11,7 +11,10 @@ static int resource_exists(struct conn *c, struct str arn, struct err *e)
 	sqlite3_stmt *st;
 	int r;
 
-	if (conn_prepare(c, "SELECT 1 FROM training_job WHERE name_lower = ?1 AND arn = ?2", &st, e) < 0)
+	if (conn_prepare(c,
+	                 "SELECT 1 FROM training_job WHERE name_lower = ?1 AND arn = ?2"
+	                 " UNION ALL SELECT 1 FROM algorithm WHERE name_lower = ?1 AND arn = ?2",
+	                 &st, e) < 0)
 		return -1;
 	sqlite3_bind_text(st, 1, name_lower, -1, SQLITE_STATIC);
 	bind_str(st, 2, arn);
@@ -62,6 +65,16 @@ int tags_write(struct store *s, struct str arn, const struct store_tag *tags, si
 		return err_set(e, ERR_LIMIT, "A resource can have at most %d tags; this request would make it %d",
 		               TAGS_MAX, have);
 	return 0;
+}
+
+int tags_drop(struct store *s, struct str arn, struct err *e)
+{
+	sqlite3_stmt *st;
+
+	if (conn_prepare(&s->writer, "DELETE FROM tag WHERE arn = ?1", &st, e) < 0)
+		return -1;
+	bind_str(st, 1, arn);
+	return db_done(st, e, "deleting tags");
 }
 
 int store_tags_put(struct store *s, struct str arn, const struct store_tag *tags, size_t count, struct err *e)

@@ -285,6 +285,9 @@ TEST(schema_is_pinned)
 	buf_reset(&b);
 	schema_text(2, &b);
 	CHECK_GOLDEN("schema-2.sql", buf_view(&b));
+	buf_reset(&b);
+	schema_text(3, &b);
+	CHECK_GOLDEN("schema-3.sql", buf_view(&b));
 }
 
 static int no_host(const struct stored_host *h, void *arg, struct err *e)
@@ -425,4 +428,102 @@ TEST(rewriting_changes_what_is_described)
 	CHECK_OK(store_job_request(s, n, &request, e));
 	CHECK_STR(request, "{\"r\":2}");
 	store_description_fini(&d);
+}
+
+/* ---- algorithms ---- */
+
+static void add_algorithm(struct store *s, const char *name, const char *status, int64_t ms)
+{
+	_cleanup_free_ char *arn = strf("arn:x/%s", name);
+	const struct store_tag tag = { STR("k"), STR("v") };
+	const struct store_new_algorithm a = { .name = name,
+		                               .arn = arn,
+		                               .status = status,
+		                               .image = "img@sha256:1",
+		                               .details = "{}",
+		                               .request = "{\"r\":1}",
+		                               .created = { ms },
+		                               .tags = &tag,
+		                               .tag_count = 1 };
+	int64_t n = 0;
+
+	CHECK_OK(store_algorithm_insert(s, &a, &n, e));
+	CHECK(n > 0);
+}
+
+TEST(algorithms_are_unique_without_case_move_and_go)
+{
+	struct store *s = fresh();
+	struct stored_algorithm a = { 0 };
+	struct err why = { 0 };
+	struct store_new_algorithm twin = {
+		.name = "ALG", .arn = "x", .status = "Pending", .image = "", .details = "", .request = ""
+	};
+	_cleanup_free_ char *request = NULL;
+	int64_t n;
+
+	add_algorithm(s, "Alg", "Pending", 5);
+	CHECK_INT(store_algorithm_insert(s, &twin, &n, &why), -1);
+	CHECK_INT(why.kind, ERR_INVALID);
+	CHECK_STR(why.frame[0], "Algorithm with name ALG already exists (arn:x/Alg)");
+	s = again(s);
+	CHECK_OK(store_algorithm_find(s, STR("aLG"), &a, &request, e));
+	CHECK_STR(a.status, "Pending");
+	CHECK_STR(request, "{\"r\":1}");
+	n = a.n;
+	stored_algorithm_fini(&a);
+	CHECK_INT(store_algorithm_delete(s, STR("alg"), &why), -1);
+	CHECK_STR(why.frame[0], "Cannot delete Algorithm in Pending status: arn:x/Alg");
+	CHECK_INT(store_algorithm_move(s, n, "InProgress", "Completed", NULL, NULL, (struct wall){ 9 }, &why), -1);
+	CHECK_INT(why.kind, ERR_IN_USE);
+	CHECK_OK(store_algorithm_move(s, n, "Pending", "Completed", "img@sha256:2", NULL, (struct wall){ 9 }, e));
+	CHECK_OK(store_algorithm_find(s, STR("alg"), &a, NULL, e));
+	CHECK_STR(a.status, "Completed");
+	CHECK_STR(a.image, "img@sha256:2");
+	CHECK_STR(a.details, "{}");
+	CHECK_INT(a.modified.ms, 9);
+	stored_algorithm_fini(&a);
+	CHECK_OK(store_algorithm_delete(s, STR("ALG"), e));
+	CHECK_INT(store_algorithm_find(s, STR("alg"), &a, NULL, &why), -1);
+	CHECK_INT(why.kind, ERR_NOT_FOUND);
+	CHECK_INT(store_algorithm_delete(s, STR("alg"), &why), -1);
+	CHECK_INT(why.kind, ERR_NOT_FOUND);
+	CHECK_INT(store_tags_put(s, STR("arn:x/Alg"), NULL, 0, &why), -1);
+	CHECK_INT(why.kind, ERR_NOT_FOUND);
+	add_algorithm(s, "alg", "Completed", 6); /* without the tags of the one before, which would be one too many */
+	CHECK_OK(store_algorithm_find(s, STR("alg"), &a, NULL, e));
+	CHECK(a.n > n);
+	stored_algorithm_fini(&a);
+	store_close(s);
+}
+
+static void note_algorithm(const struct store_algorithm_summary *a, void *arg)
+{
+	buf_f(arg, PRIstr "(" PRIstr ") ", ARGstr(a->name), ARGstr(a->status));
+}
+
+TEST(algorithms_are_listed_in_pages_and_their_tokens_are_their_own)
+{
+	struct store *s = fresh();
+	struct store_list q = { .sort = SORT_NAME, .max = 2 };
+	_cleanup_buf_ struct buf b = { 0 };
+	_cleanup_free_ char *token = NULL, *end = NULL;
+	struct err why = { 0 };
+
+	add_algorithm(s, "c", "Completed", 1);
+	add_algorithm(s, "B", "Failed", 2);
+	add_algorithm(s, "a", "Completed", 3);
+	CHECK_OK(store_algorithm_list(s, &q, note_algorithm, &b, &token, e));
+	CHECK_STR(b.p, "a(Completed) B(Failed) ");
+	q.token = str_of(token);
+	CHECK_OK(store_algorithm_list(s, &q, note_algorithm, &b, &end, e));
+	CHECK_STR(b.p, "a(Completed) B(Failed) c(Completed) ");
+	CHECK(!end);
+	CHECK_INT(store_job_list(s, &q, NULL, NULL, &end, &why), -1);
+	CHECK_INT(why.kind, ERR_INVALID);
+	buf_reset(&b);
+	q = (struct store_list){ .max = 9, .status = STR("Completed"), .created_after = { 1 } };
+	CHECK_OK(store_algorithm_list(s, &q, note_algorithm, &b, &end, e));
+	CHECK_STR(b.p, "a(Completed) ");
+	store_close(s);
 }
