@@ -224,13 +224,14 @@ static void fail(const struct request *q, const struct http_request *r, struct h
 	          ARGstr(q->op_name), ARGstr(r->remote), f->http, f->type, r->request_id);
 }
 
+/* words: the whole of it, where e holds only its beginning; else empty. */
 static void fail_err(const struct request *q, const struct http_request *r, struct http_response *out,
-                     const struct err *e)
+                     const struct err *e, struct str words)
 {
 	struct api_failure f = api_failure_of(q->protocol, q->service, e->kind);
 	_cleanup_free_ char *text = xcalloc(1, ERR_FRAMES * ERR_FRAME_BYTES);
 
-	f.message = str_of(err_text(e, text, ERR_FRAMES * ERR_FRAME_BYTES));
+	f.message = words.n ? words : str_of(err_text(e, text, ERR_FRAMES * ERR_FRAME_BYTES));
 	if (f.http >= 500 && e->kind != ERR_NO_HANDLER)
 		log_err(LOG_ERROR, e, "request %s failed", r->request_id);
 	if (e->kind == ERR_DENIED)
@@ -308,8 +309,8 @@ static int find_op(struct request *q, const struct http_request *r, struct err *
 
 static const char *resource_of(const json_t *in)
 {
-	static const char *const members[] = { "TrainingJobName", "ResourceArn", "logStreamName", "logGroupName",
-		                               "resourceArn" };
+	static const char *const members[] = { "TrainingJobName", "AlgorithmName", "ResourceArn",
+		                               "logStreamName",   "logGroupName",  "resourceArn" };
 
 	for (size_t i = 0; i < ARRAY_LEN(members); i++) {
 		const json_t *x = json_object_get(in, members[i]);
@@ -358,6 +359,7 @@ static bool answer_again(const struct request *q, const struct http_request *r, 
 /* Runs the handler of a verified request. in is borrowed; it is changed. */
 static void run(const struct request *q, const struct http_request *r, json_t *in, struct http_response *out)
 {
+	_cleanup_buf_ struct buf violations = { 0 }, words = { 0 };
 	const struct api_call call = {
 		.api = q->api,
 		.service = q->service,
@@ -367,8 +369,8 @@ static void run(const struct request *q, const struct http_request *r, json_t *i
 		.now = r->arrived,
 		.request_id = r->request_id,
 		.raw = &out->body,
+		.words = &words,
 	};
-	_cleanup_buf_ struct buf violations = { 0 };
 	struct api_failure f;
 	struct err e; /* large: not cleared for nothing */
 	uint64_t version = is_kept(q, r) ? answers_version(q->api->answers, q->api->store) : STORE_CHANGING;
@@ -384,7 +386,7 @@ static void run(const struct request *q, const struct http_request *r, json_t *i
 	if (authorise(&call, q->row, in, &e) < 0 || model_refuse(q->op, in, &e) < 0 ||
 	    q->row->run(&call, in, &result, &e) < 0) {
 		json_decref(result);
-		fail_err(q, r, out, &e);
+		fail_err(q, r, out, &e, buf_view(&words));
 		audit(q, r, in, out->status, api_failure_of(q->protocol, q->service, e.kind).type);
 		return;
 	}
@@ -420,7 +422,7 @@ static void run_query(struct request *q, const struct http_request *r, const jso
 	if (q->service && strcmp(q->service->name, "iam") == 0 && !q->row) {
 		fail_iam(q, r, out);
 	} else if (find_op(q, r, &e) < 0) {
-		fail_err(q, r, out, &e);
+		fail_err(q, r, out, &e, (struct str){ 0 });
 	} else {
 		in = api_body_tree(q->op, flat);
 		run(q, r, in, out);
@@ -437,7 +439,7 @@ static void respond(struct http_request *r, const struct err *body_error, struct
 	json_t *in = NULL;
 
 	if (body_error) {
-		fail_err(q, r, out, body_error);
+		fail_err(q, r, out, body_error, (struct str){ 0 });
 		return;
 	}
 	verify(q, r);
@@ -448,7 +450,7 @@ static void respond(struct http_request *r, const struct err *body_error, struct
 	if (answer_again(q, r, out))
 		return;
 	if (read_body(q, r, &space, &in, &e) < 0) {
-		fail_err(q, r, out, &e);
+		fail_err(q, r, out, &e, (struct str){ 0 });
 		return;
 	}
 	if (q->protocol == API_QUERY) {
@@ -472,7 +474,7 @@ static void respond_own(struct http_request *r, const struct err *body_error, st
 	struct request *q = r->ctx;
 
 	if (body_error)
-		fail_err(q, r, out, body_error);
+		fail_err(q, r, out, body_error, (struct str){ 0 });
 	else
 		own_answer(q->api, r, &q->sig, &q->auth, out);
 }

@@ -11,6 +11,7 @@
 #include "aws/model.h"
 #include "base/clock.h"
 
+struct algorithm_cache; /* op/algorithm.h */
 struct blob_store;
 struct iam; /* iam/iam.h: roles and sessions */
 struct iam_session;
@@ -33,11 +34,12 @@ struct api {
 	struct series_store *series;
 	const struct access_key *keys;
 	size_t key_count;
-	struct sig_cache *signing_keys; /* aws/sigv4.h, thread-safe; NULL: every request derives its own */
-	struct answers *answers;        /* op/answers.h, thread-safe; NULL: none are kept */
-	struct again *again;            /* op/again.h, thread-safe; NULL: no logs are looked at again */
-	struct desk *desk;              /* job/desk.h: of hosts that are started by hand; NULL: there are none */
-	struct iam *iam;                /* NULL: there are no sessions */
+	struct sig_cache *signing_keys;     /* aws/sigv4.h, thread-safe; NULL: every request derives its own */
+	struct answers *answers;            /* op/answers.h, thread-safe; NULL: none are kept */
+	struct again *again;                /* op/again.h, thread-safe; NULL: no logs are looked at again */
+	struct desk *desk;                  /* job/desk.h: of hosts that are started by hand; NULL: there are none */
+	struct iam *iam;                    /* NULL: there are no sessions */
+	struct algorithm_cache *algorithms; /* op/algorithm.h, thread-safe; NULL: none are kept */
 };
 
 struct api_call {
@@ -48,8 +50,9 @@ struct api_call {
 	const struct iam_session *session; /* the caller's, who may what its role may; NULL: the server's own key */
 	struct wall now;
 	const char *request_id;
-	struct buf *raw; /* a handler that has its reply as text appends it here and leaves *ret_out NULL (Describe,
-	                    List) */
+	struct buf *raw;   /* a handler that has its reply as text appends it here and leaves *ret_out NULL (Describe,
+	                      List) */
+	struct buf *words; /* a handler that fails with more to say than an err holds appends all of it here, besides */
 };
 
 /* in: checked, owned by the caller, may be changed. *ret_out: new reference, or left NULL for an empty 200. */
@@ -61,7 +64,7 @@ typedef int api_fn(const struct api_call *call, json_t *in, json_t **ret_out, st
 enum { API_MUTATES = 1, API_KEPT = 2, API_LONG = 4 };
 
 /* What an operation is done to, as policies name it (op/authorise.h). */
-enum api_resource { ON_ANYTHING, ON_TRAINING_JOB, ON_RESOURCE_ARN, ON_LOGS, ON_ROLE, ON_ONESELF };
+enum api_resource { ON_ANYTHING, ON_TRAINING_JOB, ON_ALGORITHM, ON_RESOURCE_ARN, ON_LOGS, ON_ROLE, ON_ONESELF };
 
 /* The rows: ops.c. The router, `doc/generated/api.md` and the audit log read them. */
 struct api_op {
@@ -84,6 +87,7 @@ void api_route(void *arg, struct http_request *r, struct http_route *ret);
 /* One handler file per resource. */
 api_fn op_create_training_job, op_describe_training_job, op_list_training_jobs, op_stop_training_job,
         op_update_training_job, op_delete_training_job;
+api_fn op_create_algorithm, op_describe_algorithm, op_list_algorithms, op_delete_algorithm;
 api_fn op_add_tags, op_list_tags, op_delete_tags;
 api_fn op_get_caller_identity, op_assume_role;
 api_fn op_get_metric_data, op_get_metric_statistics, op_list_metrics, op_put_metric_data;

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "job/jobs.h"
+#include "op/algorithm.h"
 #include "op/logs.h"
 #include "op/training_job.h"
 #include "store/store.h"
@@ -26,6 +27,14 @@ void add_training_job_arn(const struct api *api, struct str name, struct buf *ou
 	buf_f(out, "arn:aws:sagemaker:%s:%s:training-job/", api->region, api->account);
 	for (size_t i = 0; i < name.n; i++)
 		buf_c(out, name.p[i] >= 'A' && name.p[i] <= 'Z' ? (char)(name.p[i] + 32) : name.p[i]);
+}
+
+/* Of a name, or of an ARN as it is. */
+static void add_algorithm_arn(const struct api *api, struct str name, struct buf *out)
+{
+	_cleanup_free_ char *arn = str_starts(name, STR("arn:")) ? str_dup(name) : algorithm_arn(api, name);
+
+	buf_z(out, arn);
 }
 
 /* As CloudWatch Logs writes it, also where the group or the stream is not said. */
@@ -51,6 +60,7 @@ int authorise(const struct api_call *call, const struct api_op *op, const json_t
 	case ON_ONESELF: return 0; /* as AWS: nothing can take it away */
 	case ON_ANYTHING: buf_c(&resource, '*'); break;
 	case ON_TRAINING_JOB: add_training_job_arn(call->api, in_str(in, "TrainingJobName"), &resource); break;
+	case ON_ALGORITHM: add_algorithm_arn(call->api, in_str(in, "AlgorithmName"), &resource); break;
 	case ON_RESOURCE_ARN:
 		buf_str(&resource, in_str(in, json_object_get(in, "ResourceArn") ? "ResourceArn" : "resourceArn"));
 		break;

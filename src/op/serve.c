@@ -14,6 +14,7 @@
 #include "job/jobs.h"
 #include "loop/loop.h"
 #include "op/again.h"
+#include "op/algorithm.h"
 #include "op/answers.h"
 #include "op/authorise.h"
 #include "op/daemon.h"
@@ -204,6 +205,7 @@ static int serve(struct daemon *d, struct err *e)
 		               .key_count = 1,
 		               .signing_keys = sig_cache_new(),
 		               .answers = answers_new(),
+		               .algorithms = algorithm_cache_new(),
 		               .desk = d->desk,
 		               .iam = d->iam };
 	d->api.again = again_new(metric, d->data_dir, d->series, d->api.answers);
@@ -242,6 +244,7 @@ static void close_all(struct daemon *d)
 	desk_free(d->desk);
 	sig_cache_free(d->api.signing_keys);
 	answers_free(d->api.answers);
+	algorithm_cache_free(d->api.algorithms);
 	iam_close(d->iam);
 	access_key_fini(&d->key);
 	conf_fini(&d->conf);

@@ -5,6 +5,7 @@
 
 #include "aws/arn.h"
 #include "job/jobs.h"
+#include "op/algorithm.h"
 #include "op/authorise.h"
 #include "op/tags.h"
 
@@ -57,7 +58,8 @@ int op_create_training_job(const struct api_call *call, json_t *in, json_t **ret
 	_cleanup_free_ struct store_tag *tags = NULL;
 	struct jobs_create c = { .arn = arn, .needs = &needs, .created = call->now };
 
-	if (training_job_check_form(in, e) < 0 || authorise_training_job(call, in, e) < 0 ||
+	if (training_job_check_form(in, e) < 0 || algorithm_apply(call, in, e) < 0 ||
+	    authorise_training_job(call, in, e) < 0 ||
 	    jobs_check_network(call->api->jobs, in, training_job_hosts(in), e) < 0 ||
 	    training_job_check_data(call, in, e) < 0)
 		return -1;

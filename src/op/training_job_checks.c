@@ -54,7 +54,7 @@ static int check_algorithm(const json_t *in, struct err *e)
 	if (!in_str(a, "TrainingImage").n && !in_str(a, "AlgorithmName").n)
 		return err_set(e, ERR_INVALID,
 		               "AlgorithmSpecification: neither TrainingImage nor AlgorithmName is given; "
-		               "name the image to train with in TrainingImage");
+		               "give one of them");
 	return 0;
 }
 

@@ -33,9 +33,8 @@ static void add_summary(const struct store_summary *j, void *arg)
 	buf_c(out, '}');
 }
 
-/* A bound of the filter in ms. 0 stands for "none" in the store, and what is before 1970 or far away bounds the same as
- * the nearest number. */
-static struct wall bound(const json_t *in, const char *member)
+/* 0 stands for "none" in the store, and what is before 1970 or far away bounds the same as the nearest number. */
+struct wall list_bound(const json_t *in, const char *member)
 {
 	const json_t *v = json_object_get(in, member);
 	double ms = v ? json_number_value(v) * 1000 + 0.5 : 0;
@@ -54,10 +53,10 @@ int op_list_training_jobs(const struct api_call *call, json_t *in, json_t **ret_
 		        : str_is(sort, "Status") ? SORT_STATUS
 		                                 : SORT_CREATION_TIME,
 		.descending = str_is(in_str(in, "SortOrder"), "Descending"), /* ascending when absent: contract 15 */
-		.created_after = bound(in, "CreationTimeAfter"),
-		.created_before = bound(in, "CreationTimeBefore"),
-		.modified_after = bound(in, "LastModifiedTimeAfter"),
-		.modified_before = bound(in, "LastModifiedTimeBefore"),
+		.created_after = list_bound(in, "CreationTimeAfter"),
+		.created_before = list_bound(in, "CreationTimeBefore"),
+		.modified_after = list_bound(in, "LastModifiedTimeAfter"),
+		.modified_before = list_bound(in, "LastModifiedTimeBefore"),
 		.name_contains = in_str(in, "NameContains"),
 		.status = in_str(in, "StatusEquals"),
 		.training_plan = in_str(in, "TrainingPlanArnEquals"),

@@ -167,7 +167,7 @@ def test_signatures(server):
 
 
 def test_operations(server):
-    for op, want in (("CreateNothing", "UnknownOperationException"), ("CreateFeatureGroup", None), ("CreateAlgorithm", "NotImplementedException")):
+    for op, want in (("CreateNothing", "UnknownOperationException"), ("CreateFeatureGroup", None), ("ListModelMetadata", "NotImplementedException")):
         try:
             server.call(op, {})
             raise AssertionError(op)

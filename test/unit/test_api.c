@@ -250,7 +250,7 @@ TEST(errors_as_bytes)
 		{ "unknown operation", .headers = JSON_TYPE TARGET("SageMaker.CreateNothing"), .body = STR("{}") },
 		{ "unknown action", .headers = FORM_TYPE, .body = STR("Action=GetNothing&Version=2011-06-15"),
 		  .service = "sts" },
-		{ "no handler", .headers = JSON_TYPE TARGET("SageMaker.CreateAlgorithm"), .body = STR("{}") },
+		{ "no handler", .headers = JSON_TYPE TARGET("SageMaker.ListModelMetadata"), .body = STR("{}") },
 		{ "no handler, query", .headers = FORM_TYPE, .body = STR("Action=AssumeRole&RoleArn=x"),
 		  .service = "sts" },
 		{ "iam", .headers = FORM_TYPE, .body = STR("Action=GetRole&RoleName=x"), .service = "iam" },

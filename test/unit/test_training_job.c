@@ -330,9 +330,8 @@ TEST(bad_requests_are_refused_by_name_and_leave_nothing)
 		  "INVALID: 1 validation error detected: Value null at 'stoppingCondition' failed "
 		  "to satisfy constraint: Member must not be null" },
 		{ "{\"AlgorithmSpecification\":{\"TrainingInputMode\":\"File\"}}",
-		  "INVALID: AlgorithmSpecification: neither TrainingImage nor AlgorithmName is given; name the image "
-		  "to train "
-		  "with in TrainingImage" },
+		  "INVALID: AlgorithmSpecification: neither TrainingImage nor AlgorithmName is given; give one of "
+		  "them" },
 		{ "{\"ResourceConfig\":{\"InstanceCount\":1,\"VolumeSizeInGB\":1}}",
 		  "INVALID: ResourceConfig: InstanceType is missing; name an instance type, or `local` for the whole "
 		  "machine" },

@@ -1,0 +1,267 @@
+/* CreateAlgorithm, DescribeAlgorithm, ListAlgorithms, DeleteAlgorithm (contract 8.1, 8.2).
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "op/algorithm.h"
+
+#include <stdlib.h>
+
+#include "algorithm/algorithm.h"
+#include "aws/arn.h"
+#include "job/jobs.h"
+#include "metric/metric.h"
+#include "op/tags.h"
+#include "op/training_job.h"
+#include "store/store.h"
+
+enum { PAGE_DEFAULT = 10 };
+
+/* ---- names ---- */
+
+char *algorithm_arn(const struct api *api, struct str name)
+{
+	_cleanup_free_ char *low = str_dup(name);
+
+	for (char *p = low; *p; p++)
+		*p = (char)(*p >= 'A' && *p <= 'Z' ? *p - 'A' + 'a' : *p);
+	return arn_make("sagemaker", api->region, api->account, "algorithm", str_of(low));
+}
+
+/* contract 9.4 */
+int algorithm_missing(const struct api *api, struct str name, struct err *e)
+{
+	_cleanup_free_ char *arn = algorithm_arn(api, name);
+
+	return err_set(e, ERR_INVALID, "Algorithm %s does not exist.", arn);
+}
+
+int algorithm_name(const struct api *api, struct str name_or_arn, struct str *ret, struct err *e)
+{
+	struct str type, name;
+	struct arn a;
+
+	if (!str_starts(name_or_arn, STR("arn:"))) {
+		*ret = name_or_arn;
+		return 0;
+	}
+	if (!arn_parse(name_or_arn, &a) || !str_is(a.service, "sagemaker") || !str_is(a.region, api->region) ||
+	    !str_is(a.account, api->account) || !arn_resource(&a, &type, &name) || !str_is(type, "algorithm"))
+		return err_set(e, ERR_INVALID, "Algorithm " PRIstr " does not exist.", ARGstr(name_or_arn));
+	*ret = name;
+	return 0;
+}
+
+/* ---- CreateAlgorithm ---- */
+
+static void check_regexes(const json_t *in, struct faults *f)
+{
+	const json_t *all = json_object_get(json_object_get(in, "TrainingSpecification"), "MetricDefinitions"), *d;
+	size_t i;
+
+	json_array_foreach (all, i, d) {
+		_cleanup_free_ char *name = fault_value(in_str(d, "Name")), *regex = fault_value(in_str(d, "Regex"));
+		struct err why = { 0 };
+		char text[2048];
+
+		if (metric_check(in_str(d, "Regex"), NULL, &why) < 0)
+			fault(f, "TrainingSpecification.MetricDefinitions.%s.Regex: Invalid value: '%s': %s", name,
+			      regex, err_text(&why, text, sizeof(text)));
+	}
+}
+
+/* A digest in the image's name and one beside it are to be the same. */
+static void check_digest(const json_t *in, struct faults *f)
+{
+	const json_t *t = json_object_get(in, "TrainingSpecification");
+	struct str digest = in_str(t, "TrainingImageDigest"), image = in_str(t, "TrainingImage");
+	ptrdiff_t at = str_find(image, STR("@"));
+
+	if (digest.n && at >= 0 && !str_eq_nocase((struct str){ image.p + at + 1, image.n - (size_t)at - 1 }, digest))
+		fault(f,
+		      "TrainingSpecification.TrainingImageDigest: '" PRIstr
+		      "' is not the digest in TrainingImage '" PRIstr "'",
+		      ARGstr(digest), ARGstr(image));
+}
+
+static int check(const struct api_call *call, const json_t *in, struct err *e)
+{
+	struct faults f = { 0 };
+	int rc;
+
+	algorithm_check_spec(in, &f);
+	check_regexes(in, &f);
+	check_digest(in, &f);
+	rc = faults_end(&f, call->words, e);
+	faults_fini(&f);
+	return rc < 0 ? -1 : tags_check(json_object_get(in, "Tags"), e);
+}
+
+/* Of an algorithm whose image is, or is not, there. failure NULL: it is. The caller frees. */
+static char *details(const char *failure)
+{
+	json_t *j = failure ? json_pack("{s:[{s:s, s:s, s:s}], s:[]}", "ValidationStatuses", "Name", "image", "Status",
+	                                "Failed", "FailureReason", failure, "ImageScanStatuses")
+	                    : json_pack("{s:[], s:[]}", "ValidationStatuses", "ImageScanStatuses");
+	char *text = json_dumps(j, JSON_COMPACT);
+
+	must(text);
+	json_decref(j);
+	return text;
+}
+
+/* The image by its digest, as it is here; else *ret_failure says why there is none. */
+static int find_image(const struct api_call *call, const json_t *in, char **ret_image, char **ret_failure,
+                      struct err *e)
+{
+	const json_t *t = json_object_get(in, "TrainingSpecification");
+	struct str image = in_str(t, "TrainingImage"), digest = in_str(t, "TrainingImageDigest");
+	_cleanup_free_ char *wanted = NULL, *found = NULL;
+	struct err why = { 0 };
+
+	if (digest.n && jobs_image_pinned(image, digest, &wanted, e) < 0)
+		return err_in(e, "TrainingSpecification.TrainingImage");
+	if (jobs_image_digest(call->api->jobs, wanted ? str_of(wanted) : image, &found, &why) == 0)
+		return jobs_image_pinned(image, str_of(found), ret_image, e);
+	if (why.kind != ERR_NOT_FOUND) {
+		*e = why;
+		return -1;
+	}
+	*ret_image = wanted ? take_ptr(wanted) : str_dup(image);
+	*ret_failure = strf("%s; import it with `bloomery image import`, and create the algorithm again", why.frame[0]);
+	return 0;
+}
+
+int op_create_algorithm(const struct api_call *call, json_t *in, json_t **ret_out, struct err *e)
+{
+	struct str name = in_str(in, "AlgorithmName");
+	_cleanup_free_ char *arn = algorithm_arn(call->api, name), *image = NULL, *failure = NULL, *text = NULL;
+	_cleanup_free_ char *status = NULL;
+	_cleanup_free_ struct store_tag *tags = NULL;
+	struct store_new_algorithm row = { .name = name.p, .arn = arn, .created = call->now };
+
+	if (check(call, in, e) < 0 || find_image(call, in, &image, &failure, e) < 0)
+		return -1;
+	row.tags = tags = tags_from(json_object_get(in, "Tags"), &row.tag_count);
+	row.image = image;
+	row.status = failure ? "Failed" : "Completed";
+	row.details = status = details(failure);
+	row.description = json_string_value(json_object_get(in, "AlgorithmDescription"));
+	row.request = text = json_dumps(in, JSON_COMPACT);
+	must(text);
+	if (jobs_algorithm_create(call->api->jobs, &row, e) < 0)
+		return -1;
+	*ret_out = json_pack("{s:s}", "AlgorithmArn", arn);
+	return 0;
+}
+
+/* ---- DescribeAlgorithm ---- */
+
+static void add_member(struct buf *out, const char *name, const json_t *v)
+{
+	_cleanup_free_ char *text = NULL;
+
+	if (!v)
+		return;
+	text = json_dumps(v, JSON_COMPACT | JSON_ENCODE_ANY);
+	must(text);
+	buf_f(out, ",\"%s\":", name);
+	buf_z(out, text);
+}
+
+static void describe(const struct stored_algorithm *row, json_t *request, struct buf *out)
+{
+	json_t *t = json_object_get(request, "TrainingSpecification");
+	const char *at = strchr(row->image, '@');
+
+	if (at)
+		json_object_set_new(t, "TrainingImageDigest", json_string(at + 1));
+	buf_z(out, "{\"AlgorithmName\":");
+	add_json_string(out, str_of(row->name));
+	buf_z(out, ",\"AlgorithmArn\":");
+	add_json_string(out, str_of(row->arn));
+	add_member(out, "AlgorithmDescription", json_object_get(request, "AlgorithmDescription"));
+	buf_z(out, ",\"CreationTime\":");
+	add_seconds(out, row->created);
+	add_member(out, "TrainingSpecification", t);
+	add_member(out, "InferenceSpecification", json_object_get(request, "InferenceSpecification"));
+	add_member(out, "ValidationSpecification", json_object_get(request, "ValidationSpecification"));
+	buf_f(out, ",\"AlgorithmStatus\":\"%s\",\"AlgorithmStatusDetails\":", row->status);
+	buf_z(out, row->details);
+	buf_f(out, ",\"CertifyForMarketplace\":%s}",
+	      json_is_true(json_object_get(request, "CertifyForMarketplace")) ? "true" : "false");
+}
+
+int op_describe_algorithm(const struct api_call *call, json_t *in, json_t **ret_out, struct err *e)
+{
+	struct stored_algorithm row = { 0 };
+	_cleanup_free_ char *text = NULL;
+	struct str name;
+	json_t *request;
+
+	(void)ret_out;
+	if (algorithm_name(call->api, in_str(in, "AlgorithmName"), &name, e) < 0)
+		return -1;
+	if (store_algorithm_find(call->api->store, name, &row, &text, e) < 0)
+		return e->kind == ERR_NOT_FOUND ? algorithm_missing(call->api, name, e) : -1;
+	request = json_loads(text, JSON_ALLOW_NUL, NULL);
+	if (request)
+		describe(&row, request, call->raw);
+	stored_algorithm_fini(&row);
+	json_decref(request);
+	return request ? 0 : err_set(e, ERR_BUG, "the request kept for algorithm " PRIstr " is damaged", ARGstr(name));
+}
+
+/* ---- ListAlgorithms, DeleteAlgorithm ---- */
+
+static void add_summary(const struct store_algorithm_summary *a, void *arg)
+{
+	struct buf *out = arg;
+
+	if (out->p[out->n - 1] == '}')
+		buf_c(out, ',');
+	buf_z(out, "{\"AlgorithmName\":");
+	add_json_string(out, a->name);
+	buf_z(out, ",\"AlgorithmArn\":");
+	add_json_string(out, a->arn);
+	if (a->description.n) {
+		buf_z(out, ",\"AlgorithmDescription\":");
+		add_json_string(out, a->description);
+	}
+	buf_z(out, ",\"CreationTime\":");
+	add_seconds(out, a->created);
+	buf_f(out, ",\"AlgorithmStatus\":\"" PRIstr "\"}", ARGstr(a->status));
+}
+
+int op_list_algorithms(const struct api_call *call, json_t *in, json_t **ret_out, struct err *e)
+{
+	const json_t *max = json_object_get(in, "MaxResults");
+	struct store_list q = {
+		.sort = str_is(in_str(in, "SortBy"), "Name") ? SORT_NAME : SORT_CREATION_TIME,
+		.descending = str_is(in_str(in, "SortOrder"), "Descending"),
+		.created_after = list_bound(in, "CreationTimeAfter"),
+		.created_before = list_bound(in, "CreationTimeBefore"),
+		.name_contains = in_str(in, "NameContains"),
+		.max = max ? (unsigned)json_integer_value(max) : PAGE_DEFAULT,
+		.token = in_str(in, "NextToken"),
+	};
+	_cleanup_free_ char *token = NULL;
+	struct buf *out = call->raw;
+
+	(void)ret_out;
+	buf_z(out, "{\"AlgorithmSummaryList\":[");
+	if (store_algorithm_list(call->api->store, &q, add_summary, out, &token, e) < 0)
+		return -1;
+	buf_c(out, ']');
+	if (token)
+		buf_f(out, ",\"NextToken\":\"%s\"", token);
+	buf_c(out, '}');
+	return 0;
+}
+
+int op_delete_algorithm(const struct api_call *call, json_t *in, json_t **ret_out, struct err *e)
+{
+	struct str name = in_str(in, "AlgorithmName");
+
+	(void)ret_out;
+	if (jobs_algorithm_delete(call->api->jobs, name, e) < 0)
+		return e->kind == ERR_NOT_FOUND ? algorithm_missing(call->api, name, e) : -1;
+	return 0;
+}

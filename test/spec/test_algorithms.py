@@ -1,0 +1,209 @@
+# Algorithm resources: made, shown, listed, removed; and what they do to the jobs that name them.
+# SPDX-License-Identifier: Apache-2.0
+import datetime
+import json
+import subprocess
+import time
+import uuid
+
+import botocore.exceptions
+import pytest
+
+ACCOUNT = "arn:aws:sagemaker:us-east-1:000000000000:"
+
+
+def integer(name, low, high, **kw):
+    return {"Name": name, "Type": "Integer",
+            "Range": {"IntegerParameterRangeSpecification": {"MinValue": str(low), "MaxValue": str(high)}}, **kw}
+
+
+def specification(**kw):
+    return {
+        "TrainingImage": "busy",
+        "SupportedHyperParameters": [
+            {"Name": "script", "Type": "FreeText", "IsRequired": True},
+            integer("epochs", 1, 100, DefaultValue="10", IsTunable=True, Description="times"),
+            {"Name": "rate", "Type": "Continuous", "Range": {"ContinuousParameterRangeSpecification": {
+                "MinValue": "0.001", "MaxValue": "1"}}},
+            {"Name": "optimizer", "Type": "Categorical", "DefaultValue": "adam", "Range": {
+                "CategoricalParameterRangeSpecification": {"Values": ["adam", "sgd"]}}},
+        ],
+        "SupportedTrainingInstanceTypes": ["ml.m5.large", "ml.m5.xlarge"],
+        "SupportsDistributedTraining": False,
+        "MetricDefinitions": [{"Name": "loss", "Regex": "loss=([0-9.]+)"}],
+        "SupportedTuningJobObjectiveMetrics": [{"Type": "Minimize", "MetricName": "loss"}],
+        "TrainingChannels": [
+            {"Name": "train", "IsRequired": True, "SupportedContentTypes": ["text/csv"], "SupportedInputModes": ["File", "Pipe"],
+             "SupportedCompressionTypes": ["None"]},
+            {"Name": "test", "SupportedContentTypes": [], "SupportedInputModes": ["File"]},
+        ], **kw}
+
+
+def make(server, name=None, image="busy", **kw):
+    name = name or "alg-" + uuid.uuid4().hex[:10]
+    request = {"AlgorithmName": name, "TrainingSpecification": specification(TrainingImage=image, **kw.pop("spec", {})), **kw}
+    return name, server.sm.create_algorithm(**request)["AlgorithmArn"]
+
+
+def refusal(call, *words, **kw):
+    with pytest.raises(botocore.exceptions.ClientError) as ex:
+        call(**kw)
+    error = ex.value.response["Error"]
+    assert error["Code"] == "ValidationException", error
+    for word in words:
+        assert word in error["Message"], error["Message"]
+    return error["Message"]
+
+
+@pytest.fixture(scope="module")
+def data(server):
+    return server.put("algorithms/", {"x.csv": b"1,2\n"})
+
+
+@pytest.fixture(scope="module")
+def algorithm(server):
+    name, arn = make(server, AlgorithmDescription="counts", Tags=[{"Key": "team", "Value": "a"}])
+    return name, arn
+
+
+def job(server, algorithm, data, script="true", hyperparameters=None, **kw):
+    r = server.request(script, channels={"train": data}, **kw)
+    r["AlgorithmSpecification"].pop("TrainingImage")
+    r["AlgorithmSpecification"]["AlgorithmName"] = algorithm
+    r["InputDataConfig"][0]["ContentType"] = "text/csv"
+    r["HyperParameters"].update(hyperparameters or {})
+    return r
+
+
+def test_describe_shows_all_of_it_and_the_digest(server, algorithm):
+    name, arn = algorithm
+    assert arn == ACCOUNT + "algorithm/" + name
+    d = server.sm.describe_algorithm(AlgorithmName=name)
+    assert server.sm.describe_algorithm(AlgorithmName=arn)["AlgorithmArn"] == arn
+    digest = json.loads(server.bloomery("image", "list", "--json").stdout)[0]["digest"]
+    assert d["TrainingSpecification"] == specification(TrainingImageDigest=digest)
+    assert d["AlgorithmStatus"] == "Completed" and d["AlgorithmDescription"] == "counts"
+    assert d["AlgorithmStatusDetails"] == {"ValidationStatuses": [], "ImageScanStatuses": []}
+    assert d["CertifyForMarketplace"] is False and abs(d["CreationTime"].timestamp() - time.time()) < 600
+    assert server.sm.list_tags(ResourceArn=arn)["Tags"] == [{"Key": "team", "Value": "a"}]
+    server.sm.add_tags(ResourceArn=arn, Tags=[{"Key": "more", "Value": "b"}])
+    assert len(server.sm.list_tags(ResourceArn=arn)["Tags"]) == 2
+
+
+def test_lists_are_filtered_sorted_and_paged(server):
+    word = uuid.uuid4().hex[:8]
+    names = [make(server, f"{letter}-{word}", AlgorithmDescription=letter)[0] for letter in "cab"]
+    listing = lambda **kw: server.sm.list_algorithms(NameContains=word, **kw)
+    got = listing()["AlgorithmSummaryList"]
+    assert [a["AlgorithmName"] for a in got] == names and "NextToken" not in listing()
+    assert got[0]["AlgorithmStatus"] == "Completed" and got[0]["AlgorithmDescription"] == "c"
+    assert [a["AlgorithmName"] for a in listing(SortBy="Name", SortOrder="Descending")["AlgorithmSummaryList"]] == sorted(names)[::-1]
+    pages = server.sm.get_paginator("list_algorithms").paginate(NameContains=word, SortBy="Name", PaginationConfig={"PageSize": 1})
+    assert [a["AlgorithmName"] for p in pages for a in p["AlgorithmSummaryList"]] == sorted(names)
+    after = got[2]["CreationTime"] + datetime.timedelta(seconds=1)      # boto3 sends whole seconds
+    assert listing(CreationTimeAfter=after)["AlgorithmSummaryList"] == []
+    token = listing(MaxResults=1)["NextToken"]
+    refusal(server.sm.list_training_jobs, "NextToken", NextToken=token)
+    for n in names:
+        server.sm.delete_algorithm(AlgorithmName=n)
+    assert listing()["AlgorithmSummaryList"] == []
+
+
+def test_names(server, algorithm):
+    name, arn = algorithm
+    refusal(make, "already exists", name, server=server, name=name.upper())
+    for missing in ("never-made", ACCOUNT + "algorithm/never-made", "arn:aws:sagemaker:us-east-1:999999999999:algorithm/" + name):
+        assert refusal(server.sm.describe_algorithm, AlgorithmName=missing).endswith("does not exist.")
+    assert refusal(server.sm.delete_algorithm, AlgorithmName="never-made").endswith("does not exist.")
+    short, its = make(server, "again")
+    server.sm.delete_algorithm(AlgorithmName=short)
+    refusal(server.sm.list_tags, "not found", ResourceArn=its)
+    make(server, "again")
+    server.sm.delete_algorithm(AlgorithmName=short)
+
+
+def test_all_that_is_wrong_is_said_at_once(server):
+    text = refusal(
+        server.sm.create_algorithm, "5 validation errors detected", "duplicate Name 'a'", "MinValue '9' is larger than MaxValue '1'",
+        "SupportedHyperParameters.b.DefaultValue: Invalid value: '5' Supported range: integers from 1 to 4",
+        "MetricName 'loss' is not among MetricDefinitions", "MetricDefinitions.m.Regex: Invalid value: '('",
+        AlgorithmName="wrong", TrainingSpecification=specification(
+            SupportedHyperParameters=[integer("a", 9, 1), {"Name": "a", "Type": "FreeText"}, integer("b", 1, 4, DefaultValue="5")],
+            MetricDefinitions=[{"Name": "m", "Regex": "("}]))
+    assert text.count("; ") >= 4
+    with pytest.raises(botocore.exceptions.ClientError, match="does not exist"):
+        server.sm.describe_algorithm(AlgorithmName="wrong")
+
+
+def test_an_image_that_is_not_there(server, data):
+    name, _ = make(server, image="nowhere")
+    d = server.sm.describe_algorithm(AlgorithmName=name)
+    assert d["AlgorithmStatus"] == "Failed", d
+    status = d["AlgorithmStatusDetails"]["ValidationStatuses"][0]
+    assert status["Status"] == "Failed" and "nowhere" in status["FailureReason"]
+    refusal(server.sm.create_training_job, "is in status Failed", "nowhere", **job(server, name, data))
+    server.sm.delete_algorithm(AlgorithmName=name)
+
+
+def test_a_job_gets_defaults_metrics_and_the_image_by_digest(server, algorithm, data):
+    name, arn = algorithm
+    r = job(server, name, data, "echo loss=0.25; cat /opt/ml/input/config/hyperparameters.json; echo", {"rate": "1e-2"})
+    server.sm.create_training_job(**r)
+    d = server.wait(r["TrainingJobName"])
+    assert d["TrainingJobStatus"] == "Completed", d
+    assert d["AlgorithmSpecification"] == {"AlgorithmName": arn, "TrainingInputMode": "File", "EnableSageMakerMetricsTimeSeries": True,
+                                           "MetricDefinitions": [{"Name": "loss", "Regex": "loss=([0-9.]+)"}]}
+    want = {"script": r["HyperParameters"]["script"], "rate": "1e-2", "epochs": "10", "optimizer": "adam"}
+    assert d["HyperParameters"] == want
+    assert want == next(json.loads(line) for line in server.logs(r["TrainingJobName"]) if line.startswith("{"))
+    assert [(m["MetricName"], m["Value"]) for m in d["FinalMetricDataList"]] == [("loss", 0.25)]
+    again = job(server, arn, data, AlgorithmSpecification={"MetricDefinitions": d["AlgorithmSpecification"]["MetricDefinitions"]})
+    server.sm.create_training_job(**again)
+    server.wait(again["TrainingJobName"])
+
+
+def test_a_job_that_breaks_every_rule(server, algorithm, data):
+    name, _ = algorithm
+    r = job(server, name, data, hyperparameters={"epochs": "0", "rate": "nan", "optimizer": "lion", "depth": "3"})
+    del r["HyperParameters"]["script"]
+    r["ResourceConfig"].update(InstanceType="ml.c5.xlarge", InstanceCount=2)
+    r["InputDataConfig"][0].update(ChannelName="validation")
+    r["InputDataConfig"].append({**r["InputDataConfig"][0], "ChannelName": "test", "InputMode": "Pipe"})
+    r["AlgorithmSpecification"]["MetricDefinitions"] = [{"Name": "mine", "Regex": "x=(.*)"}]
+    refusal(server.sm.create_training_job, "11 validation errors detected",
+            f"Unknown input channel: validation is not supported by: {name}", "Required input channel: train Was not provided.",
+            "InputDataConfig.test.InputMode: Invalid value: 'Pipe' Supported input modes: 'File'",
+            f"Invalid hyperparameter: depth is not supported by {name}", "Required hyperparameter: script is not set",
+            "HyperParameters.epochs: Invalid value: '0' Supported range: integers from 1 to 100",
+            "HyperParameters.rate: Invalid value: 'nan' Supported range: numbers from 0.001 to 1",
+            "HyperParameters.optimizer: Invalid value: 'lion' Supported range: one of 'adam', 'sgd'",
+            "ResourceConfig.InstanceType: Invalid value: 'ml.c5.xlarge'", "ResourceConfig.InstanceCount: Invalid value: '2'",
+            "AlgorithmSpecification.MetricDefinitions: 'mine'", **r)
+    refusal(server.describe, "not found", name=r["TrainingJobName"])
+    r = job(server, name, data)
+    r["InputDataConfig"][0].update(ContentType="image/png", InputMode="Pipe", CompressionType="Gzip")
+    refusal(server.sm.create_training_job, "2 validation errors", "InputDataConfig.train.ContentType: Invalid value: 'image/png'",
+            "InputDataConfig.train.CompressionType: Invalid value: 'Gzip' Supported compression types: 'None'", **r)
+
+
+def test_exactly_one_of_name_and_image(server, algorithm, data):
+    r = job(server, algorithm[0], data, AlgorithmSpecification={})
+    r["AlgorithmSpecification"]["TrainingImage"] = "busy"
+    refusal(server.sm.create_training_job, "TrainingImage and AlgorithmName exclude each other", **r)
+    r["AlgorithmSpecification"] = {"TrainingInputMode": "File"}
+    refusal(server.sm.create_training_job, "neither TrainingImage nor AlgorithmName", **r)
+    refusal(server.sm.create_training_job, "algorithm/no-such does not exist.", **job(server, "no-such", data))
+
+
+def test_by_the_aws_cli(server, tmp_path):
+    def aws(*args):
+        done = subprocess.run(["aws", "sagemaker", *args], env=server.env, capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout) if done.stdout.strip() else None
+    file = tmp_path / "spec.json"
+    file.write_text(json.dumps(specification()))
+    arn = aws("create-algorithm", "--algorithm-name", "by-cli", "--training-specification", f"file://{file}")["AlgorithmArn"]
+    assert aws("describe-algorithm", "--algorithm-name", arn)["AlgorithmStatus"] == "Completed"
+    assert [a["AlgorithmArn"] for a in aws("list-algorithms", "--name-contains", "by-cli")["AlgorithmSummaryList"]] == [arn]
+    aws("delete-algorithm", "--algorithm-name", "by-cli")
+    assert aws("list-algorithms", "--name-contains", "by-cli")["AlgorithmSummaryList"] == []
