@@ -1,0 +1,161 @@
+/* invoke.c - one request, its retries, and what becomes of its answer.  SPDX-License-Identifier: Apache-2.0 */
+#include <poll.h>
+
+#include "transform/datalog.h"
+#include "transform/inside.h"
+
+enum { WAIT_FIRST_MS = 200, TOO_MANY = 429, TOO_SLOW = 408 };
+
+/* 4xx is what the container thinks of the records, and will be the same again. */
+static bool worth_retrying(const struct post_reply *r)
+{
+	return !r->local && (r->status == 0 || r->status >= 500 || r->status == TOO_MANY || r->status == TOO_SLOW);
+}
+
+/* False: it is to end. */
+static bool wait_before(const struct deal *d, unsigned attempt)
+{
+	struct pollfd stop = { .fd = d->o->stop_fd, .events = POLLIN };
+
+	return poll(&stop, 1, WAIT_FIRST_MS << attempt) == 0;
+}
+
+static int post_once(struct deal *d, struct poster *p, struct task *t, struct str body, struct post_reply *reply,
+                     struct err *e)
+{
+	const struct work *w = d->o->work;
+	uint64_t lines = 0;
+	struct post post = { .content_type = w->content_type,
+		             .accept = w->accept,
+		             .body = body,
+		             .stream = t->stream,
+		             .chunked = !d->o->terms.payload_mb,
+		             .lines = t->stream && w->split == SPLIT_LINE ? &lines : NULL,
+		             .timeout_s = w->timeout_s };
+	int rc;
+
+	buf_reset(&reply->refusal);
+	result_fini(&t->result);
+	if (t->stream)
+		reader_rewind(t->stream);
+	rc = poster_invoke(p, &post, &t->result, reply, e);
+	if (rc == 0 && t->stream)
+		t->records = post.lines ? lines : 1;
+	return rc;
+}
+
+/* Which of the records it is about. Of a request of many the container does not say which one it did not like. */
+static int about(const struct task *t, struct err *e)
+{
+	if (t->stream)
+		return err_in(e, "all of it");
+	if (t->records == 1)
+		return err_in(e, "record %llu at byte %llu", (unsigned long long)(t->first + 1),
+		              (unsigned long long)t->at);
+	return err_in(e, "records %llu to %llu from byte %llu on", (unsigned long long)(t->first + 1),
+	              (unsigned long long)(t->first + t->records), (unsigned long long)t->at);
+}
+
+static int post(struct deal *d, struct poster *p, struct task *t, struct str body)
+{
+	struct post_reply reply = { 0 };
+	struct err why = { 0 };
+	unsigned attempt = 0;
+	int rc;
+
+	do {
+		why.kind = ERR_NONE;
+		rc = post_once(d, p, t, body, &reply, &why);
+	} while (rc < 0 && worth_retrying(&reply) && attempt < d->o->work->retries && wait_before(d, attempt++));
+	if (rc < 0) {
+		bool refused = reply.status != 0 && !reply.local;
+
+		(void)about(t, &why);
+		if (refused)
+			datalog_refusal(d->o->work->log, str_of(t->object->name), reply.status,
+			                buf_view(&reply.refusal));
+		deal_fail(d, t->object, &why,
+		          refused       ? NULL
+		          : reply.local ? ""
+		                        : "Unable to get response from algorithm");
+	}
+	buf_fini(&reply.refusal);
+	return rc;
+}
+
+/* ---- DataProcessing ---- */
+
+/* The record that a filter failed at: the bad-th of the request's. */
+static void blame(struct deal *d, const struct task *t, size_t bad, struct err *why)
+{
+	struct str rest = buf_view(&t->payload);
+	uint64_t at = t->at;
+
+	for (size_t i = 0; bad != PROCESS_ALL && i < bad && i + 1 < t->records && rest.n; i++) {
+		size_t before = rest.n;
+
+		str_cut(&rest, '\n');
+		at += before - rest.n;
+	}
+	if (bad == PROCESS_ALL)
+		(void)about(t, why);
+	else
+		(void)err_in(why, "record %llu at byte %llu", (unsigned long long)(t->first + bad + 1),
+		             (unsigned long long)at);
+	deal_fail(d, t->object, why, "");
+}
+
+/* What goes out for the records: those themselves, or what the filter leaves of them, in *scratch. */
+static int filtered(struct deal *d, struct task *t, struct buf *scratch, struct str *ret)
+{
+	struct err why = { 0 };
+	size_t bad = 0;
+
+	*ret = buf_view(&t->payload);
+	if (!process_filters_input(d->o->work->process))
+		return 0;
+	if (process_input(d->o->work->process, *ret, scratch, &bad, &why) < 0) {
+		blame(d, t, bad, &why);
+		return -1;
+	}
+	*ret = buf_view(scratch);
+	return 0;
+}
+
+static void finished(struct deal *d, struct task *t)
+{
+	_cleanup_buf_ struct buf out = { 0 };
+	struct err why = { 0 };
+	struct str answer;
+	size_t bad = 0;
+	int rc;
+
+	if (!process_changes_output(d->o->work->process))
+		return;
+	rc = result_view(&t->result, &answer, &why);
+	if (rc == 0) {
+		rc = process_output(d->o->work->process, buf_view(&t->payload), answer, &out, &bad, &why);
+		result_unview(&t->result, answer);
+		if (rc < 0) {
+			blame(d, t, bad, &why);
+			return;
+		}
+		result_fini(&t->result);
+		rc = result_add(&t->result, buf_view(&out), &why);
+	}
+	if (rc < 0)
+		deal_fail(d, t->object, &why, "");
+}
+
+void invoke(struct deal *d, struct poster *p, struct task *t)
+{
+	_cleanup_buf_ struct buf scratch = { 0 };
+	uint64_t bytes = t->payload.n;
+	struct str body;
+
+	if (deal_failed(d, t->object) || filtered(d, t, &scratch, &body) < 0 || post(d, p, t, body) < 0)
+		return;
+	finished(d, t);
+	if (d->o->progress)
+		d->o->progress(d->o->arg, t->records, bytes);
+}

@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "transform/negotiate.h"
+
+#include <poll.h>
+
+#include "base/clock.h"
+
+enum { PING_MS = 2000, PING_EVERY_MS = 250, PARAMETERS_MS = 10000, OK = 200 };
+
+int negotiate_ping(struct poster *p, unsigned timeout_s, int stop_fd, struct err *e)
+{
+	struct mono begin = mono_now();
+	_cleanup_buf_ struct buf body = { 0 };
+	struct pollfd stop = { .fd = stop_fd, .events = POLLIN };
+
+	for (;;) {
+		struct err why = { 0 };
+		int status = 0, rc = poster_get(p, "/ping", PING_MS, &status, &body, &why);
+		char text[ERR_FRAMES * ERR_FRAME_BYTES];
+
+		if (rc == 0 && status == OK)
+			return 0;
+		if (mono_ms_since(begin) >= (int64_t)timeout_s * 1000) {
+			_cleanup_free_ char *last = rc == 0 ? strf("GET /ping was answered with %d", status)
+			                                    : xstrdup(err_text(&why, text, sizeof(text)));
+
+			return err_set(e, ERR_TRAINER, "the container did not become healthy within %u s; at last: %s",
+			               timeout_s, last);
+		}
+		if (poll(&stop, 1, PING_EVERY_MS) > 0)
+			return err_set(e, ERR_IO, "cancelled");
+	}
+}
+
+void negotiate_parameters(struct poster *p, struct buf *ret_answer)
+{
+	int status = 0;
+
+	if (poster_get(p, "/execution-parameters", PARAMETERS_MS, &status, ret_answer, NULL) < 0 || status != OK)
+		buf_reset(ret_answer);
+}

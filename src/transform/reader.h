@@ -1,0 +1,25 @@
+/* reader.h - the bytes of one object as a stream: a file of the embedded store, or an object of another S3; unpacked
+ * when CompressionType is Gzip. Blocks; a reader is used by one thread at a time, the s3 client may be shared.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+#include "jobdir/list.h"
+#include "s3/s3.h"
+
+/* Where objects are; one of both. */
+struct reader_place {
+	int objects_fd; /* the store's directory of files; -EBADF: none */
+	struct s3 *s3;  /* borrowed; NULL: none */
+	struct str bucket;
+	bool gzip;
+};
+
+struct reader;
+int reader_open(const struct reader_place *from, const struct list_entry *entry, struct reader **ret,
+                struct err *e) must_check;
+void reader_close(struct reader *r); /* NULL is fine */
+DEFINE_CLEANUP(struct reader, reader_close)
+
+/* Up to n bytes to dst; *ret_n is 0 at the end only. ERR_CLIENT: what should be gzip is not. */
+int reader_read(struct reader *r, char *dst, size_t n, size_t *ret_n, struct err *e) must_check;
+void reader_rewind(struct reader *r); /* to the object's start */
