@@ -125,13 +125,15 @@ static char *parse_bound(struct range *r, const char *name, struct str text, str
 
 static char *parse_bounds(struct range *r, const json_t *spec)
 {
+	struct str min = view(json_object_get(spec, "MinValue")), max = view(json_object_get(spec, "MaxValue"));
 	char *wrong;
 
-	r->min = str_dup(view(json_object_get(spec, "MinValue")));
-	r->max = str_dup(view(json_object_get(spec, "MaxValue")));
-	wrong = parse_bound(r, "MinValue", str_of(r->min), &r->imin, &r->dmin);
+	/* With a NUL in the middle they are no numbers, so what passes is a string. */
+	min.p = r->min = str_dup(min);
+	max.p = r->max = str_dup(max);
+	wrong = parse_bound(r, "MinValue", min, &r->imin, &r->dmin);
 	if (!wrong)
-		wrong = parse_bound(r, "MaxValue", str_of(r->max), &r->imax, &r->dmax);
+		wrong = parse_bound(r, "MaxValue", max, &r->imax, &r->dmax);
 	if (wrong)
 		return wrong;
 	r->bounded = true;
