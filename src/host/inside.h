@@ -88,6 +88,11 @@ struct host {
 		struct loop_source *process;
 	} packs;
 
+	struct {
+		struct ask *first; /* those at work, and those behind them */
+		unsigned at_work;
+	} asks;
+
 	int inotify_fd;
 	struct loop_source *inotify, *poll_timer; /* poll_timer: only when inotify has no room */
 };
@@ -120,6 +125,8 @@ bool job_forget_clean(struct job *j);
 int link_open(struct host *h, struct err *e) must_check;
 void link_close(struct host *h);
 void link_lost(struct host *h, const char *id, const char *reason);
+/* error NULL: there is a digest. Not sent when the daemon takes nothing now: it asks again. */
+void link_digest(struct host *h, int64_t n, const char *digest, const char *error);
 /* Sends what the daemon has not been sent of a watched job, as far as it takes it. */
 void job_pump(struct job *j);
 
@@ -129,6 +136,10 @@ void refusals_open(struct host *h);
 /* One after the other; one that waits already is not asked for twice. */
 void pack_image(struct host *h, struct str id, const char *image);
 void pack_close(struct host *h);
+
+/* ---- digest.c: what names of images mean at their registries ---- */
+void digest_ask(struct host *h, int64_t n, const char *image);
+void digest_close(struct host *h);
 
 /* ---- follow.c: journals ---- */
 int follow_open(struct host *h, struct err *e) must_check;

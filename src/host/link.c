@@ -91,6 +91,17 @@ void link_lost(struct host *h, const char *id, const char *reason)
 		log_err(LOG_WARN, &e, "job %s", id); /* the daemon asks again when it comes back */
 }
 
+void link_digest(struct host *h, int64_t n, const char *digest, const char *error)
+{
+	struct err e = { 0 };
+
+	if (send_message(h,
+	                 json_pack("{ss sI ss}", "t", "digest", "n", (json_int_t)n, error ? "error" : "digest",
+	                           error ? error : digest),
+	                 &e) < 0)
+		log_err(LOG_WARN, &e, "the digest of an image");
+}
+
 void job_pump(struct job *j)
 {
 	struct err e = { 0 };
@@ -195,6 +206,11 @@ static void obey(struct host *h, const json_t *msg)
 
 	if (strcmp(t, "pack") == 0) {
 		pack_image(h, str_of(id), json_string_value(json_object_get(msg, "image")));
+		return;
+	}
+	if (strcmp(t, "digest") == 0) {
+		digest_ask(h, json_integer_value(json_object_get(msg, "n")),
+		           json_string_value(json_object_get(msg, "image")));
 		return;
 	}
 	for (size_t i = 0; i < ARRAY_LEN(commands); i++) {

@@ -1,10 +1,17 @@
-/* What is written of algorithms, on the loop's thread as everything is, and what their images are here.
+/* What is written of algorithms, on the loop's thread as everything is, and what their images are.
+ *
+ * An algorithm whose image is here is Completed from the start. Of any other the registry is asked, through
+ * bloomery-host, which has the secrets: Pending until that is asked, InProgress until it has answered. Both are asked
+ * again when bloomery-host or bloomeryd has been started anew, and from time to time; asking twice is safe.
+ *
  * SPDX-License-Identifier: Apache-2.0 */
 #include <stdlib.h>
 
 #include "base/log.h"
 #include "job/control.h"
 #include "oci/image.h"
+
+enum { REASON_MAX = 1024 };
 
 struct call {
 	struct jobs *js;
@@ -14,6 +21,99 @@ struct call {
 	struct err *e;
 };
 
+/* ---- the registry ---- */
+
+char *jobs_algorithm_details(const char *failure)
+{
+	_cleanup_free_ char *reason = failure ? reason_cut(failure, REASON_MAX) : NULL;
+	json_t *j = reason ? json_pack("{s:[{s:s, s:s, s:s}], s:[]}", "ValidationStatuses", "Name", "image", "Status",
+	                               "Failed", "FailureReason", reason, "ImageScanStatuses")
+	                   : json_pack("{s:[], s:[]}", "ValidationStatuses", "ImageScanStatuses");
+	char *text;
+
+	must(j);
+	text = json_dumps(j, JSON_COMPACT);
+	must(text);
+	json_decref(j);
+	return text;
+}
+
+bool jobs_can_ask(const struct jobs *js, struct str image)
+{
+	return js->via->digest && image_reference_pullable(image);
+}
+
+struct open_one {
+	int64_t n;
+	char *image;
+	bool pending;
+};
+struct open_ones {
+	int64_t only; /* 0: all */
+	struct open_one *v;
+	size_t n;
+};
+
+static void add_open(int64_t n, const char *status, const char *image, void *arg)
+{
+	struct open_ones *all = arg;
+
+	if (all->only && all->only != n)
+		return;
+	all->v = xrealloc(all->v, (all->n + 1) * sizeof(*all->v));
+	all->v[all->n++] = (struct open_one){ n, xstrdup(image), !strcmp(status, "Pending") };
+}
+
+static void open_ones_fini(struct open_ones *all)
+{
+	for (size_t i = 0; i < all->n; i++)
+		free(all->v[i].image);
+	free(all->v);
+}
+
+void algorithms_go_on(struct jobs *js)
+{
+	_cleanup_(open_ones_fini) struct open_ones all = { 0 };
+	struct err e = { 0 };
+
+	if (!js->launcher || !js->via->digest)
+		return;
+	if (store_algorithm_each_open(js->store, add_open, &all, &e) < 0)
+		log_err(LOG_WARN, &e, "looking for algorithms that are being made");
+	for (size_t i = 0; i < all.n; i++) {
+		if (all.v[i].pending && store_algorithm_move(js->store, all.v[i].n, "Pending", "InProgress", NULL, NULL,
+		                                             wall_now(), &e) < 0)
+			log_err(LOG_WARN, &e, "an algorithm"); /* asked again, as the sweep comes round */
+		else
+			js->via->digest(js->launcher, all.v[i].n, all.v[i].image);
+	}
+}
+
+void algorithms_digest(void *arg, int64_t n, struct str digest, struct str error)
+{
+	_cleanup_(open_ones_fini) struct open_ones one = { .only = n };
+	_cleanup_free_ char *failure = error.n ? str_dup(error) : NULL, *pinned = NULL, *details = NULL;
+	struct jobs *js = arg;
+	struct err e = { 0 };
+
+	if (store_algorithm_each_open(js->store, add_open, &one, &e) < 0)
+		log_err(LOG_WARN, &e, "looking for algorithm %lld", (long long)n);
+	if (!one.n) /* answered before */
+		return;
+	if (!failure && image_pinned(str_of(one.v[0].image), digest, &pinned, &e) < 0)
+		failure = xstrdup(e.frame[0]);
+	details = jobs_algorithm_details(failure);
+	if (store_algorithm_move(js->store, n, one.v[0].pending ? "Pending" : "InProgress",
+	                         failure ? "Failed" : "Completed", pinned, details, wall_now(), &e) < 0)
+		log_err(LOG_WARN, &e, "algorithm %lld", (long long)n);
+	else if (failure)
+		log_info("algorithm %lld has failed: %s", (long long)n, failure);
+	else
+		log_info("algorithm %lld is completed: %s", (long long)n, pinned);
+}
+
+/* ---- written ---- */
+
 static void on_create(void *arg)
 {
 	struct call *c = arg;
@@ -22,6 +122,8 @@ static void on_create(void *arg)
 	c->rc = store_algorithm_insert(c->js->store, c->create, &n, c->e);
 	if (c->rc == 0)
 		log_info("algorithm %s is created: %s, %s", c->create->name, c->create->image, c->create->status);
+	if (c->rc == 0 && !strcmp(c->create->status, "Pending"))
+		algorithms_go_on(c->js);
 }
 
 int jobs_algorithm_create(struct jobs *js, const struct store_new_algorithm *a, struct err *e)

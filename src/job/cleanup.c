@@ -106,6 +106,7 @@ void sweep_tick(void *jobs)
 	struct jobs *js = jobs;
 	struct wall before = wall_now();
 
+	algorithms_go_on(js);
 	for (const struct job *j = js->running.first; j; j = j->next) {
 		bool placing = j->freezing || j->state == JOB_LAUNCHING || j->state == JOB_ADMITTED ||
 		               j->state == JOB_DOWNLOADING || j->state == JOB_STOPPING;

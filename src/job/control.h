@@ -140,6 +140,11 @@ void hosts_go_on(struct jobs *js, struct job *j);
 /* The gatherer is done; why is NULL when the artifacts are there. */
 void hosts_gathered(struct jobs *js, const char *id, const struct err *why);
 
+/* ---- algorithms.c ---- */
+/* The launcher is up: what registries have to say is asked for, anew. */
+void algorithms_go_on(struct jobs *js);
+void algorithms_digest(void *arg, int64_t n, struct str digest, struct str error);
+
 /* ---- measure.c: the metrics of hosts ---- */
 void measure_start(struct jobs *js, struct series_store *s); /* s NULL: there are none */
 void measure_stop(struct jobs *js);

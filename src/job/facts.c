@@ -238,6 +238,7 @@ static void on_up(void *arg)
 			host_up(js, &j->hosts[i]);
 		hosts_go_on(js, j);
 	}
+	algorithms_go_on(js);
 	cleanup_soon(js);
 }
 
@@ -251,5 +252,5 @@ static void on_sealing(void *arg, struct str name)
 }
 
 const struct launcher_events facts_events = {
-	.on_up = on_up, .on_fact = on_fact, .on_lost = on_lost, .on_sealing = on_sealing
+	.on_up = on_up, .on_fact = on_fact, .on_lost = on_lost, .on_sealing = on_sealing, .on_digest = algorithms_digest
 };

@@ -96,9 +96,14 @@ int jobs_tags_delete(struct jobs *js, struct str arn, const struct str *keys, si
 
 /* ---- algorithms (job/algorithms.c); any thread ---- */
 
-/* As store_algorithm_insert and store_algorithm_delete. */
+/* As store_algorithm_insert and store_algorithm_delete. One that is Pending goes on by itself: its image's registry is
+ * asked, and it becomes Completed with the image by digest, or Failed. */
 int jobs_algorithm_create(struct jobs *js, const struct store_new_algorithm *a, struct err *e) must_check;
 int jobs_algorithm_delete(struct jobs *js, struct str name, struct err *e) must_check;
+/* AlgorithmStatusDetails of one whose image is there (NULL), or is not: why. JSON, the caller frees. */
+char *jobs_algorithm_details(const char *failure);
+/* Whether a registry can be asked what the name means; else it is here or nowhere. */
+bool jobs_can_ask(const struct jobs *js, struct str image);
 /* What the name means in the local image store just now: "sha256:..."; the caller frees. ERR_NOT_FOUND. */
 int jobs_image_digest(const struct jobs *js, struct str image, char **ret, struct err *e) must_check;
 /* "host/path@sha256:..." (image_pinned in oci/image.h). */

@@ -18,6 +18,8 @@ struct launcher_events {
 	void (*on_lost)(void *arg, struct str id, struct str reason, struct wall at);
 	/* By what the hosts' traffic could be encrypted there, in the words of net/seal.h; may be NULL */
 	void (*on_sealing)(void *arg, struct str name);
+	/* What was asked for by this number: digest, or why there is none (the other is empty); may be NULL */
+	void (*on_digest)(void *arg, int64_t n, struct str digest, struct str error);
 };
 
 /* All borrowed, for the launcher's life. */
@@ -43,5 +45,7 @@ struct launcher_ops {
 	void (*remove)(struct launcher *l, const char *id);
 	/* Has the image put into the directory, for somebody else to fetch; local only. */
 	void (*pack)(struct launcher *l, const char *id, const char *image);
+	/* Asks the image's registry what the name means, under a number of the caller's; local only. */
+	void (*digest)(struct launcher *l, int64_t n, const char *image);
 };
 extern const struct launcher_ops launcher_local, launcher_hand;

@@ -90,6 +90,11 @@ static struct wall lost_at(const json_t *msg)
 	return at > 0 ? (struct wall){ at } : wall_now();
 }
 
+static struct str text_of(const json_t *msg, const char *name)
+{
+	return str_of(json_string_value(json_object_get(msg, name)));
+}
+
 static void take(struct launcher *l, const json_t *msg)
 {
 	struct str type = str_of(json_string_value(json_object_get(msg, "t")));
@@ -101,6 +106,9 @@ static void take(struct launcher *l, const json_t *msg)
 		log_info("bloomery-host is there: %s, cgroups %s",
 		         json_string_value(json_object_get(msg, "runtime")) ?: "no container runtime",
 		         json_string_value(json_object_get(msg, "cgroups")) ?: "unknown");
+	else if (str_is(type, "digest") && l->events->on_digest)
+		l->events->on_digest(l->arg, json_integer_value(json_object_get(msg, "n")), text_of(msg, "digest"),
+		                     text_of(msg, "error"));
 	else if (!job_id_valid(id))
 		log_warn("bloomery-host: a message (" PRIstr ") without a job", ARGstr(type));
 	else if (str_is(type, "fact"))
@@ -250,6 +258,11 @@ static void local_pack(struct launcher *l, const char *id, const char *image)
 	say(l, json_pack("{s:s, s:s, s:s}", "t", "pack", "job", id, "image", image));
 }
 
+static void local_digest(struct launcher *l, int64_t n, const char *image)
+{
+	say(l, json_pack("{s:s, s:I, s:s}", "t", "digest", "n", (json_int_t)n, "image", image));
+}
+
 const struct launcher_ops launcher_local = {
 	.name = "local",
 	.open = local_open,
@@ -261,4 +274,5 @@ const struct launcher_ops launcher_local = {
 	.forget = local_forget,
 	.remove = local_remove,
 	.pack = local_pack,
+	.digest = local_digest,
 };

@@ -41,7 +41,8 @@ static const char usage[] =
         "  --config FILE         what bloomery.conf says of registries (default: beside the image store)\n"
         "  --conf-fd FD          the same, from a descriptor\n"
         "  --provider ARN        pull with the credentials that registry_credentials.ARN of bloomery.conf names\n"
-        "pack NAME FD is for bloomery-host, and import --like FILE for bloomery-job: an image on its way to another "
+        "digest NAME and pack NAME FD are for bloomery-host, and import --like FILE for bloomery-job: an image on its "
+        "way to another "
         "machine\n"
         "exit status: 0 done, 1 failed, 2 wrong usage, 3 not found, 4 in use, 5 not a valid image or name, 6 cannot be "
         "pulled\n";
@@ -138,6 +139,29 @@ static int do_pull(const struct call *c, char **args, int n)
 	return rc < 0 ? failed(&e) : report(c, &r, "Pulled");
 }
 
+/* For bloomery-host: only the digest. */
+static int do_digest(const struct call *c, char **args, int n)
+{
+	_cleanup_free_ char *digest = NULL;
+	struct import_options o = c->o;
+	struct err e = { 0 };
+	struct conf conf;
+	int rc;
+
+	if (n != 1)
+		return usage_error("digest needs one name");
+	conf_init(&conf);
+	o.conf = &conf;
+	rc = read_conf(c, &conf, &e);
+	if (rc == 0)
+		rc = image_ask_digest(&o, str_of(args[0]), &digest, &e);
+	conf_fini(&conf);
+	if (rc < 0)
+		return failed(&e);
+	printf("%s\n", digest);
+	return 0;
+}
+
 static int do_list(const struct call *c, char **args, int n)
 {
 	struct err e = { 0 };
@@ -188,9 +212,8 @@ static int do_pack(const struct call *c, char **args, int n)
 static const struct {
 	const char *name;
 	int (*fn)(const struct call *c, char **args, int n);
-} verbs[] = {
-	{ "import", do_import }, { "pull", do_pull }, { "list", do_list }, { "remove", do_remove }, { "pack", do_pack }
-};
+} verbs[] = { { "import", do_import }, { "pull", do_pull }, { "list", do_list },
+	      { "remove", do_remove }, { "pack", do_pack }, { "digest", do_digest } };
 
 enum {
 	OPT_IMAGES = 256,

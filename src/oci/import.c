@@ -564,3 +564,34 @@ int image_pull(const struct import_options *o, struct str name, struct str as, s
 	tear_down(&w);
 	return rc < 0 && e && e->kind != ERR_CLIENT ? err_in(e, "pulling %s", canonical) : rc;
 }
+
+int image_ask_digest(const struct import_options *o, struct str name, char **ret, struct err *e)
+{
+	_cleanup_free_ char *canonical = NULL, *work = NULL;
+	_cleanup_close_ int images = -EBADF, dir = -EBADF;
+	struct buf digest = { 0 };
+	int rc;
+
+	if (reference_canonical(name, &canonical, e) < 0)
+		return -1;
+	images = image_store_open(o->images_dir, e);
+	if (images < 0)
+		return -1;
+	dir = image_store_work_new(images, &work, e);
+	if (dir < 0)
+		return -1;
+	rc = pull_digest(&(struct pull_options){ .reference = canonical,
+	                                         .conf = o->conf,
+	                                         .provider = o->provider,
+	                                         .max_bytes = UINT64_MAX,
+	                                         .stall_s = o->stall_s ? o->stall_s : STALL_S,
+	                                         .ret_digest = &digest },
+	                 dir, "asked", e);
+	if (remove_tree(images, work, NULL) < 0)
+		(void)0; /* the next import sweeps it */
+	if (rc < 0)
+		buf_fini(&digest);
+	else
+		*ret = buf_take(&digest);
+	return rc;
+}

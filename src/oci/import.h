@@ -50,6 +50,10 @@ int image_import(const struct import_options *o, struct str reference, const cha
 int image_pull(const struct import_options *o, struct str name, struct str as, struct import_result *ret,
                struct err *e) must_check;
 
+/* What the name means at its registry just now, without fetching it: *ret is "sha256:...", which the caller frees. What
+ * is in the store already is not looked at. Else as image_pull. */
+int image_ask_digest(const struct import_options *o, struct str name, char **ret, struct err *e) must_check;
+
 /* For a machine that has not this store: the image's files as an archive, image.tar, and then image.json into the
  * directory that `into` is open on. The archive is made at the first time, and kept with the image. ERR_NOT_FOUND: no
  * such image. */

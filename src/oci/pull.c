@@ -16,6 +16,7 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "loop/loop.h"
+#include "oci/reference.h"
 #include "oci/registry.h"
 
 enum { OUTPUT_MAX_BYTES = 256 << 10, REASON_MAX_BYTES = 500, LOOK_EVERY_MS = 500, CA_MAX_BYTES = 4 << 20 };
@@ -174,6 +175,46 @@ static int say_why(const struct registry_source *s, int dirfd, const char *log, 
 	               advice ? "; " : "", advice ? advice : "");
 }
 
+/* The line that is a digest, among what else skopeo has to say. */
+static int read_digest(const struct pull_options *p, const struct registry_source *s, int dirfd, const char *log,
+                       struct err *e)
+{
+	_cleanup_buf_ struct buf output = { 0 };
+	struct str rest;
+
+	if (file_read_at(dirfd, log, OUTPUT_MAX_BYTES, &output, e) < 0)
+		return -1;
+	rest = buf_view(&output);
+	while (rest.n) {
+		struct str line = str_trim(str_cut(&rest, '\n'));
+
+		if (!digest_valid(line))
+			continue;
+		buf_str(p->ret_digest, line);
+		return 0;
+	}
+	return err_set(e, ERR_CLIENT, "%s: the registry says no digest", s->reference);
+}
+
+/* What is the same for copying and asking, with the names that options have there. */
+static size_t add_access(const struct registry_source *s, bool copies, const char *auth, const char *certs,
+                         const char **argv)
+{
+	size_t n = 0;
+
+	if (s->insecure)
+		argv[n++] = copies ? "--src-tls-verify=false" : "--tls-verify=false";
+	if (s->auth_fd >= 0) {
+		argv[n++] = copies ? "--src-authfile" : "--authfile";
+		argv[n++] = auth;
+	}
+	if (s->ca) {
+		argv[n++] = copies ? "--src-cert-dir" : "--cert-dir";
+		argv[n++] = certs;
+	}
+	return n;
+}
+
 static int pull_from(const struct pull_options *p, const struct registry_source *s, const char *skopeo, int dirfd,
                      const char *leaf, struct err *e)
 {
@@ -191,35 +232,31 @@ static int pull_from(const struct pull_options *p, const struct registry_source 
 		                         .keep_count = s->auth_fd >= 0,
 		                         .die_with_parent = true,
 		                         .cwd = cwd };
+	bool copies = !p->ret_digest;
 	size_t n = 3;
 	int status;
 	pid_t pid;
 
 	if (log < 0)
 		return err_sys(e, "making %s", log_name);
+	if (s->ca && write_certs(s, dirfd, certs, e) < 0)
+		return -1;
 	if (access("/etc/containers/policy.json", F_OK) < 0) /* else the machine's own rules hold */
 		argv[n++] = "--insecure-policy";
-	argv[n++] = "copy";
-	argv[n++] = "--quiet";
-	if (s->insecure)
-		argv[n++] = "--src-tls-verify=false";
-	if (s->auth_fd >= 0) {
-		argv[n++] = "--src-authfile";
-		argv[n++] = auth;
-	}
-	if (s->ca) {
-		if (write_certs(s, dirfd, certs, e) < 0)
-			return -1;
-		argv[n++] = "--src-cert-dir";
-		argv[n++] = certs;
-	}
+	argv[n++] = copies ? "copy" : "inspect";
+	argv[n++] = copies ? "--quiet" : "--no-tags";
+	if (!copies)
+		argv[n++] = "--format={{.Digest}}";
+	n += add_access(s, copies, auth, certs, argv + n);
 	argv[n++] = "--";
 	argv[n++] = from;
-	argv[n++] = to;
+	argv[n++] = copies ? to : NULL;
 	argv[n] = NULL;
 	if (spawn(&o, &pid, e) < 0 || wait_for(p, s->reference, pid, dirfd, leaf, &status, e) < 0)
 		return -1;
-	return WIFEXITED(status) && WEXITSTATUS(status) == 0 ? 0 : say_why(s, dirfd, log_name, e);
+	if (!WIFEXITED(status) || WEXITSTATUS(status) != 0)
+		return say_why(s, dirfd, log_name, e);
+	return copies ? 0 : read_digest(p, s, dirfd, log_name, e);
 }
 
 /* ---- all places ---- */
@@ -266,4 +303,9 @@ int pull_layout(const struct pull_options *p, int dirfd, const char *leaf, struc
 	if (e)
 		*e = why;
 	return -1;
+}
+
+int pull_digest(const struct pull_options *p, int dirfd, const char *leaf, struct err *e)
+{
+	return pull_layout(p, dirfd, leaf, e);
 }

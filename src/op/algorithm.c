@@ -94,55 +94,55 @@ static int check(const struct api_call *call, const json_t *in, struct err *e)
 	return rc < 0 ? -1 : tags_check(json_object_get(in, "Tags"), e);
 }
 
-/* Of an algorithm whose image is, or is not, there. failure NULL: it is. The caller frees. */
-static char *details(const char *failure)
-{
-	json_t *j = failure ? json_pack("{s:[{s:s, s:s, s:s}], s:[]}", "ValidationStatuses", "Name", "image", "Status",
-	                                "Failed", "FailureReason", failure, "ImageScanStatuses")
-	                    : json_pack("{s:[], s:[]}", "ValidationStatuses", "ImageScanStatuses");
-	char *text = json_dumps(j, JSON_COMPACT);
+struct found {
+	char *image;   /* by its digest where that is known */
+	bool asked;    /* its registry has to be */
+	char *failure; /* why there is none; NULL: there is, or may be */
+};
 
-	must(text);
-	json_decref(j);
-	return text;
+static void found_fini(struct found *f)
+{
+	free(f->image);
+	free(f->failure);
 }
 
-/* The image by its digest, as it is here; else *ret_failure says why there is none. */
-static int find_image(const struct api_call *call, const json_t *in, char **ret_image, char **ret_failure,
-                      struct err *e)
+static int find_image(const struct api_call *call, const json_t *in, struct found *ret, struct err *e)
 {
 	const json_t *t = json_object_get(in, "TrainingSpecification");
 	struct str image = in_str(t, "TrainingImage"), digest = in_str(t, "TrainingImageDigest");
-	_cleanup_free_ char *wanted = NULL, *found = NULL;
+	_cleanup_free_ char *wanted = NULL, *here = NULL;
 	struct err why = { 0 };
 
 	if (digest.n && jobs_image_pinned(image, digest, &wanted, e) < 0)
 		return err_in(e, "TrainingSpecification.TrainingImage");
-	if (jobs_image_digest(call->api->jobs, wanted ? str_of(wanted) : image, &found, &why) == 0)
-		return jobs_image_pinned(image, str_of(found), ret_image, e);
+	if (jobs_image_digest(call->api->jobs, wanted ? str_of(wanted) : image, &here, &why) == 0)
+		return jobs_image_pinned(image, str_of(here), &ret->image, e);
 	if (why.kind != ERR_NOT_FOUND) {
 		*e = why;
 		return -1;
 	}
-	*ret_image = wanted ? take_ptr(wanted) : str_dup(image);
-	*ret_failure = strf("%s; import it with `bloomery image import`, and create the algorithm again", why.frame[0]);
+	ret->image = wanted ? take_ptr(wanted) : str_dup(image);
+	ret->asked = jobs_can_ask(call->api->jobs, image);
+	if (!ret->asked)
+		ret->failure = strf("%s; import it with `bloomery image import`, and create the algorithm again",
+		                    why.frame[0]);
 	return 0;
 }
 
 int op_create_algorithm(const struct api_call *call, json_t *in, json_t **ret_out, struct err *e)
 {
 	struct str name = in_str(in, "AlgorithmName");
-	_cleanup_free_ char *arn = algorithm_arn(call->api, name), *image = NULL, *failure = NULL, *text = NULL;
-	_cleanup_free_ char *status = NULL;
+	_cleanup_free_ char *arn = algorithm_arn(call->api, name), *text = NULL, *details = NULL;
+	_cleanup_(found_fini) struct found found = { 0 };
 	_cleanup_free_ struct store_tag *tags = NULL;
 	struct store_new_algorithm row = { .name = name.p, .arn = arn, .created = call->now };
 
-	if (check(call, in, e) < 0 || find_image(call, in, &image, &failure, e) < 0)
+	if (check(call, in, e) < 0 || find_image(call, in, &found, e) < 0)
 		return -1;
 	row.tags = tags = tags_from(json_object_get(in, "Tags"), &row.tag_count);
-	row.image = image;
-	row.status = failure ? "Failed" : "Completed";
-	row.details = status = details(failure);
+	row.image = found.image;
+	row.status = found.failure ? "Failed" : found.asked ? "Pending" : "Completed";
+	row.details = details = jobs_algorithm_details(found.failure);
 	row.description = json_string_value(json_object_get(in, "AlgorithmDescription"));
 	row.request = text = json_dumps(in, JSON_COMPACT);
 	must(text);

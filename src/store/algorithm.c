@@ -191,6 +191,22 @@ int store_algorithm_find(struct store *s, struct str name, struct stored_algorit
 	return rc;
 }
 
+int store_algorithm_each_open(struct store *s, void (*fn)(int64_t n, const char *status, const char *image, void *arg),
+                              void *arg, struct err *e)
+{
+	sqlite3_stmt *st;
+	int r;
+
+	if (conn_prepare(&s->writer,
+	                 "SELECT n, status, image FROM algorithm WHERE status IN ('Pending', 'InProgress') ORDER BY n",
+	                 &st, e) < 0)
+		return -1;
+	while ((r = db_row(st, e, "looking for algorithms that are being made")) > 0)
+		fn(sqlite3_column_int64(st, 0), (const char *)sqlite3_column_text(st, 1),
+		   (const char *)sqlite3_column_text(st, 2), arg);
+	return r;
+}
+
 /* ---- List ---- */
 
 struct walk {

@@ -250,6 +250,10 @@ int store_algorithm_list(struct store *s, const struct store_list *q,
                          void (*fn)(const struct store_algorithm_summary *a, void *arg), void *arg, char **ret_token,
                          struct err *e) must_check;
 
+/* [loop] Those that are Pending or InProgress, in order of creation. The strings are views. fn must not write. */
+int store_algorithm_each_open(struct store *s, void (*fn)(int64_t n, const char *status, const char *image, void *arg),
+                              void *arg, struct err *e) must_check;
+
 /* ---- numbers ---- */
 
 /* How many jobs are in each state. Jobs that have ended are counted by their TrainingJobStatus, at the first state that

@@ -312,3 +312,46 @@ def test_no_password_is_left_anywhere(private):
             if not os.path.islink(path) and os.path.isfile(path):
                 assert PASSWORD.encode() not in open(path, "rb").read(), path
     assert PASSWORD not in open(str(private.base / "data") + ".log").read()
+
+
+def settled(server, name, timeout=60):
+    """Describes the algorithm, once it is neither Pending nor InProgress."""
+    end = time.monotonic() + timeout
+    while (d := server.sm.describe_algorithm(AlgorithmName=name))["AlgorithmStatus"] in ("Pending", "InProgress"):
+        assert time.monotonic() < end, d
+        time.sleep(0.05)
+    return d
+
+
+def test_an_algorithm_runs_the_image_that_the_tag_meant(registry, rootfs, tmp_path, make_server):
+    """The registry is asked when the algorithm is made; what the tag means later does not matter."""
+    s = make_server()
+
+    def push(word):
+        archive = docker_archive(tmp_path / f"{word}.tar", "alg:1", rootfs, Env=["WHICH=" + word, "PATH=/usr/local/bin:/bin"])
+        subprocess.run(["skopeo", "copy", "-q", "--dest-tls-verify=false", f"docker-archive:{archive}",
+                        f"docker://{registry}/team/alg:1"], check=True)
+    spec = {"TrainingImage": f"{registry}/team/alg:1", "SupportedTrainingInstanceTypes": ["ml.m5.large"],
+            "TrainingChannels": [{"Name": "train", "SupportedContentTypes": [], "SupportedInputModes": ["File"]}]}
+    push("first")
+    s.sm.create_algorithm(AlgorithmName="pinned", TrainingSpecification=spec)
+    d = settled(s, "pinned")
+    assert d["AlgorithmStatus"] == "Completed", d
+    digest = d["TrainingSpecification"]["TrainingImageDigest"]
+    told = subprocess.run(["skopeo", "inspect", "--tls-verify=false", f"docker://{registry}/team/alg:1"], capture_output=True, check=True)
+    assert digest == json.loads(told.stdout)["Digest"]
+    push("second")
+    s.sm.create_algorithm(AlgorithmName="given", TrainingSpecification={**spec, "TrainingImageDigest": digest.replace("sha", "SHA")})
+    assert settled(s, "given")["TrainingSpecification"]["TrainingImageDigest"] == digest
+    for name in ("pinned", "given"):
+        r = s.request("echo it is the $WHICH")
+        r["AlgorithmSpecification"] = {"AlgorithmName": name, "TrainingInputMode": "File"}
+        s.sm.create_training_job(**r)
+        d = s.wait(r["TrainingJobName"])
+        assert d["TrainingJobStatus"] == "Completed", d
+        assert "it is the first" in s.logs(r["TrainingJobName"])
+    s.sm.create_algorithm(AlgorithmName="nothing", TrainingSpecification={**spec, "TrainingImage": f"{registry}/team/nothing:1"})
+    d = settled(s, "nothing")
+    assert d["AlgorithmStatus"] == "Failed" and "team/nothing:1" in d["AlgorithmStatusDetails"]["ValidationStatuses"][0]["FailureReason"]
+    for name in ("pinned", "given", "nothing"):
+        s.sm.delete_algorithm(AlgorithmName=name)
