@@ -113,6 +113,7 @@ void describe_print(const json_t *d, const json_t *feeds, const json_t *counts, 
 	row(to, "status", status);
 	row(to, "reason", text_at(d, "FailureReason"));
 	row(to, "image", text_at(json_object_get(d, "AlgorithmSpecification"), "TrainingImage"));
+	row(to, "algorithm", text_at(json_object_get(d, "AlgorithmSpecification"), "AlgorithmName"));
 	row(to, "instances", instances);
 	print_map(to, "hyperparams", json_object_get(d, "HyperParameters"));
 	print_map(to, "environment", json_object_get(d, "Environment"));

@@ -385,7 +385,7 @@ TEST(integers_compare_as_numbers_do)
 
 TEST(zero_is_zero)
 {
-	struct integer a, b;
+	struct integer a = { 0 }, b = { 0 };
 
 	CHECK(integer_parse(STR("-000"), &a) && integer_parse(STR("+0"), &b));
 	CHECK_INT(integer_cmp(a, b), 0);
