@@ -167,14 +167,12 @@ static int (*const look_at[])(struct look *, size_t *, size_t *) = { [SPLIT_NONE
 	                                                             [SPLIT_RECORDIO] = look_recordio,
 	                                                             [SPLIT_TFRECORD] = look_tfrecord };
 
+/* The head of a frame is looked at before it is known to be too large. */
 size_t split_window(const struct splitter *s)
 {
-	size_t frames = !s->single                  ? 0
-	                : s->type == SPLIT_TFRECORD ? FRAME_MAX
-	                : s->type == SPLIT_RECORDIO ? (size_t)PIECES_MAX * (RECORD_HEAD + 3)
-	                                            : 0;
+	bool parts = s->single && s->type == SPLIT_RECORDIO;
 
-	return s->limit + frames + 1;
+	return s->limit + 1 + (parts ? PIECES_MAX * (RECORD_HEAD + 3) : s->type >= SPLIT_RECORDIO ? FRAME_MAX : 0);
 }
 
 /* Eight bytes at a time: those of the word that are a line feed become 0x80, all others 0. */
