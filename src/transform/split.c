@@ -175,20 +175,37 @@ size_t split_window(const struct splitter *s)
 	return s->limit + 1 + (parts ? PIECES_MAX * (RECORD_HEAD + 3) : s->type >= SPLIT_RECORDIO ? FRAME_MAX : 0);
 }
 
-/* Eight bytes at a time: those of the word that are a line feed become 0x80, all others 0. */
-size_t split_count_lines(struct str s)
+/* Eight bytes at a time: a lane of the sum for each of them, which holds so many before it is full. */
+enum { LANE = sizeof(uint64_t), LANE_MAX = 255 * LANE };
+
+/* s.n: a multiple of LANE, at most LANE_MAX. */
+static size_t count_lanes(struct str s)
 {
 	const uint64_t low = UINT64_C(0x7f7f7f7f7f7f7f7f), feeds = UINT64_C(0x0a0a0a0a0a0a0a0a);
-	size_t lines = 0, i = 0;
+	const uint64_t ones = UINT64_C(0x0101010101010101), even = UINT64_C(0x00ff00ff00ff00ff);
+	uint64_t sum = 0, v;
 
-	for (; s.n - i >= sizeof(uint64_t); i += sizeof(uint64_t)) {
-		uint64_t v;
-
-		memcpy(&v, s.p + i, sizeof(v));
+	for (size_t i = 0; i < s.n; i += LANE) {
+		memcpy(&v, s.p + i, LANE);
 		v ^= feeds;
-		lines += (size_t)__builtin_popcountll(~(((v & low) + low) | v | low));
+		sum += (~(((v & low) + low) | v) >> 7) & ones; /* 1 where the byte is 0 now */
 	}
-	for (; i < s.n; i++)
+	sum = (sum & even) + (sum >> 8 & even);
+	return (size_t)((sum * UINT64_C(0x0001000100010001)) >> 48);
+}
+
+size_t split_count_lines(struct str s)
+{
+	size_t lines = 0;
+
+	while (s.n >= LANE) {
+		size_t n = s.n < LANE_MAX ? s.n - s.n % LANE : LANE_MAX;
+
+		lines += count_lanes((struct str){ s.p, n });
+		s.p += n;
+		s.n -= n;
+	}
+	for (size_t i = 0; i < s.n; i++)
 		lines += s.p[i] == '\n';
 	return lines;
 }

@@ -20,6 +20,16 @@
 #include "jobdir/list.h"
 #include "transform/transform.h"
 
+/* Tests are processes of their own, whose end frees what was kept. */
+static void *kept[256];
+static inline void *keep(void *p)
+{
+	static size_t n;
+
+	must(n < ARRAY_LEN(kept));
+	return kept[n++] = p;
+}
+
 struct served { /* one request */
 	struct str method, path, head, body;
 	bool chunked;
@@ -244,7 +254,7 @@ static inline void *serving_accept(void *arg)
 /* Every test is a process of its own, whose end ends the server. */
 static inline struct serving *serving_start(void (*answer)(struct serving *, const struct served *, struct answer *))
 {
-	struct serving *s = xcalloc(1, sizeof(*s));
+	struct serving *s = keep(xcalloc(1, sizeof(*s)));
 	struct sockaddr_in at = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
 	socklen_t n = sizeof(at);
 
@@ -274,13 +284,13 @@ struct job_house {
 
 static inline void job_open(struct job_house *h)
 {
-	*h = (struct job_house){ .dir = xstrdup(test_tmpdir()) };
+	*h = (struct job_house){ .dir = keep(xstrdup(test_tmpdir())) };
 	_cleanup_free_ char *path = strf("%s/list", h->dir);
 
-	CHECK_OK(mkdir_all(AT_FDCWD, strf("%s/objects/ab", h->dir), 0755, e));
-	CHECK_OK(mkdir_all(AT_FDCWD, strf("%s/out", h->dir), 0755, e));
-	h->objects = open(strf("%s/objects", h->dir), O_RDONLY | O_DIRECTORY);
-	h->out = open(strf("%s/out", h->dir), O_RDONLY | O_DIRECTORY);
+	CHECK_OK(mkdir_all(AT_FDCWD, keep(strf("%s/objects/ab", h->dir)), 0755, e));
+	CHECK_OK(mkdir_all(AT_FDCWD, keep(strf("%s/out", h->dir)), 0755, e));
+	h->objects = open(keep(strf("%s/objects", h->dir)), O_RDONLY | O_DIRECTORY);
+	h->out = open(keep(strf("%s/out", h->dir)), O_RDONLY | O_DIRECTORY);
 	h->list = fopen(path, "w");
 }
 
@@ -312,15 +322,16 @@ static inline void job_run(struct job_house *h, const struct serving *s, const c
 	CHECK_OK(fd_write_all(in, work, strlen(work), e));
 	lseek(in, 0, SEEK_SET);
 	h->status = transform_main(in, said);
-	CHECK_OK(file_read(strf("/proc/self/fd/%d", said), 64 << 20, &b, e));
-	h->said = buf_take(&b);
+	CHECK_OK(file_read(keep(strf("/proc/self/fd/%d", said)), 64 << 20, &b, e));
+	h->said = keep(buf_take(&b));
 	buf_init(&b);
 	CHECK_OK(file_read(log_path, 64 << 20, &b, e));
-	h->log = buf_take(&b);
+	h->log = keep(buf_take(&b));
 	for (rest = str_of(h->said); rest.n;)
 		last = str_cut(&rest, '\n');
 	j = json_loadb(last.p ? last.p : "", last.n, 0, NULL);
 	CHECK(j && (json_object_get(j, "error") != NULL) == (h->status != 0));
+	keep(j);
 	h->error = json_object_get(j, "error");
 }
 
@@ -342,7 +353,7 @@ static inline char *job_output(const struct job_house *h, unsigned n)
 	struct err e = { 0 };
 
 	buf_init(&b);
-	return file_read(path, 1 << 30, &b, &e) < 0 ? NULL : buf_take(&b);
+	return file_read(path, 1 << 30, &b, &e) < 0 ? (buf_fini(&b), NULL) : keep(buf_take(&b));
 }
 
 static inline bool job_has_parts(const struct job_house *h)

@@ -274,7 +274,7 @@ TEST(gzip_is_unpacked)
 	_cleanup_buf_ struct buf in = { 0 };
 	struct job_house h;
 	z_stream z = { 0 };
-	char *packed = xcalloc(1, 4 << 20);
+	char *packed = keep(xcalloc(1, 4 << 20));
 
 	while (in.n < 3 << 20)
 		buf_f(&in, "%zu\n", in.n);
@@ -284,6 +284,7 @@ TEST(gzip_is_unpacked)
 	z.next_out = (Bytef *)packed;
 	z.avail_out = 4 << 20;
 	must(deflate(&z, Z_FINISH) == Z_STREAM_END);
+	deflateEnd(&z);
 	job_open(&h);
 	job_add(&h, "in/a.gz", (struct str){ packed, z.total_out });
 	job_add(&h, "in/b.gz", STR("no gzip"));
@@ -305,7 +306,7 @@ TEST(a_container_that_does_not_become_healthy)
 	struct job_house h;
 	_cleanup_free_ char *list_path = NULL, *work = NULL;
 	int in = memfd_create("in", 0), said = memfd_create("said", 0);
-	struct buf b = { 0 };
+	_cleanup_buf_ struct buf b = { 0 };
 
 	buf_init(&b);
 	s->sick = 1000000;
@@ -317,7 +318,7 @@ TEST(a_container_that_does_not_become_healthy)
 	CHECK_OK(fd_write_all(in, work, strlen(work), e));
 	lseek(in, 0, SEEK_SET);
 	CHECK_INT(transform_main(in, said), 1);
-	CHECK_OK(file_read(strf("/proc/self/fd/%d", said), 1 << 20, &b, e));
+	CHECK_OK(file_read(keep(strf("/proc/self/fd/%d", said)), 1 << 20, &b, e));
 	CHECK(strstr(
 	        b.p,
 	        "{\"error\":{\"kind\":\"TRAINER\",\"text\":\"the container did not become healthy within 1 s; at last: "
