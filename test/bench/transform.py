@@ -10,7 +10,7 @@ import time
 
 from kit import ROOT, house, need, row, say
 
-CONCURRENT, PAYLOAD = 4, 1 << 20
+CONCURRENT, PAYLOAD = 4, 6 << 20  # the service's default
 FEATURES = "".join(f",{i * 0.123 % 10 - 5:.5f}" for i in range(30))  # a line of 36 columns, some 270 bytes
 
 
