@@ -286,7 +286,7 @@ void remote_read(struct remote *r, uint32_t file, uint64_t offset, size_t length
 
 /* ---- beginning and end ---- */
 
-int remote_new(const struct remote_options *o, struct remote **ret, struct err *e)
+int fuse_remote_new(const struct remote_options *o, struct remote **ret, struct err *e)
 {
 	_cleanup_(remote_freep) struct remote *r = xcalloc(1, sizeof(*r));
 	struct s3_options s3 = { .endpoint = o->s3->endpoint,

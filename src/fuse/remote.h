@@ -27,7 +27,7 @@ struct remote_options {
 };
 
 struct remote;
-int remote_new(const struct remote_options *o, struct remote **ret, struct err *e) must_check;
+int fuse_remote_new(const struct remote_options *o, struct remote **ret, struct err *e) must_check;
 /* Answers what is not answered yet, and waits for the threads, a second or so. No reads meanwhile. NULL is fine. */
 void remote_free(struct remote *r);
 DEFINE_CLEANUP(struct remote, remote_free)

@@ -218,7 +218,7 @@ static int open_store(struct server *s, uint32_t files, struct err *e)
 		                          .arg = &s->fs };
 
 	if (o->place == PLACE_REMOTE)
-		return remote_new(&options, &s->fs.remote, e);
+		return fuse_remote_new(&options, &s->fs.remote, e);
 	files = files > FILES_SPARE * 2 ? files - FILES_SPARE : files / 2;
 	s->fs.files = files_new(s->fs.tree, o->objects_fd, files < FILES_MAX ? files : FILES_MAX, o->bucket);
 	return 0;

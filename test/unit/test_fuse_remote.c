@@ -74,14 +74,14 @@ static void world_open(struct world *w, uint64_t cache_bytes, unsigned patience_
 	CHECK_OK(tree_new(&o, &w->tree, e));
 	w->url = store_start();
 	s3.endpoint = w->url;
-	CHECK_OK(remote_new(&(struct remote_options){ .tree = w->tree,
-	                                              .s3 = &s3,
-	                                              .bucket = "bkt",
-	                                              .cache_bytes = cache_bytes,
-	                                              .threads = 8,
-	                                              .patience_s = patience_s,
-	                                              .answer = take_answer },
-	                    &w->remote, e));
+	CHECK_OK(fuse_remote_new(&(struct remote_options){ .tree = w->tree,
+	                                                   .s3 = &s3,
+	                                                   .bucket = "bkt",
+	                                                   .cache_bytes = cache_bytes,
+	                                                   .threads = 8,
+	                                                   .patience_s = patience_s,
+	                                                   .answer = take_answer },
+	                         &w->remote, e));
 }
 
 static void world_close(struct world *w)
