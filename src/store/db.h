@@ -58,7 +58,7 @@ void reader_give(struct store *s, struct conn *c);
 
 /* schema.c: brings the database up to date. */
 int schema_migrate(struct conn *c, struct err *e) must_check;
-enum { SCHEMA_VERSION = 3 };
+enum { SCHEMA_VERSION = 4 };
 /* The statements of one version, in order, separated by ';'. */
 void schema_text(unsigned version, struct buf *out);
 

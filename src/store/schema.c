@@ -126,9 +126,30 @@ static void version_3(struct buf *out)
 	           ");\n");
 }
 
+/* Models; no list of them is by status. */
+static void version_4(struct buf *out)
+{
+	buf_z(out, "CREATE TABLE model (\n"
+	           " n INTEGER PRIMARY KEY AUTOINCREMENT,\n"
+	           " name TEXT NOT NULL,\n"
+	           " name_lower TEXT NOT NULL UNIQUE,\n"
+	           " arn TEXT NOT NULL UNIQUE,\n"
+	           " status TEXT NOT NULL DEFAULT 'Completed',\n"
+	           " created_ms INTEGER NOT NULL,\n"
+	           " modified_ms INTEGER NOT NULL\n"
+	           ");\n"
+	           "CREATE INDEX model_by_creation ON model (created_ms, n, status, modified_ms, name);\n"
+	           "CREATE INDEX model_by_name ON model (name_lower, n, status, created_ms, modified_ms, name);\n"
+	           "CREATE TABLE model_text (\n"
+	           " n INTEGER PRIMARY KEY,\n"
+	           " request TEXT NOT NULL,\n"
+	           " containers TEXT NOT NULL\n"
+	           ");\n");
+}
+
 void schema_text(unsigned version, struct buf *out)
 {
-	static void (*const versions[])(struct buf *) = { version_1, version_2, version_3 };
+	static void (*const versions[])(struct buf *) = { version_1, version_2, version_3, version_4 };
 
 	must(version >= 1 && version <= ARRAY_LEN(versions) && ARRAY_LEN(versions) == SCHEMA_VERSION);
 	versions[version - 1](out);

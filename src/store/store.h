@@ -254,6 +254,45 @@ int store_algorithm_list(struct store *s, const struct store_list *q,
 int store_algorithm_each_open(struct store *s, void (*fn)(int64_t n, const char *status, const char *image, void *arg),
                               void *arg, struct err *e) must_check;
 
+/* ---- models ---- */
+
+/* The row of a model; strings are never NULL. */
+struct stored_model {
+	int64_t n; /* order of creation; never used twice */
+	char *name, *arn;
+	struct wall created;
+	char *request;    /* CreateModel as accepted, with defaults, as Describe says it; JSON */
+	char *containers; /* what runs, in order, where a model package has been looked up: JSON list of objects with
+	                   * Name (a pipeline's ContainerHostname or "container-N"), Image (by digest where a package
+	                   * says so, else as given), Environment (an object), and where there are such
+	                   * ModelDataSource (an S3DataSource: S3Uri, S3DataType, CompressionType) and Provider
+	                   * (RepositoryCredentialsProviderArn) */
+};
+void stored_model_fini(struct stored_model *m);
+
+struct store_new_model {
+	const char *name, *arn;
+	const char *request, *containers; /* as in stored_model; opaque to the store */
+	struct wall created;
+	const struct store_tag *tags;
+	size_t tag_count;
+};
+/* [loop] The row and its tags, on disk when this returns 0. ERR_INVALID, in the service's words: a model of that name,
+ * compared without case, exists. */
+int store_model_insert(struct store *s, const struct store_new_model *m, int64_t *ret_n, struct err *e) must_check;
+/* [loop] Removes the model and its tags. On disk when it returns. ERR_NOT_FOUND. */
+int store_model_delete(struct store *s, struct str name, struct err *e) must_check;
+/* By name without case. ERR_NOT_FOUND. The caller finishes *ret. */
+int store_model_find(struct store *s, struct str name, struct stored_model *ret, struct err *e) must_check;
+struct store_model_summary { /* a view, valid during the call */
+	struct str name, arn;
+	struct wall created;
+};
+/* As store_job_list; by name or creation. */
+int store_model_list(struct store *s, const struct store_list *q,
+                     void (*fn)(const struct store_model_summary *m, void *arg), void *arg, char **ret_token,
+                     struct err *e) must_check;
+
 /* ---- numbers ---- */
 
 /* How many jobs are in each state. Jobs that have ended are counted by their TrainingJobStatus, at the first state that

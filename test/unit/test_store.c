@@ -288,6 +288,9 @@ TEST(schema_is_pinned)
 	buf_reset(&b);
 	schema_text(3, &b);
 	CHECK_GOLDEN("schema-3.sql", buf_view(&b));
+	buf_reset(&b);
+	schema_text(4, &b);
+	CHECK_GOLDEN("schema-4.sql", buf_view(&b));
 }
 
 static int no_host(const struct stored_host *h, void *arg, struct err *e)
