@@ -201,15 +201,17 @@ static struct task *next_task_locked(struct deal *d, struct buf *spare)
 static void *work_on(void *arg)
 {
 	struct deal *d = arg;
-	_cleanup_(poster_freep) struct poster *p = poster_new(d->o->work->container);
+	struct poster *posters[CONTAINERS_MAX] = { 0 };
 	_cleanup_buf_ struct buf spare = { 0 };
 	struct task *t;
 
+	for (unsigned i = 0; i < d->o->work->container_count; i++)
+		posters[i] = poster_new(&d->o->to[i]);
 	pthread_mutex_lock(&d->shared.mu);
 	while ((t = next_task_locked(d, &spare))) {
 		if (!t->end) {
 			pthread_mutex_unlock(&d->shared.mu);
-			invoke(d, p, t);
+			invoke(d, posters, t);
 			pthread_mutex_lock(&d->shared.mu);
 		}
 		spare = t->payload; /* it has done its part; the answer waits without it */
@@ -220,6 +222,8 @@ static void *work_on(void *arg)
 		write_ready_locked(d);
 	}
 	pthread_mutex_unlock(&d->shared.mu);
+	for (unsigned i = 0; i < d->o->work->container_count; i++)
+		poster_free(posters[i]);
 	return NULL;
 }
 

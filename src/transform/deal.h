@@ -13,6 +13,7 @@
 #include "transform/work.h"
 
 struct reader_place;
+struct poster_to;
 
 struct deal_object {
 	uint64_t number;
@@ -22,6 +23,7 @@ struct deal_object {
 
 struct deal_options {
 	const struct work *work;
+	const struct poster_to *to; /* the containers, work->container_count of them */
 	struct terms terms;
 	const struct reader_place *from;
 	/* Called when an object's output is there, by any thread, one at a time, in order. */

@@ -72,5 +72,6 @@ int intake_next(struct deal *d, struct task *t, struct err *e) must_check;
 int intake_open(struct deal *d, struct err *e) must_check;
 void intake_close(struct deal *d);
 
-/* invoke.c: posts it, tries again, and puts what becomes of the answer into t->result; or deal_fail(). */
-void invoke(struct deal *d, struct poster *p, struct task *t);
+/* invoke.c: posts it to one container after the other (a poster for each), tries again, and puts what becomes of the
+ * answer into t->result; or deal_fail(). */
+void invoke(struct deal *d, struct poster *const *posters, struct task *t);

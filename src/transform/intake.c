@@ -51,6 +51,7 @@ static struct object *object_new(const struct deal *d, const struct list_entry *
 /* Begins with the next object of the list. 1; 0: there is none. */
 static int next_object(struct deal *d, struct err *e)
 {
+	const struct work *w = d->o->work;
 	struct intake *in = &d->intake;
 	struct list_entry entry;
 	struct err why = { 0 };
@@ -61,10 +62,11 @@ static int next_object(struct deal *d, struct err *e)
 		if (rc <= 0)
 			return rc;
 		in->numbers++;
-	} while (!entry.size && str_ends(entry.key, STR("/")));
+	} while ((in->numbers - 1) % w->share_count != w->share_number ||
+	         (!entry.size && str_ends(entry.key, STR("/"))));
 	in->object = object_new(d, &entry, in->numbers - 1);
-	in->splitter = (struct splitter){ .type = d->o->work->split,
-		                          .single = d->o->terms.single || d->o->work->split == SPLIT_NONE,
+	in->splitter = (struct splitter){ .type = w->split,
+		                          .single = d->o->terms.single || w->split == SPLIT_NONE,
 		                          .limit = limit(d) };
 	in->start = 0;
 	in->ended = entry.size == 0;

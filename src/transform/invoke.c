@@ -20,27 +20,68 @@ static bool wait_before(const struct deal *d, unsigned attempt)
 	return poll(&stop, 1, WAIT_FIRST_MS << attempt) == 0;
 }
 
-static int post_once(struct deal *d, struct poster *p, struct task *t, struct str body, struct post_reply *reply,
-                     struct err *e)
+/* Where a request is in the pipeline, and what has become of it so far. */
+struct step {
+	unsigned container;
+	struct str body;
+	const char *type; /* of body */
+	unsigned tries;   /* that did not help, of the whole request */
+	struct post_reply reply;
+};
+
+static int post_once(struct deal *d, struct poster *p, struct task *t, struct step *s, struct err *e)
 {
 	const struct work *w = d->o->work;
+	bool streamed = t->stream && s->container == 0;
 	uint64_t lines = 0;
-	struct post post = { .content_type = w->content_type,
-		             .accept = w->accept,
-		             .body = body,
-		             .stream = t->stream,
+	struct post post = { .content_type = s->type,
+		             .accept = s->container + 1 == w->container_count ? w->accept : NULL,
+		             .body = s->body,
+		             .stream = streamed ? t->stream : NULL,
 		             .chunked = !d->o->terms.payload_mb,
-		             .lines = t->stream && w->split == SPLIT_LINE ? &lines : NULL,
+		             .lines = streamed && w->split == SPLIT_LINE ? &lines : NULL,
 		             .timeout_s = w->timeout_s };
 	int rc;
 
-	buf_reset(&reply->refusal);
+	buf_reset(&s->reply.refusal);
 	result_fini(&t->result);
-	if (t->stream)
+	if (streamed)
 		reader_rewind(t->stream);
-	rc = poster_invoke(p, &post, &t->result, reply, e);
-	if (rc == 0 && t->stream)
+	rc = poster_invoke(p, &post, &t->result, &s->reply, e);
+	if (rc == 0 && streamed)
 		t->records = post.lines ? lines : 1;
+	return rc;
+}
+
+/* One container's answer, into t->result. */
+static int post_until(struct deal *d, struct poster *p, struct task *t, struct step *s, struct err *e)
+{
+	int rc;
+
+	do {
+		e->kind = ERR_NONE;
+		rc = post_once(d, p, t, s, e);
+	} while (rc < 0 && worth_retrying(&s->reply) && s->tries < d->o->work->retries && wait_before(d, s->tries++));
+	return rc;
+}
+
+/* What the container before answered is what this one is asked. */
+static int pass_on(struct deal *d, struct poster *p, struct task *t, struct step *s, struct err *e)
+{
+	_cleanup_free_ char *type = strf(PRIstr, ARGstr(buf_view(&s->reply.type)));
+	struct result before = t->result;
+	int rc = result_view(&before, &s->body, e);
+
+	result_init(&t->result, &d->house);
+	s->container++;
+	s->type = type;
+	s->reply.local = rc < 0;
+	if (rc == 0) {
+		rc = post_until(d, p, t, s, e);
+		result_unview(&before, s->body);
+	}
+	result_fini(&before);
+	s->type = NULL;
 	return rc;
 }
 
@@ -56,30 +97,27 @@ static int about(const struct task *t, struct err *e)
 	              (unsigned long long)(t->first + t->records), (unsigned long long)t->at);
 }
 
-static int post(struct deal *d, struct poster *p, struct task *t, struct str body)
+static int post(struct deal *d, struct poster *const *posters, struct task *t, struct str body)
 {
-	struct post_reply reply = { 0 };
+	struct step s = { .body = body, .type = d->o->work->content_type };
 	struct err why = { 0 };
-	unsigned attempt = 0;
-	int rc;
+	int rc = post_until(d, posters[0], t, &s, &why);
 
-	do {
-		why.kind = ERR_NONE;
-		rc = post_once(d, p, t, body, &reply, &why);
-	} while (rc < 0 && worth_retrying(&reply) && attempt < d->o->work->retries && wait_before(d, attempt++));
+	while (rc == 0 && s.container + 1 < d->o->work->container_count)
+		rc = pass_on(d, posters[s.container + 1], t, &s, &why);
 	if (rc < 0) {
-		bool refused = reply.status != 0 && !reply.local;
+		bool refused = s.reply.status != 0 && !s.reply.local;
 
 		(void)about(t, &why);
 		if (refused)
-			datalog_refusal(d->o->work->log, str_of(t->object->name), reply.status,
-			                buf_view(&reply.refusal));
+			datalog_refusal(d->o->work->log, str_of(t->object->name), s.reply.status,
+			                buf_view(&s.reply.refusal));
 		deal_fail(d, t->object, &why,
-		          refused       ? NULL
-		          : reply.local ? ""
-		                        : "Unable to get response from algorithm");
+		          refused         ? NULL
+		          : s.reply.local ? ""
+		                          : "Unable to get response from algorithm");
 	}
-	buf_fini(&reply.refusal);
+	post_reply_fini(&s.reply);
 	return rc;
 }
 
@@ -147,13 +185,13 @@ static void finished(struct deal *d, struct task *t)
 		deal_fail(d, t->object, &why, "");
 }
 
-void invoke(struct deal *d, struct poster *p, struct task *t)
+void invoke(struct deal *d, struct poster *const *posters, struct task *t)
 {
 	_cleanup_buf_ struct buf scratch = { 0 };
 	uint64_t bytes = t->payload.n;
 	struct str body;
 
-	if (deal_failed(d, t->object) || filtered(d, t, &scratch, &body) < 0 || post(d, p, t, body) < 0)
+	if (deal_failed(d, t->object) || filtered(d, t, &scratch, &body) < 0 || post(d, posters, t, body) < 0)
 		return;
 	finished(d, t);
 	if (d->o->progress)

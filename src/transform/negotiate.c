@@ -3,13 +3,11 @@
 
 #include <poll.h>
 
-#include "base/clock.h"
-
 enum { PING_MS = 2000, PING_EVERY_MS = 250, PARAMETERS_MS = 10000, OK = 200 };
 
-int negotiate_ping(struct poster *p, unsigned timeout_s, int stop_fd, struct err *e)
+int negotiate_ping(struct poster *p, const char *name, struct mono begin, unsigned timeout_s, int stop_fd,
+                   struct err *e)
 {
-	struct mono begin = mono_now();
 	_cleanup_buf_ struct buf body = { 0 };
 	struct pollfd stop = { .fd = stop_fd, .events = POLLIN };
 
@@ -24,7 +22,7 @@ int negotiate_ping(struct poster *p, unsigned timeout_s, int stop_fd, struct err
 			_cleanup_free_ char *last = rc == 0 ? strf("GET /ping was answered with %d", status)
 			                                    : xstrdup(err_text(&why, text, sizeof(text)));
 
-			return err_set(e, ERR_TRAINER, "the container did not become healthy within %u s; at last: %s",
+			return err_set(e, ERR_TRAINER, "%s did not become healthy within %u s; at last: %s", name,
 			               timeout_s, last);
 		}
 		if (poll(&stop, 1, PING_EVERY_MS) > 0)

@@ -11,12 +11,13 @@ enum { BUFFER_BYTES = 512 << 10, SAID_MAX = 300 };
 
 struct poster {
 	CURL *curl;
-	char *address;
+	struct poster_to to;
 };
 
 /* What the callbacks of one request share. */
 struct call {
 	CURL *curl;
+	const struct poster_to *to;
 	const struct post *post;
 	struct result *result; /* NULL: everything goes to body */
 	struct buf *body;
@@ -32,14 +33,14 @@ static void curl_start(void)
 	must(curl_global_init(CURL_GLOBAL_DEFAULT) == 0);
 }
 
-struct poster *poster_new(const char *address)
+struct poster *poster_new(const struct poster_to *to)
 {
 	struct poster *p = xcalloc(1, sizeof(*p));
 
 	pthread_once(&curl_once, curl_start);
 	p->curl = curl_easy_init();
 	must(p->curl);
-	p->address = xstrdup(address);
+	p->to = *to;
 	return p;
 }
 
@@ -48,7 +49,6 @@ void poster_free(struct poster *p)
 	if (!p)
 		return;
 	curl_easy_cleanup(p->curl);
-	free(p->address);
 	free(p);
 }
 
@@ -105,6 +105,22 @@ static int on_seek(void *arg, curl_off_t offset, int origin)
 	return CURL_SEEKFUNC_OK;
 }
 
+static curl_socket_t on_socket(void *arg, curlsocktype purpose, struct curl_sockaddr *a)
+{
+	struct call *c = arg;
+	struct err why = { 0 };
+	int fd;
+
+	(void)purpose;
+	(void)a;
+	fd = dial(c->to->dialer, c->to->index, &why);
+	if (fd < 0 && why.kind != ERR_TRAINER) {
+		c->err = why;
+		c->local = true;
+	}
+	return fd < 0 ? CURL_SOCKET_BAD : fd;
+}
+
 static void set_common(struct poster *p, const char *url, struct call *c, long timeout_ms, char *errors)
 {
 	CURL *curl = p->curl;
@@ -122,6 +138,11 @@ static void set_common(struct poster *p, const char *url, struct call *c, long t
 	curl_easy_setopt(curl, CURLOPT_TIMEOUT_MS, timeout_ms);
 	curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, on_body);
 	curl_easy_setopt(curl, CURLOPT_WRITEDATA, c);
+	if (p->to.dialer && p->to.dialer->fd >= 0) {
+		curl_easy_setopt(curl, CURLOPT_IPRESOLVE, (long)CURL_IPRESOLVE_V4);
+		curl_easy_setopt(curl, CURLOPT_OPENSOCKETFUNCTION, on_socket);
+		curl_easy_setopt(curl, CURLOPT_OPENSOCKETDATA, c);
+	}
 }
 
 static struct curl_slist *add_header(struct curl_slist *list, const char *name, const char *value)
@@ -155,7 +176,7 @@ static struct curl_slist *set_post(CURL *curl, const struct post *post, struct c
 }
 
 /* A status that is none of success, with the first line of what the container says to it. */
-static int refused(const struct post_reply *r, struct err *e)
+static int refused(const struct poster *p, const struct post_reply *r, struct err *e)
 {
 	struct str rest = str_trim(buf_view(&r->refusal)), said = str_trim(str_cut(&rest, '\n'));
 	_cleanup_buf_ struct buf safe = { 0 };
@@ -164,18 +185,18 @@ static int refused(const struct post_reply *r, struct err *e)
 		said.n = SAID_MAX;
 	for (size_t i = 0; i < said.n; i++) /* may be any bytes */
 		buf_c(&safe, said.p[i] >= 0x20 && said.p[i] < 0x7f ? said.p[i] : '?');
-	return err_set(e, r->status / 100 == 4 ? ERR_CLIENT : ERR_TRAINER,
-	               "the container answered %d to POST /invocations%s%s", r->status, said.n ? ": " : "",
-	               said.n ? safe.p : "");
+	return err_set(e, r->status / 100 == 4 ? ERR_CLIENT : ERR_TRAINER, "%s answered %d to POST /invocations%s%s",
+	               p->to.name, r->status, said.n ? ": " : "", said.n ? safe.p : "");
 }
 
 int poster_invoke(struct poster *p, const struct post *post, struct result *result, struct post_reply *ret,
                   struct err *e)
 {
-	struct call c = { .curl = p->curl, .post = post, .result = result, .body = &ret->refusal };
-	_cleanup_free_ char *url = strf("%s/invocations", p->address);
+	struct call c = { .curl = p->curl, .to = &p->to, .post = post, .result = result, .body = &ret->refusal };
+	_cleanup_free_ char *url = strf("%s/invocations", p->to.address);
 	char errors[CURL_ERROR_SIZE] = "";
 	struct curl_slist *headers;
+	const char *type = NULL;
 	long status = 0;
 	CURLcode rc;
 
@@ -184,6 +205,9 @@ int poster_invoke(struct poster *p, const struct post *post, struct result *resu
 	rc = curl_easy_perform(p->curl);
 	curl_easy_getinfo(p->curl, CURLINFO_RESPONSE_CODE, &status);
 	curl_slist_free_all(headers);
+	buf_reset(&ret->type);
+	if (rc == CURLE_OK && curl_easy_getinfo(p->curl, CURLINFO_CONTENT_TYPE, &type) == CURLE_OK && type)
+		buf_z(&ret->type, type);
 	ret->local = c.local;
 	ret->status = rc == CURLE_OK || status / 100 > 2 ? (int)status : 0;
 	if (c.err.kind != ERR_NONE) {
@@ -192,19 +216,25 @@ int poster_invoke(struct poster *p, const struct post *post, struct result *resu
 		return -1;
 	}
 	if (ret->status)
-		return ret->status / 100 == 2 ? 0 : refused(ret, e);
+		return ret->status / 100 == 2 ? 0 : refused(p, ret, e);
 	if (rc == CURLE_OPERATION_TIMEDOUT)
-		return err_set(e, ERR_TRAINER, "the container did not answer POST /invocations within %u s",
+		return err_set(e, ERR_TRAINER, "%s did not answer POST /invocations within %u s", p->to.name,
 		               post->timeout_s);
-	return err_set(e, ERR_TRAINER, "the container did not answer POST /invocations: %s",
+	return err_set(e, ERR_TRAINER, "%s did not answer POST /invocations: %s", p->to.name,
 	               errors[0] ? errors : curl_easy_strerror(rc));
+}
+
+void post_reply_fini(struct post_reply *r)
+{
+	buf_fini(&r->refusal);
+	buf_fini(&r->type);
 }
 
 int poster_get(struct poster *p, const char *path, unsigned timeout_ms, int *ret_status, struct buf *ret_body,
                struct err *e)
 {
-	struct call c = { .curl = p->curl, .body = ret_body };
-	_cleanup_free_ char *url = strf("%s%s", p->address, path);
+	struct call c = { .curl = p->curl, .to = &p->to, .body = ret_body };
+	_cleanup_free_ char *url = strf("%s%s", p->to.address, path);
 	char errors[CURL_ERROR_SIZE] = "";
 	long status = 0;
 	CURLcode rc;
@@ -213,6 +243,11 @@ int poster_get(struct poster *p, const char *path, unsigned timeout_ms, int *ret
 	set_common(p, url, &c, (long)timeout_ms, errors);
 	rc = curl_easy_perform(p->curl);
 	curl_easy_getinfo(p->curl, CURLINFO_RESPONSE_CODE, &status);
+	if (c.err.kind != ERR_NONE) {
+		if (e)
+			*e = c.err;
+		return -1;
+	}
 	if (rc != CURLE_OK)
 		return err_set(e, ERR_TRAINER, "GET %s: %s", path, errors[0] ? errors : curl_easy_strerror(rc));
 	*ret_status = (int)status;

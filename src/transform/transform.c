@@ -24,6 +24,8 @@ struct program {
 	bool watched;
 	struct work work;
 	struct s3 *s3;
+	struct dialer dialer;
+	struct poster_to to[CONTAINERS_MAX];
 	_Atomic uint64_t records, bytes, objects;
 	struct { /* hold mu to touch anything in here */
 		pthread_mutex_t mu;
@@ -163,15 +165,20 @@ static int open_s3(struct program *p, struct err *e)
 /* Waits for the container and asks it. */
 static int agree(struct program *p, struct terms *ret, struct err *e)
 {
-	_cleanup_(poster_freep) struct poster *poster = poster_new(p->work.container);
+	struct mono begin = mono_now();
 	_cleanup_buf_ struct buf parameters = { 0 }, ignored = { 0 };
 	_cleanup_free_ char *line = NULL;
 	struct terms t;
 	json_t *j;
 
-	if (negotiate_ping(poster, p->work.ping_timeout_s, p->stop_fd, e) < 0)
-		return -1;
-	negotiate_parameters(poster, &parameters);
+	for (unsigned i = 0; i < p->work.container_count; i++) {
+		_cleanup_(poster_freep) struct poster *poster = poster_new(&p->to[i]);
+
+		if (negotiate_ping(poster, p->to[i].name, begin, p->work.ping_timeout_s, p->stop_fd, e) < 0)
+			return -1;
+		if (i == 0) /* records are sent to this one */
+			negotiate_parameters(poster, &parameters);
+	}
 	t = work_terms(&p->work, buf_view(&parameters), &ignored);
 	line = strf("MaxConcurrentTransforms=%u, MaxPayloadInMB=%u, BatchStrategy=%s", t.concurrent, t.payload_mb,
 	            t.single ? "SINGLE_RECORD" : "MULTI_RECORD");
@@ -192,10 +199,14 @@ static int run(struct program *p, int in_fd, struct err *e)
 
 	if (work_read(in_fd, &p->work, e) < 0 || watch_start(p, e) < 0 || open_s3(p, e) < 0)
 		return -1;
+	p->dialer.fd = p->work.sockets;
+	for (unsigned i = 0; i < p->work.container_count; i++)
+		p->to[i] = (struct poster_to){ p->work.containers[i], p->work.names[i], &p->dialer, i };
 	from = (struct reader_place){
 		.objects_fd = p->work.objects, .s3 = p->s3, .bucket = str_of(p->work.bucket), .gzip = p->work.gzip
 	};
 	o = (struct deal_options){ .work = &p->work,
+		                   .to = p->to,
 		                   .from = &from,
 		                   .done = on_done,
 		                   .progress = on_progress,
@@ -211,6 +222,7 @@ int transform_main(int in_fd, int out_fd)
 	int rc;
 
 	pthread_mutex_init(&p.shared.mu, NULL);
+	dialer_init(&p.dialer, -EBADF);
 	rc = run(&p, in_fd, &e);
 	watch_stop(&p);
 	if (rc == 0)
@@ -222,6 +234,7 @@ int transform_main(int in_fd, int out_fd)
 		answer(&p, error_object(&e), true);
 	s3_free(p.s3);
 	work_fini(&p.work);
+	dialer_fini(&p.dialer);
 	pthread_mutex_destroy(&p.shared.mu);
 	return rc == 0 ? 0 : 1;
 }

@@ -5,8 +5,12 @@
  *
  * The work order is one JSON object on stdin, up to its end of file, so that no secret is ever in an argument list:
  *
- *   { "container": "http://10.8.0.2:8080",
- *     "list": 5,                         descriptor: the frozen list of the host's objects (jobdir/list.h)
+ *   { "containers": ["http://127.0.0.1:8080"],   1 to 15; of several, what one answers is sent to the next, with its
+ *                                      Content-Type, and the last one's answer is the record's
+ *     "names": ["a"],                    what errors call each of several; optional: container-1, container-2 ...
+ *     "sockets": 9,                      descriptor: who makes sockets in the containers' networks (dial.h); optional
+ *     "list": 5,                         descriptor: the frozen list of the job's objects (jobdir/list.h)
+ *     "share_number": 0, "share_count": 2,         only every share_count-th of it, from share_number on; optional: all
  *     "bucket": "b", "prefix": "in/",    of the objects; what the keys of outputs are relative to
  *     "objects": 6,                      descriptor: the store's directory of objects; or
  *     "s3": { "endpoint", "region", "access_key", "secret_key", "session_token" },   of another S3, as in s3/fetch.h

@@ -34,14 +34,11 @@ static const json_t *at(const json_t *j, const char *path)
 	return json_is_null(j) ? NULL : j;
 }
 
-/* A copy; NULL when it is left out. NULs and line breaks would make other headers and paths of it. */
-static int text(const struct input *in, const json_t *from, const char *path, char **ret)
+/* A copy. NULs and line breaks would make other headers and paths of it. */
+static int taken(const struct input *in, const json_t *j, const char *path, char **ret)
 {
-	const json_t *j = at(from, path);
 	struct str s;
 
-	if (!j)
-		return 0;
 	if (!json_is_string(j))
 		return err_set(in->e, ERR_INVALID, "the work order's '%s' is not a string", path);
 	s = (struct str){ json_string_value(j), json_string_length(j) };
@@ -50,6 +47,14 @@ static int text(const struct input *in, const json_t *from, const char *path, ch
 	free(*ret);
 	*ret = str_dup(s);
 	return 0;
+}
+
+/* NULL when it is left out. */
+static int text(const struct input *in, const json_t *from, const char *path, char **ret)
+{
+	const json_t *j = at(from, path);
+
+	return j ? taken(in, j, path, ret) : 0;
 }
 
 static int number(const struct input *in, const json_t *from, const char *path, json_int_t least, json_int_t most,
@@ -90,14 +95,52 @@ static int choice(const struct input *in, const char *path, const char *no, cons
 	return 0;
 }
 
+/* An element of an array. */
+static int element(const struct input *in, const char *array, size_t i, char **ret)
+{
+	return taken(in, json_array_get(at(in->work, array), i), array, ret);
+}
+
+static int read_containers(const struct input *in, struct work *w)
+{
+	const json_t *list = at(in->work, "containers"), *names = at(in->work, "names");
+	size_t n = json_array_size(list);
+
+	if (n < 1 || n > CONTAINERS_MAX)
+		return err_set(in->e, ERR_INVALID, "the work order's 'containers' is no list of 1 to %d addresses",
+		               CONTAINERS_MAX);
+	if (names && json_array_size(names) != n)
+		return err_set(in->e, ERR_INVALID, "the work order's 'names' are not as many as its 'containers'");
+	w->container_count = (unsigned)n;
+	for (size_t i = 0; i < n; i++) {
+		w->names[i] = n == 1 ? xstrdup("the container") : NULL;
+		if (element(in, "containers", i, &w->containers[i]) < 0)
+			return -1;
+		if (n > 1 && names && element(in, "names", i, &w->names[i]) < 0)
+			return -1;
+		if (!w->names[i])
+			w->names[i] = strf("container-%zu", i + 1);
+		if (!str_starts(str_of(w->containers[i]), STR("http://")))
+			return err_set(in->e, ERR_INVALID,
+			               "the work order's 'containers' has what is no http:// address");
+	}
+	return 0;
+}
+
+static int read_share(const struct input *in, struct work *w)
+{
+	if (unsigned_number(in, in->work, "share_count", 1, INT32_MAX, &w->share_count) < 0)
+		return -1;
+	return unsigned_number(in, in->work, "share_number", 0, (json_int_t)w->share_count - 1, &w->share_number);
+}
+
 static int read_places(const struct input *in, struct work *w)
 {
 	const json_t *j = in->work;
 	const struct {
 		const char *name;
 		char **to;
-	} texts[] = { { "container", &w->container },
-		      { "bucket", &w->bucket },
+	} texts[] = { { "bucket", &w->bucket },
 		      { "prefix", &w->prefix },
 		      { "s3.endpoint", &w->endpoint },
 		      { "s3.region", &w->region },
@@ -107,7 +150,11 @@ static int read_places(const struct input *in, struct work *w)
 	const struct {
 		const char *name;
 		int *to;
-	} fds[] = { { "list", &w->list }, { "objects", &w->objects }, { "out", &w->out }, { "log", &w->log } };
+	} fds[] = { { "list", &w->list },
+		    { "objects", &w->objects },
+		    { "out", &w->out },
+		    { "log", &w->log },
+		    { "sockets", &w->sockets } };
 
 	for (size_t i = 0; i < ARRAY_LEN(texts); i++)
 		if (text(in, j, texts[i].name, texts[i].to) < 0)
@@ -115,8 +162,6 @@ static int read_places(const struct input *in, struct work *w)
 	for (size_t i = 0; i < ARRAY_LEN(fds); i++)
 		if (number(in, j, fds[i].name, 3, 1 << 20, fds[i].to) < 0)
 			return -1;
-	if (!str_starts(str_of(w->container), STR("http://")))
-		return err_set(in->e, ERR_INVALID, "the work order's 'container' is no http:// address");
 	if (w->list < 0 || w->out < 0)
 		return err_set(in->e, ERR_INVALID, "the work order lacks '%s'", w->list < 0 ? "list" : "out");
 	if ((w->access_key == NULL) != (w->secret_key == NULL))
@@ -182,7 +227,10 @@ static int read_all(const json_t *j, struct work *w, struct err *e)
 		return err_set(e, ERR_INVALID, "the work order is not a JSON object");
 	if (in.request && !json_is_object(in.request))
 		return err_set(e, ERR_INVALID, "the work order's 'request' is not a JSON object");
-	return read_places(&in, w) < 0 || read_request(&in, w) < 0 ? -1 : 0;
+	return read_containers(&in, w) < 0 || read_share(&in, w) < 0 || read_places(&in, w) < 0 ||
+	                       read_request(&in, w) < 0
+	               ? -1
+	               : 0;
 }
 
 int work_read(int fd, struct work *ret, struct err *e)
@@ -191,12 +239,14 @@ int work_read(int fd, struct work *ret, struct err *e)
 		          .objects = -EBADF,
 		          .out = -EBADF,
 		          .log = -EBADF,
+		          .sockets = -EBADF,
+		          .share_count = 1,
 		          .max_concurrent = -1,
 		          .max_payload_mb = -1,
 		          .ping_timeout_s = PING_TIMEOUT_S,
 		          .timeout_s = INVOCATIONS_TIMEOUT_S,
 		          .retries = INVOCATIONS_RETRIES };
-	char **never_null[] = { &w.container, &w.bucket, &w.prefix, &w.strategy, &w.content_type, &w.accept };
+	char **never_null[] = { &w.bucket, &w.prefix, &w.strategy, &w.content_type, &w.accept };
 	char *raw = xcalloc(1, WORK_BYTES_MAX + 1);
 	json_t *j = NULL;
 	size_t n = 0;
@@ -222,13 +272,17 @@ int work_read(int fd, struct work *ret, struct err *e)
 
 void work_fini(struct work *w)
 {
-	char *texts[] = { w->container,  w->bucket,        w->prefix,   w->endpoint,     w->region, w->access_key,
+	char *texts[] = { w->bucket,     w->prefix,        w->endpoint, w->region,       w->access_key,
 		          w->secret_key, w->session_token, w->strategy, w->content_type, w->accept };
 
 	if (w->secret_key)
 		explicit_bzero(w->secret_key, strlen(w->secret_key));
 	for (size_t i = 0; i < ARRAY_LEN(texts); i++)
 		free(texts[i]);
+	for (size_t i = 0; i < w->container_count; i++) {
+		free(w->containers[i]);
+		free(w->names[i]);
+	}
 	process_free(w->process);
 	*w = (struct work){ 0 };
 }

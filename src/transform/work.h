@@ -7,15 +7,19 @@
 #include "transform/split.h"
 
 enum {
-	MAX_PAYLOAD_MB = 100,         /* contract 7.4 */
+	MAX_PAYLOAD_MB = 100, /* contract 7.4 */
+	CONTAINERS_MAX = 15,
 	UNBOUNDED_RECORD = 512 << 20, /* with MaxPayloadInMB 0, of what has to be in memory */
 };
 
 /* Strings are owned and never NULL, those of S3 excepted. */
 struct work {
-	char *container, *bucket, *prefix;
+	char *containers[CONTAINERS_MAX], *names[CONTAINERS_MAX]; /* addresses, and what errors call them */
+	unsigned container_count;
+	unsigned share_number, share_count; /* every share_count-th object of the list, from share_number on */
+	char *bucket, *prefix;
 	char *endpoint, *region, *access_key, *secret_key, *session_token; /* NULL: left out */
-	int list, objects, out, log;                                       /* descriptors; -EBADF: left out */
+	int list, objects, out, log, sockets;                              /* descriptors; -EBADF: left out */
 	unsigned ping_timeout_s, patience_s;
 
 	/* Of the request; -1 and "" where it says nothing. */

@@ -53,7 +53,7 @@ def ours(base, url, lines):
         fds = [os.open(base / leaf, os.O_RDONLY) for leaf in ("list", "objects", "out")]
         for fd in fds:
             on.callback(os.close, fd)
-        order = {"container": url, "list": fds[0], "objects": fds[1], "out": fds[2], "bucket": "b", "prefix": "in/", "request": {
+        order = {"containers": [url], "list": fds[0], "objects": fds[1], "out": fds[2], "bucket": "b", "prefix": "in/", "request": {
             "MaxConcurrentTransforms": CONCURRENT, "MaxPayloadInMB": PAYLOAD >> 20, "BatchStrategy": "MultiRecord",
             "TransformInput": {"ContentType": "text/csv", "SplitType": "Line"}, "TransformOutput": {"AssembleWith": "Line"}}}
         begin = time.monotonic()

@@ -40,10 +40,11 @@ struct serving;
 struct answer {
 	int status;
 	struct buf body;
-	bool chunked; /* in pieces of 3 bytes */
-	bool reset;   /* instead: the connection is reset */
-	bool close;   /* it is closed behind the answer */
-	size_t cut;   /* not 0: so many bytes less than said, then closed */
+	const char *type; /* its Content-Type; NULL: none */
+	bool chunked;     /* in pieces of 3 bytes */
+	bool reset;       /* instead: the connection is reset */
+	bool close;       /* it is closed behind the answer */
+	size_t cut;       /* not 0: so many bytes less than said, then closed */
 };
 
 struct serving {
@@ -128,6 +129,8 @@ static inline bool serving_send(int fd, struct answer *a)
 	buf_f(&out, "HTTP/1.1 %d X\r\n", a->status);
 	if (a->close)
 		buf_z(&out, "Connection: close\r\n");
+	if (a->type)
+		buf_f(&out, "Content-Type: %s\r\n", a->type);
 	if (a->chunked) {
 		buf_z(&out, "Transfer-Encoding: chunked\r\n\r\n");
 		for (size_t i = 0; i < a->body.n; i += 3) {
@@ -276,7 +279,7 @@ struct job_house {
 	char *dir;
 	int objects, out;
 	FILE *list;
-	unsigned count;
+	unsigned count, ping_timeout_s;
 	char *log, *said; /* after job_run(): the data-log, and the answers */
 	json_t *error;    /* of the last answer; NULL: it was "done" */
 	int status;
@@ -284,7 +287,7 @@ struct job_house {
 
 static inline void job_open(struct job_house *h)
 {
-	*h = (struct job_house){ .dir = keep(xstrdup(test_tmpdir())) };
+	*h = (struct job_house){ .dir = keep(xstrdup(test_tmpdir())), .ping_timeout_s = 60 };
 	_cleanup_free_ char *path = strf("%s/list", h->dir);
 
 	CHECK_OK(mkdir_all(AT_FDCWD, keep(strf("%s/objects/ab", h->dir)), 0755, e));
@@ -303,7 +306,8 @@ static inline void job_add(struct job_house *h, const char *key, struct str byte
 	CHECK_OK(list_write(h->list, &entry, e));
 }
 
-static inline void job_run(struct job_house *h, const struct serving *s, const char *request)
+/* places: members of the work order that say where the containers are. */
+static inline void job_run_at(struct job_house *h, const char *places, const char *request)
 {
 	_cleanup_free_ char *list_path = strf("%s/list", h->dir), *log_path = strf("%s/log", h->dir);
 	int list, log = open(log_path, O_RDWR | O_CREAT | O_TRUNC | O_APPEND, 0644), in = memfd_create("in", 0),
@@ -316,9 +320,9 @@ static inline void job_run(struct job_house *h, const struct serving *s, const c
 	fclose(h->list);
 	h->list = NULL;
 	list = open(list_path, O_RDONLY);
-	work = strf("{\"container\": \"http://127.0.0.1:%u\", \"list\": %d, \"bucket\": \"b\", \"prefix\": \"in/\", "
-	            "\"objects\": %d, \"out\": %d, \"log\": %d, \"ping_timeout_s\": 60, \"request\": %s}",
-	            s->port, list, h->objects, h->out, log, request);
+	work = strf("{%s, \"list\": %d, \"bucket\": \"b\", \"prefix\": \"in/\", "
+	            "\"objects\": %d, \"out\": %d, \"log\": %d, \"ping_timeout_s\": %u, \"request\": %s}",
+	            places, list, h->objects, h->out, log, h->ping_timeout_s, request);
 	CHECK_OK(fd_write_all(in, work, strlen(work), e));
 	lseek(in, 0, SEEK_SET);
 	h->status = transform_main(in, said);
@@ -333,6 +337,13 @@ static inline void job_run(struct job_house *h, const struct serving *s, const c
 	CHECK(j && (json_object_get(j, "error") != NULL) == (h->status != 0));
 	keep(j);
 	h->error = json_object_get(j, "error");
+}
+
+static inline void job_run(struct job_house *h, const struct serving *s, const char *request)
+{
+	_cleanup_free_ char *places = strf("\"containers\": [\"http://127.0.0.1:%u\"]", s->port);
+
+	job_run_at(h, places, request);
 }
 
 static inline const char *job_kind(const struct job_house *h)

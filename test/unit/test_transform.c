@@ -313,7 +313,7 @@ TEST(a_container_that_does_not_become_healthy)
 	job_open(&h);
 	fclose(h.list);
 	list_path = strf("%s/list", h.dir);
-	work = strf("{\"container\": \"http://127.0.0.1:%u\", \"list\": %d, \"out\": %d, \"ping_timeout_s\": 1}",
+	work = strf("{\"containers\": [\"http://127.0.0.1:%u\"], \"list\": %d, \"out\": %d, \"ping_timeout_s\": 1}",
 	            s->port, open(list_path, O_RDONLY), h.out);
 	CHECK_OK(fd_write_all(in, work, strlen(work), e));
 	lseek(in, 0, SEEK_SET);
