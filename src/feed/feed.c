@@ -149,7 +149,7 @@ static int prepare(struct program *p, int in_fd, struct err *e)
 		return err_set(e, ERR_INVALID, "channel is wrong in the work order");
 	p->feed.order = o;
 	if (drop_privileges(e) < 0 || feed_index_read(o->list_fd, &p->feed.index, e) < 0 ||
-	    (o->place == PLACE_REMOTE && remote_new(&o->s3, &p->feed.remote, e) < 0))
+	    (o->place == PLACE_REMOTE && remote_share_new(&o->s3, &p->feed.remote, e) < 0))
 		return err_in(e, "channel %s", o->channel);
 	umask(0);
 	p->fifos = fifos_new(&(struct fifos_options){ .dirfd = o->data_fd,

@@ -32,5 +32,5 @@ struct source *source_store_new(int objects_fd, struct walk *w);
 
 /* What the streams of a channel share: the client, the threads that make requests, and the memory. */
 struct remote;
-int remote_new(const struct s3_target *t, struct remote **ret, struct err *e) must_check;
+int remote_share_new(const struct s3_target *t, struct remote **ret, struct err *e) must_check;
 struct source *source_remote_new(struct remote *r, struct walk *w);

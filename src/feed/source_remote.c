@@ -156,7 +156,7 @@ static int add_thread_locked(struct remote *r, struct err *e)
 	return 0;
 }
 
-int remote_new(const struct s3_target *t, struct remote **ret, struct err *e)
+int remote_share_new(const struct s3_target *t, struct remote **ret, struct err *e)
 {
 	const struct s3_options o = { .endpoint = t->endpoint,
 		                      .region = t->region,
