@@ -33,7 +33,7 @@
 #define JOB_FACTS(X)                                                                                                 \
 	/* fact         event          args                                                                       */ \
 	X(STARTED,      "")         /* {}  the supervisor runs                                                    */ \
-	X(DOWNLOADING,  "DOWNLOAD") /* {}  channel data is being placed                                           */ \
+	X(DOWNLOADING,  "DOWNLOAD") /* {}  channel data, or a model, is being placed                              */ \
 	X(IMAGE,        "")         /* {"image","digest"}  the image is being fetched or found                    */ \
 	X(READY,        "")         /* {}  of several hosts: waits for {"t":"go"} to start the container          */ \
 	X(TRAINING,     "TRAIN")    /* {"pid"}  the container's first process has been started                    */ \
@@ -44,6 +44,8 @@
 	X(SALVAGING,    "SALVAGE")  /* {}  packing after a failure                                                */ \
 	X(ARTIFACT,     "")         /* {"bucket","key","file","size","md5"}  file: name in staged/, ready to take. \
 	                             * "part": true: an archive without its end, see artifact/artifact.h          */ \
+	X(OUTPUTS,      "")         /* {"file","count","bytes"}  of a transform job: a file in staged/ with a line of   \
+	                             * JSON for each object to take from there, {"file","key","size","md5"}       */ \
 	X(ENDED,        "")         /* {"result":"ok"|"failed"|"stopped"|"expired","reason"}                      */
 /* clang-format on */
 

@@ -9,9 +9,15 @@
 
 #include "base/str.h"
 
-enum { SPEC_VERSION = 1, SPEC_MAX_BYTES = 8 << 20, SPEC_MAX_CHANNELS = 20, SPEC_MAX_GPUS = 64 };
+enum {
+	SPEC_VERSION = 1,
+	SPEC_MAX_BYTES = 16 << 20,
+	SPEC_MAX_CHANNELS = 20,
+	SPEC_MAX_GPUS = 64,
+	SPEC_MAX_CONTAINERS = 15
+};
 
-/* Where a channel's or an artifact's bytes live. The last one is for channels only. */
+/* Where a channel's, a model's or an artifact's bytes live. The last one is for channels only. */
 enum place { PLACE_EMBEDDED, PLACE_REMOTE, PLACE_FILE_SYSTEM };
 
 struct channel_spec {
@@ -42,6 +48,25 @@ struct channel_spec {
 	 * it. */
 	char *file_system_id, *file_system_type /* "EFS" | "FSxLustre" */, *file_system_access /* "ro" | "rw" */;
 	char *directory_path;
+};
+
+/* A transform job: what is to be in /opt/ml/model when the container starts. */
+struct model_spec {
+	enum place place;
+	char *bucket, *prefix; /* objects are placed at their key without the prefix, as a channel's are */
+	char *list;            /* file name under lists/ */
+	bool gzip;             /* the list's one object is a tar.gz, which is unpacked */
+};
+
+/* A transform job: one of the containers that serve; what one answers is the request of the next. */
+struct container_spec {
+	char *name;  /* ContainerHostname, or "container-N" */
+	char *image; /* as pulled: by digest where that is known */
+	/* RepositoryCredentialsProviderArn: by which name bloomery.conf has the credentials for the image's registry.
+	 * NULL: none. */
+	char *image_provider;
+	json_t *environment;      /* name: text; the model's, and over it the job's */
+	struct model_spec *model; /* NULL: none */
 };
 
 struct job_limits {
@@ -75,18 +100,24 @@ struct network_spec {
 };
 
 struct job_spec {
+	char *kind; /* "training" or NULL, "transform"; see spec_is_transform */
 	char *id, *name, *arn, *region, *account;
 	char *host_name; /* "algo-1" */
 	unsigned host_number, host_count;
 	bool output_hosts_all;       /* of several hosts: /opt/ml/output/data of all is kept, else only the first's */
 	uint64_t fastfile_links_max; /* FastFile: links up to this many objects of the embedded store, else FUSE */
-	json_t *request;             /* CreateTrainingJob as accepted, defaults filled in */
+	json_t *request;             /* CreateTrainingJob or CreateTransformJob as accepted, defaults filled in */
 	struct job_limits limits;
-	char *image; /* TrainingImage as given */
+	char *image; /* TrainingImage as given; NULL for a transform job */
+	/* A transform job has one, "input": its TransformInput, of which ContentType, compression and how it is split
+	 * are read from the request. */
 	struct channel_spec *channels;
 	size_t channel_count;
-	int64_t max_runtime_s;
-	int64_t stop_grace_s; /* from SIGTERM to SIGKILL (contract 5.5: 120) */
+	struct container_spec *containers; /* of a transform job, else none */
+	size_t container_count;
+	char *instance;        /* of a transform job: "i-0" and the host's id; else NULL */
+	int64_t max_runtime_s; /* 0 for a transform job: it has no limit */
+	int64_t stop_grace_s;  /* from SIGTERM to SIGKILL (contract 5.5: 120; 7.1: 30) */
 	enum place output_place;
 	char *output_bucket, *output_prefix; /* S3OutputPath without trailing slash, split */
 	struct s3_target s3;
@@ -112,6 +143,7 @@ int spec_from_json(const json_t *j, struct job_spec *ret, struct err *e) must_ch
 int spec_load(const char *job_dir, struct job_spec *ret, struct err *e) must_check;
 int spec_save(int job_dirfd, const struct job_spec *s, struct err *e) must_check; /* 0600, atomic, durable */
 void spec_fini(struct job_spec *s);
+bool spec_is_transform(const struct job_spec *s);
 void network_spec_fini(struct network_spec *n);
 void s3_target_fini(struct s3_target *t);
 void channel_spec_fini(struct channel_spec *ch);

@@ -244,3 +244,156 @@ TEST(damaged_files_are_read_or_refused)
 		}
 	CHECK(taken > 0 && taken < n * ARRAY_LEN(bytes) / 2);
 }
+
+/* ---- transform jobs ---- */
+
+/* The good specification as one of a transform job of two containers. */
+static json_t *good_transform(void)
+{
+	static const char more_text[] =
+	        "{\"kind\":\"transform\",\"instance\":\"i-00123456789abcdef\",\"containers\":["
+	        "{\"name\":\"container-1\",\"image\":\"iris@sha256:aa\",\"environment\":{\"A\":\"1\",\"B\":\"\"},"
+	        "\"model\":{\"place\":\"embedded\",\"bucket\":\"bkt\",\"prefix\":\"m/model.tar.gz\",\"list\":\"m0\","
+	        "\"gzip\":true}},"
+	        "{\"name\":\"Second\",\"image\":\"r.example/x\",\"image_provider\":\"arn:aws:lambda:x\","
+	        "\"environment\":{},\"model\":null}]}";
+	json_t *j = good(), *more = json_loads(more_text, JSON_REJECT_DUPLICATES, NULL);
+	json_t *channels = json_object_get(j, "channels"), *input = json_array_get(channels, 0);
+
+	must(more);
+	json_object_update(j, more);
+	json_decref(more);
+	json_object_del(j, "image");
+	json_object_del(j, "max_runtime_s");
+	while (json_array_size(channels) > 1)
+		json_array_remove(channels, 1);
+	json_object_set_new(input, "name", json_string("input"));
+	return j;
+}
+
+TEST(the_specification_of_a_transform_job_round_trips)
+{
+	json_t *j = good_transform(), *back;
+	struct job_spec s = { 0 };
+
+	CHECK_OK(spec_from_json(j, &s, e));
+	CHECK(spec_is_transform(&s) && !s.image && s.max_runtime_s == 0 && s.container_count == 2);
+	CHECK_STR(s.instance, "i-00123456789abcdef");
+	CHECK_STR(s.containers[0].image, "iris@sha256:aa");
+	CHECK(s.containers[0].model && s.containers[0].model->gzip && !s.containers[0].image_provider);
+	CHECK_STR(s.containers[0].model->prefix, "m/model.tar.gz");
+	CHECK_STR(json_string_value(json_object_get(s.containers[0].environment, "A")), "1");
+	CHECK(!s.containers[1].model && s.containers[1].image_provider);
+	back = spec_to_json(&s);
+	CHECK(json_equal(j, back));
+	json_decref(back);
+	json_decref(j);
+	spec_fini(&s);
+	j = good();
+	CHECK_OK(spec_from_json(j, &s, e));
+	CHECK(!spec_is_transform(&s));
+	json_decref(j);
+	spec_fini(&s);
+}
+
+/* Replaces (v NULL: removes) `name` of the object, checks that this is refused by a sentence with `names`. */
+static void transform_refused(json_t *j, json_t *object, const char *name, json_t *v, const char *names)
+{
+	struct job_spec s = { 0 };
+	struct err err = { 0 };
+	char text[3000];
+
+	if (v)
+		json_object_set_new(object, name, v);
+	else
+		json_object_del(object, name);
+	if (spec_from_json(j, &s, &err) == 0) {
+		test_failed(__FILE__, __LINE__, "taken: %s", name);
+		spec_fini(&s);
+	} else if (err.kind != ERR_INVALID || !strstr(err_text(&err, text, sizeof(text)), names))
+		test_failed(__FILE__, __LINE__, "%s: '%s' does not name %s", name, text, names);
+	json_decref(j);
+}
+
+#define REFUSED(in, name, v, names)                                                                         \
+	do {                                                                                                \
+		json_t *j = good_transform(), *first = json_array_get(json_object_get(j, "containers"), 0), \
+		       *second = json_array_get(json_object_get(j, "containers"), 1),                       \
+		       *model = json_object_get(first, "model"),                                            \
+		       *input = json_array_get(json_object_get(j, "channels"), 0);                          \
+                                                                                                            \
+		(void)first, (void)second, (void)model, (void)input;                                        \
+		transform_refused(j, in, name, v, names);                                                   \
+	} while (0)
+
+TEST(what_a_transform_job_must_have_and_must_not)
+{
+	REFUSED(j, "kind", NULL, "image: missing");
+	REFUSED(j, "kind", json_string("training"), "image: missing");
+	REFUSED(j, "kind", json_string("tuning"), "kind");
+	REFUSED(j, "image", json_string("x"), "image: not for this kind");
+	REFUSED(j, "max_runtime_s", json_integer(5), "max_runtime_s: not for this kind");
+	REFUSED(j, "instance", NULL, "instance: missing");
+	REFUSED(j, "instance", json_string("i-00123456789abcdeX"), "instance");
+	REFUSED(j, "containers", NULL, "containers: missing");
+	REFUSED(j, "containers", json_array(), "containers: not an array of 1 to 15");
+	REFUSED(j, "containers", json_object(), "containers: not an array of 1 to 15");
+	REFUSED(j, "channels", json_array(), "channels: not what the input");
+	REFUSED(input, "name", json_string("train"), "channels: not what the input");
+	REFUSED(input, "record_wrapper", json_string("RecordIO"), "channels: not what the input");
+	REFUSED(input, "shuffled", json_true(), "channels: not what the input");
+}
+
+TEST(containers_are_checked_member_by_member)
+{
+	REFUSED(first, "name", json_string("a/b"), "containers[0].name");
+	REFUSED(first, "name", json_string("data-log"), "containers[0].name");
+	REFUSED(first, "name", json_string(".."), "containers[0].name");
+	REFUSED(second, "name", json_string("container-1"), "containers[1].name: another");
+	REFUSED(first, "name", NULL, "containers[0].name: missing");
+	REFUSED(first, "image", NULL, "containers[0].image: missing");
+	REFUSED(first, "x", json_null(), "containers[0].'x' is not a member");
+	REFUSED(first, "environment", NULL, "environment: not an object");
+	REFUSED(first, "environment", json_pack("{s:i}", "A", 1), "what is not a text");
+	REFUSED(first, "environment", json_pack("{s:s}", "", "1"), "cannot be a variable's name");
+	REFUSED(first, "environment", json_pack("{s:s}", "A=B", "1"), "cannot be a variable's name");
+	REFUSED(first, "environment", json_pack("{s:o}", "A", json_stringn("a\0b", 3)), "what is not a text");
+	REFUSED(first, "model", NULL, "containers[0].model: missing");
+	REFUSED(first, "model", json_string("m"), "containers[0].model. not an object");
+	REFUSED(model, "place", json_string("file-system"), "containers[0].model.place");
+	REFUSED(model, "place", json_string("nowhere"), "containers[0].model.place");
+	REFUSED(model, "bucket", json_string("a/b"), "containers[0].model.bucket");
+	REFUSED(model, "list", json_string("../0"), "containers[0].model.list");
+	REFUSED(model, "list", NULL, "containers[0].model.list: missing");
+	REFUSED(model, "gzip", json_integer(1), "containers[0].model.gzip");
+}
+
+TEST(a_remote_model_needs_another_s3)
+{
+	json_t *j = good_transform(), *first = json_array_get(json_object_get(j, "containers"), 0);
+
+	json_object_set_new(json_object_get(first, "model"), "place", json_string("remote"));
+	transform_refused(j, j, "s3", NULL, "s3: missing, and a model is remote");
+}
+
+TEST(there_are_at_most_fifteen_containers)
+{
+	json_t *j = good_transform(), *list = json_object_get(j, "containers");
+	struct job_spec s = { 0 };
+
+	for (int i = 3; i <= 16; i++) {
+		json_t *c = json_deep_copy(json_array_get(list, 1));
+		char name[20];
+
+		snprintf(name, sizeof(name), "container-%d", i);
+		json_object_set_new(c, "name", json_string(name));
+		json_array_append_new(list, c);
+		if (i == 15) {
+			CHECK_OK(spec_from_json(j, &s, e));
+			CHECK(s.container_count == 15);
+			spec_fini(&s);
+		}
+	}
+	CHECK(spec_from_json(j, &s, NULL) == -1 && !s.containers);
+	json_decref(j);
+}
