@@ -4,9 +4,8 @@
 #include <stdlib.h>
 
 #include "aws/arn.h"
+#include "iam/iam.h"
 #include "job/jobs.h"
-#include "op/algorithm.h"
-#include "op/authorise.h"
 #include "op/tags.h"
 
 int not_found_is_invalid(struct err *e)
@@ -39,17 +38,6 @@ static void mark_creator(const struct api_call *call, json_t *in)
 		json_object_set_new(in, JOBS_CREATOR, json_pack("{s:s, s:s?}", "Arn", by->arn, "JobId", by->job_id));
 }
 
-static unsigned training_job_hosts(const json_t *in)
-{
-	const json_t *r = json_object_get(in, "ResourceConfig"), *groups = json_object_get(r, "InstanceGroups"), *g;
-	json_int_t hosts = json_integer_value(json_object_get(r, "InstanceCount"));
-	size_t i;
-
-	json_array_foreach (groups, i, g)
-		hosts += json_integer_value(json_object_get(g, "InstanceCount"));
-	return (unsigned)hosts;
-}
-
 int op_create_training_job(const struct api_call *call, json_t *in, json_t **ret_out, struct err *e)
 {
 	_cleanup_free_ char *arn = arn_of(call, in_str(in, "TrainingJobName"));
@@ -57,14 +45,9 @@ int op_create_training_job(const struct api_call *call, json_t *in, json_t **ret
 	_cleanup_(capacity_needs_fini) struct capacity_needs needs = { 0 };
 	_cleanup_free_ struct store_tag *tags = NULL;
 	struct jobs_create c = { .arn = arn, .needs = &needs, .created = call->now };
+	const struct job_check check = { .call = call, .in = in };
 
-	if (training_job_check_form(in, e) < 0 || algorithm_apply(call, in, e) < 0 ||
-	    authorise_training_job(call, in, e) < 0 ||
-	    jobs_check_network(call->api->jobs, in, training_job_hosts(in), e) < 0 ||
-	    training_job_check_data(call, in, e) < 0)
-		return -1;
-	training_job_defaults(in);
-	if (training_job_needs(in, &needs, e) < 0 || jobs_check_gpus(call->api->jobs, &needs, e) < 0)
+	if (training_job_check(&check, &needs, e) < 0)
 		return -1;
 	c.echo = echo = training_job_echo(in);
 	mark_creator(call, in);

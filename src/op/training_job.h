@@ -19,14 +19,42 @@
  * passed training_job_check_form. */
 void training_job_defaults(json_t *in);
 
+/* What a check has found, told to who wants all of it (op/preflight.h). where: the member it is about, "" the request;
+ * here: a rule of this server, or of what it has; the service has it not. */
+typedef void job_fault_fn(void *arg, const char *where, bool here, const struct err *e);
+
 /* Whether the members are there and go together (contract 2, 5.9); looks at the request only. ERR_INVALID, in the
  * service's words where it has some. */
 int training_job_check_form(const json_t *in, struct err *e) must_check;
-/* The part of it that is about InputDataConfig. */
+/* The same without stopping at the first fault: found is told of each. -1 when there was any; *e then says nothing. */
+int training_job_each_form(const json_t *in, job_fault_fn *found, void *arg, struct err *e) must_check;
+/* The part of it that is about InputDataConfig: one channel, seen with those before it; all. */
+int training_job_check_channel(const json_t *in, size_t item, struct err *e) must_check;
 int training_job_check_channels(const json_t *in, struct err *e) must_check;
-/* Whether the buckets, the data and the file systems are there (contract 2.2). May wait some seconds for another S3.
- * ERR_INVALID, also when that cannot be reached. */
-int training_job_check_data(const struct api_call *call, const json_t *in, struct err *e) must_check;
+
+/* Whether the bucket, the data or the file system, and the credentials are there (contract 2.2). May wait some seconds
+ * for another S3, for all channels together counted from `since`. ERR_INVALID, also when that cannot be reached. */
+int training_job_check_provider(const struct api_call *call, const json_t *in, struct err *e) must_check;
+int training_job_check_channel_data(const struct api_call *call, const json_t *in, const json_t *channel,
+                                    struct mono since, struct err *e) must_check;
+int training_job_check_output(const struct api_call *call, const json_t *in, struct err *e) must_check;
+
+/* ---- all that CreateTrainingJob checks (training_job_rules.c) ---- */
+
+struct job_check {
+	const struct api_call *call;
+	json_t *in; /* checked by the model; gets what an algorithm says, and defaults */
+	/* For a job that is not created: of what will be there by then no absence is a fault. NULL: nothing will. */
+	const json_t *uploads; /* an object, whose keys are channels */
+	const json_t *buckets; /* an array of names */
+	job_fault_fn *found;   /* NULL: the first fault ends it */
+	void *arg;
+};
+/* In this order: the form, the algorithm, rights, networks, data, defaults, GPUs. *ret is to be finished by the caller,
+ * also on failure. ERR_INVALID, ERR_DENIED, ERR_LIMIT; with `found` *e says nothing. */
+int training_job_check(const struct job_check *c, struct capacity_needs *ret, struct err *e) must_check;
+unsigned training_job_hosts(const json_t *in);
+
 /* The needs of a checked request with its defaults; the caller finishes *ret. */
 int training_job_needs(const json_t *in, struct capacity_needs *ret, struct err *e) must_check;
 

@@ -87,7 +87,7 @@ static int ask_folder(const struct asked *a, struct str bucket, struct str prefi
 	if (!by || iam_has_policy(a->call->api->iam, str_of(by->role)) || !jobs_data_is_embedded(a->call->api->jobs))
 		return 0;
 	if (blob_look(a->call->api->blobs, bucket, str_of(folder), &look, &why) < 0) {
-		if (why.kind == ERR_NOT_FOUND) /* training_job_check_data says so */
+		if (why.kind == ERR_NOT_FOUND) /* training_job_check_channel_data says so */
 			return 0;
 		*e = why;
 		return -1;

@@ -188,26 +188,33 @@ static int check_pair(const struct channel *a, const struct channel *b, struct e
 	return 0;
 }
 
-int training_job_check_channels(const json_t *in, struct err *e)
+int training_job_check_channel(const json_t *in, size_t item, struct err *e)
 {
 	const json_t *channels = json_object_get(in, "InputDataConfig");
+	struct channel c = channel_of(in, json_array_get(channels, item));
 
-	for (size_t i = 0; i < json_array_size(channels); i++) {
-		struct channel c = channel_of(in, json_array_get(channels, i));
+	if (check_channel(&c, e) < 0)
+		return -1;
+	for (size_t k = 0; k < item; k++) {
+		struct channel other = channel_of(in, json_array_get(channels, k));
 
-		if (check_channel(&c, e) < 0)
+		if (str_eq(c.name, other.name))
+			return err_set(e, ERR_INVALID,
+			               "InputDataConfig: duplicate channel name '" PRIstr
+			               "'; names must be unique within a job",
+			               ARGstr(c.name));
+		if (check_pair(&c, &other, e) < 0 || check_pair(&other, &c, e) < 0)
 			return -1;
-		for (size_t k = 0; k < i; k++) {
-			struct channel other = channel_of(in, json_array_get(channels, k));
-
-			if (str_eq(c.name, other.name))
-				return err_set(e, ERR_INVALID,
-				               "InputDataConfig: duplicate channel name '" PRIstr
-				               "'; names must be unique within a job",
-				               ARGstr(c.name));
-			if (check_pair(&c, &other, e) < 0 || check_pair(&other, &c, e) < 0)
-				return -1;
-		}
 	}
+	return 0;
+}
+
+int training_job_check_channels(const json_t *in, struct err *e)
+{
+	size_t n = json_array_size(json_object_get(in, "InputDataConfig"));
+
+	for (size_t i = 0; i < n; i++)
+		if (training_job_check_channel(in, i, e) < 0)
+			return -1;
 	return 0;
 }

@@ -26,7 +26,7 @@ bool s3_uri_split(struct str uri, struct str *ret_bucket, struct str *ret_key)
 /* ---- the form ---- */
 
 /* Not required by the model, because of serverless jobs, but by every job that runs here; worded as contract 9.3. */
-static int check_present(const json_t *in, struct err *e)
+static int check_present(const json_t *in, size_t item, struct err *e)
 {
 	static const char *const wanted[][2] = { { "AlgorithmSpecification", "algorithmSpecification" },
 		                                 { "ResourceConfig", "resourceConfig" },
@@ -34,6 +34,7 @@ static int check_present(const json_t *in, struct err *e)
 	_cleanup_buf_ struct buf text = { 0 };
 	unsigned missing = 0;
 
+	(void)item;
 	for (size_t i = 0; i < ARRAY_LEN(wanted); i++)
 		if (!json_object_get(in, wanted[i][0]))
 			buf_f(&text, "%sValue null at '%s' failed to satisfy constraint: Member must not be null",
@@ -43,10 +44,11 @@ static int check_present(const json_t *in, struct err *e)
 	return err_set(e, ERR_INVALID, "%u validation error%s detected: %s", missing, missing > 1 ? "s" : "", text.p);
 }
 
-static int check_algorithm(const json_t *in, struct err *e)
+static int check_algorithm(const json_t *in, size_t item, struct err *e)
 {
 	const json_t *a = json_object_get(in, "AlgorithmSpecification");
 
+	(void)item;
 	if (json_object_get(a, "TrainingImage") && json_object_get(a, "AlgorithmName"))
 		return err_set(e, ERR_INVALID,
 		               "AlgorithmSpecification: TrainingImage and AlgorithmName exclude each other; "
@@ -78,7 +80,7 @@ static int check_hosts(json_int_t hosts, struct err *e)
 /* contract 2.12 */
 static int check_groups(const json_t *r, const json_t *groups, struct err *e)
 {
-	json_int_t hosts = 0;
+	bool hosts = false;
 
 	if (json_object_get(r, "InstanceType") || json_object_get(r, "InstanceCount"))
 		return err_set(
@@ -88,26 +90,23 @@ static int check_groups(const json_t *r, const json_t *groups, struct err *e)
 	for (size_t i = 0; i < json_array_size(groups); i++) {
 		const json_t *g = json_array_get(groups, i);
 
-		if (check_type(in_str(g, "InstanceType"), e) < 0)
-			return -1;
 		for (size_t k = 0; k < i; k++)
 			if (str_eq(in_str(g, "InstanceGroupName"),
 			           in_str(json_array_get(groups, k), "InstanceGroupName")))
 				return err_set(e, ERR_INVALID,
 				               "ResourceConfig: duplicate instance group name '" PRIstr "'",
 				               ARGstr(in_str(g, "InstanceGroupName")));
-		if (check_hosts(json_integer_value(json_object_get(g, "InstanceCount")), e) < 0)
-			return -1;
-		hosts += json_integer_value(json_object_get(g, "InstanceCount"));
+		if (json_integer_value(json_object_get(g, "InstanceCount")) > 0)
+			hosts = true;
 	}
-	if (hosts < 1)
+	if (!hosts)
 		return err_set(e, ERR_INVALID,
 		               "ResourceConfig: the InstanceCounts of InstanceGroups must be at least 1 "
 		               "together");
-	return check_hosts(hosts, e);
+	return 0;
 }
 
-static int check_resources(const json_t *in, struct err *e)
+static int check_resources(const json_t *in, size_t item, struct err *e)
 {
 	const json_t *r = json_object_get(in, "ResourceConfig"), *volume = json_object_get(r, "VolumeSizeInGB");
 	const json_t *groups = json_object_get(r, "InstanceGroups");
@@ -125,15 +124,37 @@ static int check_resources(const json_t *in, struct err *e)
 		               "for the whole machine");
 	if (json_integer_value(json_object_get(r, "InstanceCount")) < 1)
 		return err_set(e, ERR_INVALID, "ResourceConfig: InstanceCount must be at least 1");
-	return check_type(type, e);
+	(void)item;
+	return 0;
 }
 
-static int check_stopping(const json_t *in, struct err *e)
+/* What this server takes of what the service has. */
+static int check_machine(const json_t *in, size_t item, struct err *e)
+{
+	const json_t *r = json_object_get(in, "ResourceConfig"), *groups = json_object_get(r, "InstanceGroups"), *g;
+	json_int_t hosts = 0;
+	size_t i;
+
+	(void)item;
+	if (!json_array_size(groups))
+		return in_str(r, "InstanceType").n ? check_type(in_str(r, "InstanceType"), e) : 0;
+	json_array_foreach (groups, i, g) {
+		json_int_t some = json_integer_value(json_object_get(g, "InstanceCount"));
+
+		if (check_type(in_str(g, "InstanceType"), e) < 0 || check_hosts(some, e) < 0)
+			return -1;
+		hosts += some;
+	}
+	return check_hosts(hosts, e);
+}
+
+static int check_stopping(const json_t *in, size_t item, struct err *e)
 {
 	const json_t *s = json_object_get(in, "StoppingCondition"), *run = json_object_get(s, "MaxRuntimeInSeconds");
 	const json_t *wait = json_object_get(s, "MaxWaitTimeInSeconds");
 	json_int_t max_run = run ? json_integer_value(run) : MAX_RUNTIME_DEFAULT_S;
 
+	(void)item;
 	if (max_run > 28 * 86400) /* contract 5.5 */
 		return err_set(e, ERR_INVALID, "Invalid MaxRuntimeInSeconds. It must be at most 2419200 (28 days)");
 	if (!wait)
@@ -151,33 +172,87 @@ static int check_stopping(const json_t *in, struct err *e)
 
 /* A definition that cannot match is better told now than after a night without metrics. One without a capture group is
  * taken, as the service does, and its matches are told to have no value. */
-static int check_metrics(const json_t *in, struct err *e)
+static int check_metric(const json_t *in, size_t item, struct err *e)
 {
-	const json_t *d, *all = json_object_get(json_object_get(in, "AlgorithmSpecification"), "MetricDefinitions");
-	size_t i;
+	const json_t *all = json_object_get(json_object_get(in, "AlgorithmSpecification"), "MetricDefinitions");
+	const json_t *d = json_array_get(all, item);
+	struct err why = { 0 };
+	char text[2048];
 
-	json_array_foreach (all, i, d) {
-		struct err why = { 0 };
-		char text[2048];
+	if (metric_check(in_str(d, "Regex"), NULL, &why) == 0)
+		return 0;
+	return err_set(e, ERR_INVALID, "AlgorithmSpecification: MetricDefinitions: '%s': %s", in_str(d, "Name").p,
+	               err_text(&why, text, sizeof(text)));
+}
 
-		if (metric_check(in_str(d, "Regex"), NULL, &why) < 0)
-			return err_set(e, ERR_INVALID, "AlgorithmSpecification: MetricDefinitions: '%s': %s",
-			               in_str(d, "Name").p, err_text(&why, text, sizeof(text)));
+static int check_tags(const json_t *in, size_t item, struct err *e)
+{
+	(void)item;
+	return tags_check(json_object_get(in, "Tags"), e);
+}
+
+static int check_output(const json_t *in, size_t item, struct err *e)
+{
+	struct str bucket, key;
+
+	(void)item;
+	if (s3_uri_split(in_str(json_object_get(in, "OutputDataConfig"), "S3OutputPath"), &bucket, &key))
+		return 0;
+	return err_set(e, ERR_INVALID, "OutputDataConfig: S3OutputPath is to have the form s3://bucket/prefix");
+}
+
+static const struct {
+	const char *where;
+	const char *member, *list; /* one check for each item of this list, in this member (NULL: the request) */
+	bool here;                 /* the service has no such rule */
+	int (*check)(const json_t *in, size_t item, struct err *e);
+} forms[] = {
+	{ "AlgorithmSpecification", NULL, NULL, false, check_algorithm },
+	{ "ResourceConfig", NULL, NULL, false, check_resources },
+	{ "ResourceConfig", NULL, NULL, true, check_machine },
+	{ "StoppingCondition", NULL, NULL, false, check_stopping },
+	{ "InputDataConfig", NULL, "InputDataConfig", false, training_job_check_channel },
+	{ "AlgorithmSpecification.MetricDefinitions", "AlgorithmSpecification", "MetricDefinitions", false,
+	  check_metric },
+	{ "Tags", NULL, NULL, false, check_tags },
+	{ "OutputDataConfig.S3OutputPath", NULL, NULL, false, check_output },
+};
+
+static void tell(job_fault_fn *found, void *arg, size_t form, size_t item, const struct err *e)
+{
+	_cleanup_free_ char *where = forms[form].list ? strf("%s[%zu]", forms[form].where, item)
+	                                              : xstrdup(forms[form].where);
+
+	found(arg, where, forms[form].here, e);
+}
+
+int training_job_each_form(const json_t *in, job_fault_fn *found, void *arg, struct err *e)
+{
+	int rc = check_present(in, 0, e);
+	size_t faults = 0;
+
+	if (rc < 0 && found)
+		found(arg, "", false, e);
+	for (size_t f = 0; f < ARRAY_LEN(forms) && rc == 0; f++) {
+		const json_t *of = forms[f].member ? json_object_get(in, forms[f].member) : in;
+		size_t n = forms[f].list ? json_array_size(json_object_get(of, forms[f].list)) : 1;
+
+		for (size_t i = 0; i < n; i++) {
+			if (forms[f].check(in, i, e) == 0)
+				continue;
+			if (!found)
+				return -1;
+			tell(found, arg, f, i, e);
+			*e = (struct err){ 0 };
+			faults++;
+		}
 	}
-	return 0;
+	return rc < 0 || faults ? -1 : 0;
 }
 
 int training_job_check_form(const json_t *in, struct err *e)
 {
-	struct str bucket, key;
-
-	if (check_present(in, e) < 0 || check_algorithm(in, e) < 0 || check_resources(in, e) < 0 ||
-	    check_stopping(in, e) < 0 || training_job_check_channels(in, e) < 0 || check_metrics(in, e) < 0 ||
-	    tags_check(json_object_get(in, "Tags"), e) < 0)
-		return -1;
-	if (!s3_uri_split(in_str(json_object_get(in, "OutputDataConfig"), "S3OutputPath"), &bucket, &key))
-		return err_set(e, ERR_INVALID, "OutputDataConfig: S3OutputPath is to have the form s3://bucket/prefix");
-	return 0;
+	return training_job_each_form(in, NULL, NULL, e);
 }
 
 static int needs_of(struct str type_name, json_int_t hosts, struct capacity_needs *ret, struct err *e)

@@ -68,11 +68,13 @@ static int check_embedded(const struct source *s, struct err *e)
 	return rc;
 }
 
-static int check_output(const struct api_call *call, const json_t *in, struct err *e)
+int training_job_check_output(const struct api_call *call, const json_t *in, struct err *e)
 {
 	struct str output = in_str(json_object_get(in, "OutputDataConfig"), "S3OutputPath"), bucket, prefix;
 	bool there = false;
 
+	if (!jobs_data_is_embedded(call->api->jobs)) /* it is asked for when there are results */
+		return 0;
 	must(s3_uri_split(output, &bucket, &prefix)); /* training_job_check_form */
 	if (blob_bucket_exists(call->api->blobs, bucket, &there, e) < 0)
 		return -1;
@@ -125,8 +127,8 @@ static int check_file_system(const struct api_call *call, const json_t *channel,
 	               ARGstr(id), ARGstr(in_str(channel, "ChannelName")), ARGstr(id));
 }
 
-static int check_channel(const struct api_call *call, const json_t *in, const json_t *channel, struct mono since,
-                         struct err *e)
+int training_job_check_channel_data(const struct api_call *call, const json_t *in, const json_t *channel,
+                                    struct mono since, struct err *e)
 {
 	const json_t *source = json_object_get(channel, "DataSource");
 	struct source s = { .call = call,
@@ -143,7 +145,7 @@ static int check_channel(const struct api_call *call, const json_t *in, const js
 	return jobs_data_is_embedded(call->api->jobs) ? check_embedded(&s, e) : check_remote(&s, e);
 }
 
-static int check_provider(const struct api_call *call, const json_t *in, struct err *e)
+int training_job_check_provider(const struct api_call *call, const json_t *in, struct err *e)
 {
 	const json_t *config = json_object_get(json_object_get(in, "AlgorithmSpecification"), "TrainingImageConfig");
 	struct str arn = in_str(json_object_get(config, "TrainingRepositoryAuthConfig"),
@@ -156,19 +158,4 @@ static int check_provider(const struct api_call *call, const json_t *in, struct 
 	               " is not known here: bloomery.conf has no registry_credentials." PRIstr
 	               ". Let it name a file with the registry's Username and Password",
 	               ARGstr(arn), ARGstr(arn));
-}
-
-int training_job_check_data(const struct api_call *call, const json_t *in, struct err *e)
-{
-	const json_t *channels = json_object_get(in, "InputDataConfig"), *c;
-	struct mono since = mono_now();
-	size_t i;
-
-	if (check_provider(call, in, e) < 0)
-		return -1;
-	json_array_foreach (channels, i, c)
-		if (check_channel(call, in, c, since, e) < 0)
-			return -1;
-	/* The bucket for results of another S3 is asked for when there are results. */
-	return jobs_data_is_embedded(call->api->jobs) ? check_output(call, in, e) : 0;
 }
