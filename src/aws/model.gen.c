@@ -2751,10 +2751,8 @@ static const struct operation ops_sagemaker[] = {
 	{ .name = "AssociateTrialComponent", .input = S(sagemaker_AssociateTrialComponentRequest), .output = S(sagemaker_AssociateTrialComponentResponse) },
 	{ .name = "BatchDescribeModelPackage", .input = S(sagemaker_BatchDescribeModelPackageInput), .output = S(sagemaker_BatchDescribeModelPackageOutput) },
 	{ .name = "CreateAlgorithm", .input = S(sagemaker_CreateAlgorithmInput), .output = S(sagemaker_CreateAlgorithmOutput), .refusals = (const struct refusal[]){
-		{ .path = "TrainingSpecification.AdditionalS3DataSource", .when = REFUSE_PRESENT, .reason = "data besides the channels is not placed for algorithms yet; put it into the image or into a channel" },
-		{ .path = "ValidationSpecification", .when = REFUSE_PRESENT, .reason = "validation runs are not built yet; leave ValidationSpecification out" },
-		{ .path = "CertifyForMarketplace", .when = REFUSE_TRUE, .reason = "certification is not built yet; use false" } },
-	  .refusal_count = 3 },
+		{ .path = "TrainingSpecification.AdditionalS3DataSource", .when = REFUSE_PRESENT, .reason = "data besides the channels is not placed for algorithms yet; put it into the image or into a channel" } },
+	  .refusal_count = 1 },
 	{ .name = "CreateEndpoint", .input = S(sagemaker_CreateEndpointInput), .output = S(sagemaker_CreateEndpointOutput) },
 	{ .name = "CreateEndpointConfig", .input = S(sagemaker_CreateEndpointConfigInput), .output = S(sagemaker_CreateEndpointConfigOutput) },
 	{ .name = "CreateExperiment", .input = S(sagemaker_CreateExperimentRequest), .output = S(sagemaker_CreateExperimentResponse) },

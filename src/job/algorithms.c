@@ -16,12 +16,18 @@ enum { REASON_MAX = 1024 };
 struct call {
 	struct jobs *js;
 	const struct store_new_algorithm *create;
+	const struct store_validation_move *move;
 	struct str name;
 	int rc;
 	struct err *e;
 };
 
 /* ---- the registry ---- */
+
+char *jobs_reason_cut(const char *reason)
+{
+	return reason_cut(reason, REASON_MAX);
+}
 
 char *jobs_algorithm_details(const char *failure)
 {
@@ -46,7 +52,7 @@ bool jobs_can_ask(const struct jobs *js, struct str image)
 struct open_one {
 	int64_t n;
 	char *image;
-	bool pending;
+	bool pending, validated;
 };
 struct open_ones {
 	int64_t only; /* 0: all */
@@ -54,14 +60,14 @@ struct open_ones {
 	size_t n;
 };
 
-static void add_open(int64_t n, const char *status, const char *image, void *arg)
+static void add_open(const struct store_open_algorithm *a, void *arg)
 {
 	struct open_ones *all = arg;
 
-	if (all->only && all->only != n)
+	if (all->only && all->only != a->n)
 		return;
 	all->v = xrealloc(all->v, (all->n + 1) * sizeof(*all->v));
-	all->v[all->n++] = (struct open_one){ n, xstrdup(image), !strcmp(status, "Pending") };
+	all->v[all->n++] = (struct open_one){ a->n, xstrdup(a->image), !strcmp(a->status, "Pending"), a->validated };
 }
 
 static void open_ones_fini(struct open_ones *all)
@@ -89,12 +95,42 @@ void algorithms_go_on(struct jobs *js)
 	}
 }
 
+/* The image is there, and the validation begins. */
+static int begin_validation(struct jobs *js, const struct open_one *a, const char *pinned, struct err *e)
+{
+	const struct store_validation_move m = { .algorithm = a->n,
+		                                 .from = VALIDATION_IMAGE,
+		                                 .to = VALIDATION_BEGIN,
+		                                 .status = "InProgress",
+		                                 .image = pinned,
+		                                 .at = wall_now() };
+
+	if (store_validation_move(js->store, &m, e) < 0)
+		return -1;
+	log_info("algorithm %lld is validated: %s", (long long)a->n, pinned);
+	jobs_news(js);
+	return 0;
+}
+
+static int complete(struct jobs *js, const struct open_one *a, const char *pinned, const char *failure, struct err *e)
+{
+	_cleanup_free_ char *details = jobs_algorithm_details(failure);
+
+	if (store_algorithm_move(js->store, a->n, a->pending ? "Pending" : "InProgress",
+	                         failure ? "Failed" : "Completed", pinned, details, wall_now(), e) < 0)
+		return -1;
+	log_info("algorithm %lld %s: %s", (long long)a->n, failure ? "has failed" : "is completed",
+	         failure ? failure : pinned);
+	return 0;
+}
+
 void algorithms_digest(void *arg, int64_t n, struct str digest, struct str error)
 {
 	_cleanup_(open_ones_fini) struct open_ones one = { .only = n };
-	_cleanup_free_ char *failure = error.n ? str_dup(error) : NULL, *pinned = NULL, *details = NULL;
+	_cleanup_free_ char *failure = error.n ? str_dup(error) : NULL, *pinned = NULL;
 	struct jobs *js = arg;
 	struct err e = { 0 };
+	int rc;
 
 	if (store_algorithm_each_open(js->store, add_open, &one, &e) < 0)
 		log_err(LOG_WARN, &e, "looking for algorithm %lld", (long long)n);
@@ -102,14 +138,10 @@ void algorithms_digest(void *arg, int64_t n, struct str digest, struct str error
 		return;
 	if (!failure && image_pinned(str_of(one.v[0].image), digest, &pinned, &e) < 0)
 		failure = xstrdup(e.frame[0]);
-	details = jobs_algorithm_details(failure);
-	if (store_algorithm_move(js->store, n, one.v[0].pending ? "Pending" : "InProgress",
-	                         failure ? "Failed" : "Completed", pinned, details, wall_now(), &e) < 0)
+	rc = !failure && one.v[0].validated ? begin_validation(js, &one.v[0], pinned, &e)
+	                                    : complete(js, &one.v[0], pinned, failure, &e);
+	if (rc < 0)
 		log_err(LOG_WARN, &e, "algorithm %lld", (long long)n);
-	else if (failure)
-		log_info("algorithm %lld has failed: %s", (long long)n, failure);
-	else
-		log_info("algorithm %lld is completed: %s", (long long)n, pinned);
 }
 
 /* ---- written ---- */
@@ -124,6 +156,8 @@ static void on_create(void *arg)
 		log_info("algorithm %s is created: %s, %s", c->create->name, c->create->image, c->create->status);
 	if (c->rc == 0 && !strcmp(c->create->status, "Pending"))
 		algorithms_go_on(c->js);
+	if (c->rc == 0 && c->create->step)
+		jobs_news(c->js);
 }
 
 int jobs_algorithm_create(struct jobs *js, const struct store_new_algorithm *a, struct err *e)
@@ -148,6 +182,21 @@ int jobs_algorithm_delete(struct jobs *js, struct str name, struct err *e)
 	struct call c = { .js = js, .name = name, .e = e };
 
 	loop_call(js->loop, on_delete, &c);
+	return c.rc;
+}
+
+static void on_move(void *arg)
+{
+	struct call *c = arg;
+
+	c->rc = store_validation_move(c->js->store, c->move, c->e);
+}
+
+int jobs_validation_move(struct jobs *js, const struct store_validation_move *m, struct err *e)
+{
+	struct call c = { .js = js, .move = m, .e = e };
+
+	loop_call(js->loop, on_move, &c);
 	return c.rc;
 }
 

@@ -92,7 +92,10 @@ struct jobs {
 	struct loop_source *soon_timer, *pending_timer, *retry_timer, *cleanup_timer, *sweep_timer;
 	int64_t cleanup_ms;
 	bool started;
+	void (*news)(void *arg); /* jobs_on_news */
+	void *news_arg;
 };
+void jobs_news(struct jobs *js);
 
 /* ---- job.c ---- */
 

@@ -406,6 +406,7 @@ int job_transition(struct jobs *js, struct job *j, enum job_event event, const s
 		job_drop(js, j);
 		cleanup_soon(js);
 		scheduler_soon(js);
+		jobs_news(js);
 	}
 	return 0;
 }

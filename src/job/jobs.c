@@ -178,6 +178,33 @@ void jobs_start(struct jobs *js, const char *api_url)
 	log_gpus(gpu_pool_table(js->gpus));
 }
 
+struct listener {
+	struct jobs *js;
+	void (*fn)(void *arg);
+	void *arg;
+};
+
+static void on_listen(void *arg)
+{
+	const struct listener *l = arg;
+
+	l->js->news = l->fn;
+	l->js->news_arg = l->arg;
+}
+
+void jobs_on_news(struct jobs *js, void (*fn)(void *arg), void *arg)
+{
+	struct listener l = { js, fn, arg };
+
+	loop_call(js->loop, on_listen, &l);
+}
+
+void jobs_news(struct jobs *js)
+{
+	if (js->news)
+		js->news(js->news_arg);
+}
+
 void jobs_free(struct jobs *js)
 {
 	if (!js)

@@ -46,6 +46,10 @@ DEFINE_CLEANUP(struct jobs, jobs_free)
 
 /* ---- any thread ---- */
 
+/* fn is called, on the loop's thread, whenever a job has ended or an algorithm begins to be validated. It must not
+ * block. NULL: nothing is; it is not called any more when this returns. */
+void jobs_on_news(struct jobs *js, void (*fn)(void *arg), void *arg);
+
 /* Whether channels and artifacts live in the embedded store (else in the S3 that bloomery.conf names). */
 bool jobs_data_is_embedded(const struct jobs *js);
 
@@ -66,6 +70,8 @@ bool jobs_know_provider(const struct jobs *js, struct str arn);
 #define JOBS_CREATOR "bloomery:Creator"
 /* Another: the image of a job by AlgorithmName, by its digest. */
 #define JOBS_IMAGE "bloomery:Image"
+/* Another: the ARN of the algorithm whose validation made this job, model or transform job. */
+#define JOBS_VALIDATES "bloomery:Validates"
 /* What a request for so many hosts wants of networks can be had here. ERR_INVALID names what cannot: ids of its
  * VpcConfig, encryption. */
 int jobs_check_network(const struct jobs *js, const json_t *request, unsigned hosts, struct err *e) must_check;
@@ -97,9 +103,13 @@ int jobs_tags_delete(struct jobs *js, struct str arn, const struct str *keys, si
 /* ---- algorithms (job/algorithms.c); any thread ---- */
 
 /* As store_algorithm_insert and store_algorithm_delete. One that is Pending goes on by itself: its image's registry is
- * asked, and it becomes Completed with the image by digest, or Failed. */
+ * asked, and it becomes Completed with the image by digest, or Failed; with a step of its validation, that begins. */
 int jobs_algorithm_create(struct jobs *js, const struct store_new_algorithm *a, struct err *e) must_check;
 int jobs_algorithm_delete(struct jobs *js, struct str name, struct err *e) must_check;
+int jobs_validation_move(struct jobs *js, const struct store_validation_move *m,
+                         struct err *e) must_check; /* as store_ */
+/* As much of a sentence as a FailureReason may have; the caller frees. */
+char *jobs_reason_cut(const char *reason);
 /* AlgorithmStatusDetails of one whose image is there (NULL), or is not: why. JSON, the caller frees. */
 char *jobs_algorithm_details(const char *failure);
 /* Whether a registry can be asked what the name means; else it is here or nowhere. */

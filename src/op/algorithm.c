@@ -10,6 +10,7 @@
 #include "metric/metric.h"
 #include "op/tags.h"
 #include "op/training_job.h"
+#include "op/validation.h"
 #include "store/store.h"
 
 enum { PAGE_DEFAULT = 10 };
@@ -89,7 +90,9 @@ static int check(const struct api_call *call, const json_t *in, struct err *e)
 	algorithm_check_spec(in, &f);
 	check_regexes(in, &f);
 	check_digest(in, &f);
-	rc = faults_end(&f, call->words, e);
+	rc = f.count ? 0 : validation_check(call, in, &f, e);
+	if (rc == 0)
+		rc = faults_end(&f, call->words, e);
 	faults_fini(&f);
 	return rc < 0 ? -1 : tags_check(json_object_get(in, "Tags"), e);
 }
@@ -136,14 +139,18 @@ int op_create_algorithm(const struct api_call *call, json_t *in, json_t **ret_ou
 	_cleanup_(found_fini) struct found found = { 0 };
 	_cleanup_free_ struct store_tag *tags = NULL;
 	struct store_new_algorithm row = { .name = name.p, .arn = arn, .created = call->now };
+	bool validated = json_object_get(in, "ValidationSpecification") != NULL;
 
 	if (check(call, in, e) < 0 || find_image(call, in, &found, e) < 0)
 		return -1;
 	row.tags = tags = tags_from(json_object_get(in, "Tags"), &row.tag_count);
 	row.image = found.image;
-	row.status = found.failure ? "Failed" : found.asked ? "Pending" : "Completed";
-	row.details = details = jobs_algorithm_details(found.failure);
+	row.status = found.failure ? "Failed" : found.asked ? "Pending" : validated ? "InProgress" : "Completed";
+	row.step = found.failure || !validated ? NULL : found.asked ? VALIDATION_IMAGE : VALIDATION_BEGIN;
+	row.details = details = row.step ? validation_details(in, "NotStarted", NULL)
+	                                 : jobs_algorithm_details(found.failure);
 	row.description = json_string_value(json_object_get(in, "AlgorithmDescription"));
+	mark_creator(call, in);
 	row.request = text = json_dumps(in, JSON_COMPACT);
 	must(text);
 	if (jobs_algorithm_create(call->api->jobs, &row, e) < 0)

@@ -7,6 +7,7 @@
 #include "op/algorithm.h"
 #include "op/authorise.h"
 #include "op/training_job.h"
+#include "op/validation.h"
 #include "store/store.h"
 
 /* ---- parsed ones ---- */
@@ -137,16 +138,36 @@ static int check(const struct api_call *call, const struct stored_algorithm *row
 	return rc;
 }
 
+static void fill(const struct algorithm *a, const char *arn, const char *image, json_t *in)
+{
+	algorithm_fill_job(a, in);
+	json_object_set_new(json_object_get(in, "AlgorithmSpecification"), "AlgorithmName", json_string(arn));
+	json_object_set_new(in, JOBS_IMAGE, json_string(image));
+}
+
 static int apply(const struct api_call *call, const struct stored_algorithm *row, json_t *in, struct err *e)
 {
 	_cleanup_(algorithm_unrefp) struct algorithm *a = NULL;
 
 	if (parsed(call->api, row, &a, e) < 0 || check(call, row, a, in, e) < 0)
 		return -1;
-	algorithm_fill_job(a, in);
-	json_object_set_new(json_object_get(in, "AlgorithmSpecification"), "AlgorithmName", json_string(row->arn));
-	json_object_set_new(in, JOBS_IMAGE, json_string(row->image));
+	fill(a, row->arn, row->image, in);
 	return 0;
+}
+
+/* The job that is to show whether the algorithm is one: it need not be Completed, nor be there yet. */
+static int apply_validating(const struct api_call *call, json_t *in, struct err *e)
+{
+	const struct validating *v = call->validating;
+	struct faults f = { 0 };
+	int rc;
+
+	algorithm_check_job(v->rules, v->algorithm, in, &f);
+	rc = faults_end(&f, call->words, e);
+	faults_fini(&f);
+	if (rc == 0)
+		fill(v->rules, v->algorithm_arn, v->image, in);
+	return rc;
 }
 
 int algorithm_apply(const struct api_call *call, json_t *in, struct err *e)
@@ -157,6 +178,8 @@ int algorithm_apply(const struct api_call *call, json_t *in, struct err *e)
 
 	if (!given.n)
 		return 0;
+	if (call->validating)
+		return apply_validating(call, in, e);
 	if (algorithm_name(call->api, given, &name, e) < 0 || authorise_describe(call, name, e) < 0)
 		return -1;
 	if (store_algorithm_find(call->api->store, name, &row, NULL, e) < 0)

@@ -48,6 +48,8 @@ struct api_call {
 	const struct operation *op;
 	const struct access_key *caller;
 	const struct iam_session *session; /* the caller's, who may what its role may; NULL: the server's own key */
+	const struct validating
+	        *validating; /* op/validation.h: who calls is the validation of an algorithm; else NULL */
 	struct wall now;
 	const char *request_id;
 	struct buf *raw;   /* a handler that has its reply as text appends it here and leaves *ret_out NULL (Describe,

@@ -19,6 +19,7 @@
 #include "op/authorise.h"
 #include "op/daemon.h"
 #include "op/log_keeper.h"
+#include "op/validation.h"
 #include "series/series.h"
 
 /* Everything that bloomeryd is, in the order it comes up. */
@@ -36,6 +37,7 @@ struct daemon {
 	struct desk *desk; /* NULL: bloomery-host starts the hosts of jobs */
 	struct logstore *logs;
 	struct log_keeper *keeper;
+	struct validator *validator;
 	unsigned retention_days; /* 0: for ever */
 	struct jobs *jobs;
 	struct api api;
@@ -84,6 +86,7 @@ static void *end_serving(void *arg)
 	if (d->desk)
 		desk_on_news(d->desk, NULL, NULL);
 	http_server_stop(take_ptr(d->server));
+	validator_stop(take_ptr(d->validator));
 	loop_post(d->loop, stop_loop, d->loop);
 	return NULL;
 }
@@ -223,6 +226,7 @@ static int serve(struct daemon *d, struct err *e)
 	d->keeper = log_keeper_start(d->data_dir, d->store, d->logs, d->retention_days);
 	if (say_ready(d, port, e) < 0)
 		return -1;
+	d->validator = validator_start(&d->api);
 	return loop_run(d->loop, e);
 }
 

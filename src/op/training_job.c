@@ -7,6 +7,7 @@
 #include "iam/iam.h"
 #include "job/jobs.h"
 #include "op/tags.h"
+#include "op/validation.h"
 
 int not_found_is_invalid(struct err *e)
 {
@@ -29,11 +30,14 @@ static char *arn_of(const struct api_call *call, struct str name)
 	return arn_make("sagemaker", call->api->region, call->api->account, "training-job", str_of(low));
 }
 
-/* So that a job is no way to what its creator may not get at. A policy of the creator's role has been asked already. */
-static void mark_creator(const struct api_call *call, json_t *in)
+void mark_creator(const struct api_call *call, json_t *in)
 {
 	const struct iam_session *by = call->session;
 
+	if (call->validating && call->validating->creator)
+		json_object_set(in, JOBS_CREATOR, call->validating->creator);
+	if (call->validating)
+		json_object_set_new(in, JOBS_VALIDATES, json_string(call->validating->algorithm_arn));
 	if (by && !iam_has_policy(call->api->iam, str_of(by->role)))
 		json_object_set_new(in, JOBS_CREATOR, json_pack("{s:s, s:s?}", "Arn", by->arn, "JobId", by->job_id));
 }

@@ -58,6 +58,10 @@ unsigned training_job_hosts(const json_t *in);
 /* The needs of a checked request with its defaults; the caller finishes *ret. */
 int training_job_needs(const json_t *in, struct capacity_needs *ret, struct err *e) must_check;
 
+/* So that a resource is no way to what its creator may not get at: JOBS_CREATOR, where a policy of the creator's role
+ * has not been asked already; and JOBS_VALIDATES. For requests that are about to be kept. */
+void mark_creator(const struct api_call *call, json_t *in);
+
 char *training_job_echo(const json_t *request); /* the caller frees */
 
 /* Appends ms as JSON seconds with a fraction (contract 5.4): 1704067200.123 */

@@ -56,7 +56,9 @@ static int insert_row(struct store *s, const struct store_new_algorithm *a, cons
 		return -1;
 	sqlite3_bind_int64(st, 1, *ret_n);
 	bind_z(st, 2, a->request);
-	return db_done(st, e, "adding an algorithm's request");
+	if (db_done(st, e, "adding an algorithm's request") < 0)
+		return -1;
+	return a->step ? validation_insert(s, *ret_n, a->step, e) : 0;
 }
 
 int store_algorithm_insert(struct store *s, const struct store_new_algorithm *a, int64_t *ret_n, struct err *e)
@@ -99,7 +101,7 @@ static int move(struct store *s, int64_t n, const char *from, const char *to, co
 		return -1;
 	if (!sqlite3_changes(s->writer.db))
 		return err_set(e, ERR_IN_USE, "the algorithm is not %s any more", from);
-	return 0;
+	return !strcmp(to, "Failed") ? validation_drop(s, n, e) : 0;
 }
 
 int store_algorithm_move(struct store *s, int64_t n, const char *from, const char *to, const char *image,
@@ -126,6 +128,8 @@ static int delete_row(struct store *s, const struct stored_algorithm *a, struct 
 		if (db_done(st, e, "deleting an algorithm") < 0)
 			return -1;
 	}
+	if (validation_drop(s, a->n, e) < 0)
+		return -1;
 	return tags_drop(s, str_of(a->arn), e);
 }
 
@@ -191,19 +195,24 @@ int store_algorithm_find(struct store *s, struct str name, struct stored_algorit
 	return rc;
 }
 
-int store_algorithm_each_open(struct store *s, void (*fn)(int64_t n, const char *status, const char *image, void *arg),
-                              void *arg, struct err *e)
+int store_algorithm_each_open(struct store *s, void (*fn)(const struct store_open_algorithm *a, void *arg), void *arg,
+                              struct err *e)
 {
 	sqlite3_stmt *st;
 	int r;
 
 	if (conn_prepare(&s->writer,
-	                 "SELECT n, status, image FROM algorithm WHERE status IN ('Pending', 'InProgress') ORDER BY n",
+	                 "SELECT n, status, image, step IS NOT NULL FROM algorithm LEFT JOIN validation"
+	                 " ON algorithm = n WHERE status IN ('Pending', 'InProgress')"
+	                 " AND coalesce(step, '" VALIDATION_IMAGE "') = '" VALIDATION_IMAGE "' ORDER BY n",
 	                 &st, e) < 0)
 		return -1;
 	while ((r = db_row(st, e, "looking for algorithms that are being made")) > 0)
-		fn(sqlite3_column_int64(st, 0), (const char *)sqlite3_column_text(st, 1),
-		   (const char *)sqlite3_column_text(st, 2), arg);
+		fn(&(struct store_open_algorithm){ .n = sqlite3_column_int64(st, 0),
+		                                   .status = (const char *)sqlite3_column_text(st, 1),
+		                                   .image = (const char *)sqlite3_column_text(st, 2),
+		                                   .validated = sqlite3_column_int(st, 3) != 0 },
+		   arg);
 	return r;
 }
 

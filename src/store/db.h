@@ -83,6 +83,9 @@ int host_shares_write(struct store *s, int64_t n, const struct store_host_share 
 int tags_write(struct store *s, struct str arn, const struct store_tag *tags, size_t count, struct err *e) must_check;
 /* All of a resource that goes; inside a write transaction. */
 int tags_drop(struct store *s, struct str arn, struct err *e) must_check;
+/* validation.c: inside a write transaction. */
+int validation_insert(struct store *s, int64_t algorithm, const char *step, struct err *e) must_check;
+int validation_drop(struct store *s, int64_t algorithm, struct err *e) must_check;
 int row_read(sqlite3_stmt *st, struct stored_job *ret, struct err *e) must_check;
 /* NAME in lower case, as names are compared; ASCII. */
 char *lower(struct str name);

@@ -100,7 +100,8 @@ static void version_2(struct buf *out)
 	           ") WITHOUT ROWID;\n");
 }
 
-/* Algorithms; as training_job, the texts apart. image: by its digest, once that is known. */
+/* Algorithms; as training_job, the texts apart. image: by its digest, once that is known. validation: how far that of
+ * an algorithm's ValidationSpecification is, and what its job, model and transform job are called. */
 static void version_3(struct buf *out)
 {
 	buf_z(out, "CREATE TABLE algorithm (\n"
@@ -123,7 +124,13 @@ static void version_3(struct buf *out)
 	           "CREATE TABLE algorithm_text (\n"
 	           " n INTEGER PRIMARY KEY,\n"
 	           " request TEXT NOT NULL\n"
-	           ");\n");
+	           ");\n"
+	           "CREATE TABLE validation (\n"
+	           " algorithm INTEGER PRIMARY KEY,\n"
+	           " step TEXT NOT NULL,\n"
+	           " name TEXT\n"
+	           ");\n"
+	           "CREATE INDEX validation_by_step ON validation (step);\n");
 }
 
 /* Models; no list of them is by status. */

@@ -222,6 +222,7 @@ struct store_new_algorithm {
 	const char *name, *arn, *status, *description; /* description NULL: none */
 	const char *image, *details;                   /* as in stored_algorithm */
 	const char *request;                           /* CreateAlgorithm as accepted; JSON, opaque to the store */
+	const char *step;                              /* of its validation; NULL: there is none */
 	struct wall created;
 	const struct store_tag *tags;
 	size_t tag_count;
@@ -250,9 +251,45 @@ int store_algorithm_list(struct store *s, const struct store_list *q,
                          void (*fn)(const struct store_algorithm_summary *a, void *arg), void *arg, char **ret_token,
                          struct err *e) must_check;
 
-/* [loop] Those that are Pending or InProgress, in order of creation. The strings are views. fn must not write. */
-int store_algorithm_each_open(struct store *s, void (*fn)(int64_t n, const char *status, const char *image, void *arg),
-                              void *arg, struct err *e) must_check;
+/* [loop] Those that are Pending, or InProgress because of their image, in order of creation. The strings are views. fn
+ * must not write. */
+struct store_open_algorithm {
+	int64_t n;
+	const char *status, *image;
+	bool validated; /* when its image is there, its validation begins */
+};
+int store_algorithm_each_open(struct store *s, void (*fn)(const struct store_open_algorithm *a, void *arg), void *arg,
+                              struct err *e) must_check;
+
+/* ---- validations of algorithms (op/validation.h) ---- */
+
+/* The steps that the store knows: that of one that waits for its algorithm's image, the first, and that of one that is
+ * over. What is between is op/'s. */
+#define VALIDATION_IMAGE "image"
+#define VALIDATION_BEGIN "begin"
+#define VALIDATION_ENDED "ended"
+
+struct store_validation_move {
+	int64_t algorithm;
+	const char *from, *to; /* steps */
+	const char *name;      /* of what it makes; NULL: as it was */
+	const char *status;    /* the algorithm's AlgorithmStatus from now on; NULL: as it was */
+	const char *image;     /* by digest, now that it is known; NULL: as it was */
+	const char *details;   /* its AlgorithmStatusDetails; NULL: as they were */
+	struct wall at;
+};
+/* [loop] The next step. ERR_IN_USE, and no effect, when it is not in step `from`. On disk when it returns. */
+int store_validation_move(struct store *s, const struct store_validation_move *m, struct err *e) must_check;
+struct stored_validation { /* a view, valid during the call */
+	int64_t algorithm;
+	struct str algorithm_name, step, name; /* name empty: nothing is made yet */
+};
+/* Those between VALIDATION_BEGIN and VALIDATION_ENDED, in order of their algorithms. fn must not write. */
+int store_validation_each(struct store *s, void (*fn)(const struct stored_validation *v, void *arg), void *arg,
+                          struct err *e) must_check;
+/* What the validation of an algorithm made is called, which its job, model and transform job share; the caller frees.
+ * ERR_NOT_FOUND: there was none, or it has made nothing. */
+int store_validation_name(struct store *s, int64_t algorithm, char **ret, struct err *e) must_check;
 
 /* ---- models ---- */
 

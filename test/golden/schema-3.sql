@@ -17,3 +17,9 @@ CREATE TABLE algorithm_text (
  n INTEGER PRIMARY KEY,
  request TEXT NOT NULL
 );
+CREATE TABLE validation (
+ algorithm INTEGER PRIMARY KEY,
+ step TEXT NOT NULL,
+ name TEXT
+);
+CREATE INDEX validation_by_step ON validation (step);

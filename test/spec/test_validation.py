@@ -1,0 +1,159 @@
+# ValidationSpecification: what CreateAlgorithm says to it, and the jobs that it makes. SPDX-License-Identifier: Apache-2.0
+import time
+import uuid
+
+import botocore.exceptions
+import pytest
+
+ROLE = "arn:aws:iam::000000000000:role/service-role/validator"
+ACCOUNT = "arn:aws:sagemaker:us-east-1:000000000000:"
+
+
+def specification(**kw):
+    return {
+        "TrainingImage": "busy",
+        "SupportedHyperParameters": [
+            {"Name": "script", "Type": "FreeText", "IsRequired": True},
+            {"Name": "epochs", "Type": "Integer", "DefaultValue": "10",
+             "Range": {"IntegerParameterRangeSpecification": {"MinValue": "1", "MaxValue": "100"}}},
+        ],
+        "SupportedTrainingInstanceTypes": ["ml.m5.large"],
+        "MetricDefinitions": [{"Name": "loss", "Regex": "loss=([0-9.]+)"}],
+        "TrainingChannels": [{"Name": "train", "IsRequired": True, "SupportedContentTypes": ["text/csv"],
+                              "SupportedInputModes": ["File"]}], **kw}
+
+
+def training(data, script="echo loss=0.5; echo m > /opt/ml/model/m", **kw):
+    return {"TrainingInputMode": "File", "HyperParameters": {"script": script},
+            "InputDataConfig": [{"ChannelName": "train", "ContentType": "text/csv", "DataSource": {"S3DataSource": {
+                "S3DataType": "S3Prefix", "S3Uri": data}}}],
+            "OutputDataConfig": {"S3OutputPath": "s3://bucket/validations"},
+            "ResourceConfig": {"InstanceType": "ml.m5.large", "InstanceCount": 1, "VolumeSizeInGB": 1},
+            "StoppingCondition": {"MaxRuntimeInSeconds": 600}, **kw}
+
+
+def validation(job, profile="small", **kw):
+    return {"ValidationRole": ROLE, "ValidationProfiles": [{"ProfileName": profile, "TrainingJobDefinition": job, **kw}]}
+
+
+def fresh():
+    return "val-" + uuid.uuid4().hex[:10]
+
+
+def wait(server, name, statuses=("Completed", "Failed"), timeout=120):
+    end = time.monotonic() + timeout
+    while True:
+        d = server.sm.describe_algorithm(AlgorithmName=name)
+        if d["AlgorithmStatus"] in statuses:
+            return d
+        assert time.monotonic() < end, (d, server.tail())
+        time.sleep(0.05)
+
+
+def jobs_of(server, name):
+    return [j["TrainingJobName"] for j in server.sm.list_training_jobs(NameContains=name + "-")["TrainingJobSummaries"]]
+
+
+def refusal(server, *words, **kw):
+    name = fresh()
+    with pytest.raises(botocore.exceptions.ClientError) as ex:
+        server.sm.create_algorithm(AlgorithmName=name, TrainingSpecification=specification(), **kw)
+    error = ex.value.response["Error"]
+    assert error["Code"] == "ValidationException", error
+    for word in words:
+        assert word in error["Message"], error["Message"]
+    with pytest.raises(botocore.exceptions.ClientError, match="does not exist"):
+        server.sm.describe_algorithm(AlgorithmName=name)
+    assert jobs_of(server, name) == []
+    return error["Message"]
+
+
+@pytest.fixture(scope="module")
+def data(server):
+    return server.put("validation/", {"x.csv": b"1,2\n"})
+
+
+def test_a_training_job_is_made_and_tells(server, data):
+    name = fresh()
+    arn = server.sm.create_algorithm(AlgorithmName=name, TrainingSpecification=specification(),
+                                     ValidationSpecification=validation(training(data)))["AlgorithmArn"]
+    d = server.sm.describe_algorithm(AlgorithmName=name)
+    assert d["AlgorithmStatus"] in ("InProgress", "Completed")
+    assert d["ValidationSpecification"] == validation(training(data))
+    d = wait(server, name)
+    assert d["AlgorithmStatus"] == "Completed", d
+    assert d["AlgorithmStatusDetails"] == {"ValidationStatuses": [{"Name": "small", "Status": "Completed"}], "ImageScanStatuses": []}
+    [job] = jobs_of(server, name)
+    assert job.startswith(name + "-small-") and int(job.rsplit("-", 1)[1]) > 1.7e9
+    j = server.describe(job)
+    assert j["TrainingJobStatus"] == "Completed" and j["RoleArn"] == ROLE
+    assert j["AlgorithmSpecification"]["AlgorithmName"] == arn and j["HyperParameters"]["epochs"] == "10"
+    assert [m["Value"] for m in j["FinalMetricDataList"]] == [0.5]
+    server.sm.delete_algorithm(AlgorithmName=name)
+    assert server.describe(job)["TrainingJobStatus"] == "Completed"
+
+
+def test_a_job_that_fails(server, data):
+    name = fresh()
+    server.sm.create_algorithm(AlgorithmName=name, TrainingSpecification=specification(), ValidationSpecification=validation(
+        training(data, "echo no such column > /opt/ml/output/failure; exit 3")))
+    d = wait(server, name)
+    assert d["AlgorithmStatus"] == "Failed", d
+    [job] = jobs_of(server, name)
+    [status] = d["AlgorithmStatusDetails"]["ValidationStatuses"]
+    assert (status["Name"], status["Status"]) == ("small", "Failed")
+    assert job in status["FailureReason"] and "AlgorithmError" in status["FailureReason"] and "no such column" in status["FailureReason"]
+    with pytest.raises(botocore.exceptions.ClientError, match="is in status Failed.*no such column"):
+        r = server.request("true", channels={"train": data})
+        r["AlgorithmSpecification"] = {"AlgorithmName": name, "TrainingInputMode": "File"}
+        server.sm.create_training_job(**r)
+    server.sm.delete_algorithm(AlgorithmName=name)
+
+
+def test_while_it_is_validated(server, data):
+    name = fresh()
+    server.sm.create_algorithm(AlgorithmName=name, TrainingSpecification=specification(),
+                               ValidationSpecification=validation(training(data, "while :; do sleep 0.1; done")))
+    end = time.monotonic() + 60
+    while not jobs_of(server, name) and time.monotonic() < end:
+        time.sleep(0.05)
+    [job] = jobs_of(server, name)
+    d = server.sm.describe_algorithm(AlgorithmName=name)
+    assert d["AlgorithmStatus"] == "InProgress"
+    assert d["AlgorithmStatusDetails"]["ValidationStatuses"] == [{"Name": "small", "Status": "InProgress"}]
+    with pytest.raises(botocore.exceptions.ClientError, match="Cannot delete Algorithm in InProgress status"):
+        server.sm.delete_algorithm(AlgorithmName=name)
+    server.sm.stop_training_job(TrainingJobName=job)
+    d = wait(server, name)
+    assert d["AlgorithmStatus"] == "Failed"
+    assert d["AlgorithmStatusDetails"]["ValidationStatuses"][0]["FailureReason"] == f"training job {job} was stopped"
+    server.sm.delete_algorithm(AlgorithmName=name)
+
+
+def test_long_names_are_cut(server, data):
+    name = "long-" + uuid.uuid4().hex + "x" * 25
+    server.sm.create_algorithm(AlgorithmName=name, TrainingSpecification=specification(),
+                               ValidationSpecification=validation(training(data), "p" * 63))
+    assert wait(server, name)["AlgorithmStatus"] == "Completed"
+    [job] = [j["TrainingJobName"] for j in server.sm.list_training_jobs(NameContains=name[:40])["TrainingJobSummaries"]]
+    assert len(job) == 63 and job.startswith(name[:52])
+
+
+def test_what_its_job_may_not_say(server, data):
+    at = "ValidationSpecification.ValidationProfiles.1.TrainingJobDefinition: "
+    refusal(server, at, "Required hyperparameter: script is not set", ValidationSpecification=validation(training(data, HyperParameters={})))
+    refusal(server, at, "ResourceConfig.InstanceType: Invalid value: 'ml.c5.xlarge'", ValidationSpecification=validation(
+        training(data, ResourceConfig={"InstanceType": "ml.c5.xlarge", "InstanceCount": 1, "VolumeSizeInGB": 1})))
+    text = refusal(server, "2 validation errors detected", "s3://bucket/nothing-here/", "no-such-bucket", ValidationSpecification=validation(
+        training("s3://bucket/nothing-here/", OutputDataConfig={"S3OutputPath": "s3://no-such-bucket/x"})))
+    assert text.count(at) == 2
+
+
+def test_certified_ones_are_validated_in_isolation(server, data):
+    name = fresh()
+    server.sm.create_algorithm(AlgorithmName=name, TrainingSpecification=specification(), CertifyForMarketplace=True,
+                               ValidationSpecification=validation(training(data)))
+    d = wait(server, name)
+    assert d["AlgorithmStatus"] == "Completed" and d["CertifyForMarketplace"] is True, d
+    [job] = jobs_of(server, name)
+    assert server.describe(job)["EnableNetworkIsolation"] is True
