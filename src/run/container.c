@@ -11,7 +11,6 @@
 #include "run/phase.h"
 
 enum { CONFIG_MODE = 0600 };
-#define ROOTFS RUN_WORK "/rootfs"
 
 /* A list of strings of the request; NULL when it is absent. Borrowed strings, the array is the caller's to free. */
 static const char **strings_of(const json_t *list)
@@ -29,7 +28,7 @@ static char **program_of(const struct run *r)
 	const json_t *algorithm = json_object_get(r->spec.request, "AlgorithmSpecification");
 	const char **entrypoint = strings_of(json_object_get(algorithm, "ContainerEntrypoint"));
 	const char **arguments = strings_of(json_object_get(algorithm, "ContainerArguments"));
-	char **args = bundle_args(&r->image, entrypoint, arguments);
+	char **args = bundle_args(&r->box[0].image, entrypoint, arguments);
 
 	free(entrypoint);
 	free(arguments);
@@ -37,7 +36,7 @@ static char **program_of(const struct run *r)
 }
 
 /* bloomery-host has tried once for all jobs and noted which one works; without its note we try ourselves. */
-static int find_runtime(struct run *r, struct err *e)
+int box_find_runtime(struct run *r, struct err *e)
 {
 	_cleanup_free_ char *note = strf("%s/runtime.json", r->data_dir);
 
@@ -46,87 +45,121 @@ static int find_runtime(struct run *r, struct err *e)
 	return runtime_probe(RUN_WORK, &r->runtime, e);
 }
 
-static int write_bundle(struct run *r, char **args, char **env, struct err *e)
+/* What the runtime knows it by. */
+static char *box_id(const struct box *b)
 {
-	_cleanup_free_ char *network = strf("/proc/%d/fd/%d", (int)getpid(), r->network_ns);
+	size_t at = (size_t)(b - b->run->box);
+
+	return at ? strf("%s-%zu", b->run->spec.id, at + 1) : xstrdup(b->run->spec.id);
+}
+
+static int put_config(struct box *b, const json_t *config, struct err *e)
+{
+	_cleanup_free_ char *bundle = box_path(b, "bundle"), *leaf = box_path(b, "bundle/config.json");
+	char *text = json_dumps(config, JSON_COMPACT);
+	int result = 0;
+
+	must(text);
+	if (mkdirat(b->run->work_fd, bundle, 0700) < 0 ||
+	    (mkdirat(b->run->work_fd, "runtime", 0700) < 0 && errno != EEXIST))
+		result = err_sys(e, "making the bundle");
+	else
+		result = file_put(b->run->work_fd, leaf, str_of(text), CONFIG_MODE, e);
+	free(text);
+	return result;
+}
+
+static int write_bundle(struct box *b, const char *rootfs, char **env, struct err *e)
+{
+	struct run *r = b->run;
+	_cleanup_free_ char *network = strf("/proc/%d/fd/%d", (int)getpid(), b->network_ns);
 	size_t mount_count;
 	struct bundle_mount *mounts = channel_mounts(r, &mount_count);
-	struct bundle_options o = { .rootfs = ROOTFS,
-		                    .image = &r->image,
-		                    .args = (const char *const *)args,
+	struct bundle_options o = { .rootfs = rootfs,
+		                    .image = &b->image,
+		                    .args = (const char *const *)b->args,
 		                    .env = (const char *const *)env,
-		                    .hostname = r->spec.host_name,
-		                    .cgroup = r->cgroup,
+		                    .hostname = b->hostname,
+		                    .cgroup = b->cgroup,
 		                    .cpus = r->spec.limits.cpus,
 		                    .memory_bytes = r->spec.limits.memory_bytes,
 		                    .shm_bytes = r->spec.limits.shm_bytes,
 		                    .pids = r->spec.limits.pids,
-		                    .own_network = r->network_ns >= 0,
-		                    .network_path = r->network_ns >= 0 ? network : NULL,
+		                    .own_network = b->network_ns >= 0,
+		                    .network_path = b->network_ns >= 0 ? network : NULL,
 		                    .mounts = mounts,
 		                    .mount_count = mount_count };
 	json_t *config = NULL;
-	char *text;
 	int result = bundle_config(&o, &config, e);
 
 	channel_mounts_free(mounts, mount_count);
 	if (result == 0)
 		result = gpus_into(r, config, e);
-	if (result < 0) {
-		json_decref(config);
-		return -1;
-	}
-	text = json_dumps(config, JSON_COMPACT);
+	if (result == 0)
+		result = put_config(b, config, e);
 	json_decref(config);
-	must(text);
-	if (mkdirat(r->work_fd, "bundle", 0700) < 0 || mkdirat(r->work_fd, "runtime", 0700) < 0)
-		result = err_sys(e, "making the bundle");
-	else
-		result = file_put(r->work_fd, "bundle/config.json", str_of(text), CONFIG_MODE, e);
-	free(text);
 	return result;
 }
 
-static struct runtime_order order_of(const struct run *r, int out, int err_fd)
+int box_bundle(struct box *b, char **env, struct err *e)
 {
-	return (struct runtime_order){ RUN_WORK "/runtime", RUN_WORK "/bundle", r->spec.id, out, err_fd };
+	_cleanup_free_ char *rootfs = strf(RUN_WORK "/%srootfs", b->path);
+
+	if (bundle_preflight(rootfs, (const char *const *)b->args, (const char *const *)env, b->image.working_dir, e) <
+	    0)
+		return -1;
+	return write_bundle(b, rootfs, env, e);
 }
+
+int box_begin(struct box *b, void (*ended)(struct box *b), bool start, pid_t *ret_pid, struct err *e)
+{
+	_cleanup_free_ char *bundle = strf(RUN_WORK "/%sbundle", b->path), *id = box_id(b);
+	_cleanup_close_ int out = -EBADF, err_fd = -EBADF;
+	struct run *r = b->run;
+	struct runtime_order o = { RUN_WORK "/runtime", bundle, id, -1, -1 };
+
+	if (output_open(b, ended, &out, &err_fd, e) < 0)
+		return -1;
+	o.out_fd = out;
+	o.err_fd = err_fd;
+	if (!r->container_made)
+		r->container_started = mono_now();
+	r->container_made = true;
+	return start ? runtime_run(&r->runtime, &o, ret_pid, e) : runtime_create(&r->runtime, &o, ret_pid, e);
+}
+
+int box_start(struct box *b, struct err *e)
+{
+	_cleanup_free_ char *bundle = strf(RUN_WORK "/%sbundle", b->path), *id = box_id(b);
+	struct runtime_order o = { RUN_WORK "/runtime", bundle, id, -1, -1 };
+
+	return runtime_start(&b->run->runtime, &o, e);
+}
+
+/* ---- of a training job ---- */
 
 /* The only host of a job starts at once. Of several each has its container made before it says that it is ready, so
  * that all of them start within a moment, and what cannot be started is known before any has. */
 static int make(struct run *r, struct err *e)
 {
-	_cleanup_close_ int out = -EBADF, err_fd = -EBADF;
-	struct runtime_order o;
+	bool alone = r->spec.host_count == 1;
 
-	if (output_open(r, &out, &err_fd, e) < 0)
+	if (box_begin(&r->box[0], training_output_ended, alone, &r->pid, e) < 0)
 		return -1;
-	o = order_of(r, out, err_fd);
-	r->container_made = true;
-	r->container_started = mono_now();
-	if (r->spec.host_count > 1)
-		return runtime_create(&r->runtime, &o, &r->pid, e);
-	if (runtime_run(&r->runtime, &o, &r->pid, e) < 0)
-		return -1;
-	r->outcome.started = true;
+	r->outcome.started = alone;
 	return 0;
 }
 
 enum step phase_container(struct run *r, struct err *e)
 {
-	char **env = environment_of(&r->spec, &r->image, r->network_interface, r->credentials_url);
+	struct box *b = &r->box[0];
+	char **env = environment_of(&r->spec, &b->image, r->network_interface, r->credentials_url);
 	int result = -1;
 
-	r->args = program_of(r);
-	if (find_runtime(r, e) < 0)
-		goto out;
-	if (bundle_preflight(ROOTFS, (const char *const *)r->args, (const char *const *)env, r->image.working_dir, e) <
-	    0)
-		goto out;
-	if (write_bundle(r, r->args, env, e) < 0)
-		goto out;
-	result = feeders_look(r) ? -1 : make(r, e);
-out:
+	b->args = program_of(r);
+	b->network_ns = r->network_ns;
+	if (box_find_runtime(r, e) == 0 && box_bundle(b, env, e) == 0)
+		result = feeders_look(r) ? -1 : make(r, e);
 	strv_free(env);
 	if (result < 0 && feeders_look(r)) /* what is mounted from it cannot be used any more, which is no news then */
 		*e = *feeders_failure(r);
@@ -135,8 +168,6 @@ out:
 
 enum step phase_start(struct run *r, struct err *e)
 {
-	struct runtime_order o = order_of(r, -1, -1);
-
 	if (r->outcome.started)
 		return STEP_NEXT;
 	if (feeders_look(r)) { /* while the others were waited for */
@@ -144,7 +175,7 @@ enum step phase_start(struct run *r, struct err *e)
 		return STEP_FAIL;
 	}
 	r->container_started = mono_now();
-	if (runtime_start(&r->runtime, &o, e) < 0)
+	if (box_start(&r->box[0], e) < 0)
 		return STEP_FAIL;
 	r->outcome.started = true;
 	return STEP_NEXT;
@@ -159,5 +190,6 @@ void undo_container(struct run *r)
 	if (r->container_made && cgroup_destroy(r->cgroup, &e) < 0)
 		log_err(LOG_WARN, &e, "removing the container's cgroup");
 	r->container_made = false;
-	output_close(take_ptr(r->output));
+	for (size_t i = 0; i < r->box_count; i++)
+		output_close(take_ptr(r->box[i].output));
 }

@@ -34,22 +34,24 @@ static bool add_name(void *arg, struct str reference)
 	return false;
 }
 
-static int not_found(const struct run *r, struct err *e)
+static int not_found(const struct box *b, struct err *e)
 {
+	bool serves = spec_is_transform(&b->run->spec);
 	struct buf names = { 0 };
 
-	image_reference_each(str_of(r->spec.image), add_name, &names);
+	image_reference_each(str_of(b->image_name), add_name, &names);
 	err_set(e, ERR_CLIENT,
-	        "%s TrainingImage %s is not in the local image store (looked for: %s), and its name has no registry to "
+	        "%s %s %s is not in the local image store (looked for: %s), and its name has no registry to "
 	        "pull it from. Import it with `bloomery image import %s FILE|DIR`; `bloomery image list` shows what is "
 	        "there.",
-	        cannot_pull, r->spec.image, names.n ? names.p : "nothing", r->spec.image);
+	        cannot_pull, serves ? "Image" : "TrainingImage", b->image_name, names.n ? names.p : "nothing",
+	        b->image_name);
 	buf_fini(&names);
 	return -1;
 }
 
 /* `said`: bloomery-image's standard error; its last line is a sentence, mostly with the service's words in it. */
-static int pull_failed(const struct run *r, struct str said, struct err *e)
+static int pull_failed(const struct box *b, struct str said, struct err *e)
 {
 	struct str last = str_trim(said);
 
@@ -61,7 +63,7 @@ static int pull_failed(const struct run *r, struct str said, struct err *e)
 	if (str_skip(&last, str_of(cannot_pull)))
 		last = str_trim(last);
 	return err_set(e, ERR_CLIENT, "%s " PRIstr " Or import %s with `bloomery image import`.", cannot_pull,
-	               ARGstr(last), r->spec.image);
+	               ARGstr(last), b->image_name);
 }
 
 static int check_architecture(const struct image *image, struct err *e)
@@ -90,33 +92,35 @@ static int check_architecture(const struct image *image, struct err *e)
 /* ---- found ---- */
 
 /* The image, held against removal. */
-static int find_and_hold(struct run *r, struct err *e)
+static int find_and_hold(struct box *b, struct err *e)
 {
-	_cleanup_free_ char *dir = images_dir(r);
+	_cleanup_free_ char *dir = images_dir(b->run);
 
 	for (int i = 0; i < HOLD_TRIES; i++) {
-		if (image_find(dir, str_of(r->spec.image), &r->image, e) < 0)
+		if (image_find(dir, str_of(b->image_name), &b->image, e) < 0)
 			return -1;
-		r->image_fd = image_hold(&r->image, e);
-		if (r->image_fd >= 0)
+		b->image_fd = image_hold(&b->image, e);
+		if (b->image_fd >= 0)
 			return 0;
-		image_fini(&r->image);
-		r->image = (struct image){ 0 };
+		image_fini(&b->image);
+		b->image = (struct image){ 0 };
 		if (e->kind != ERR_NOT_FOUND) /* else it was removed in between */
 			return -1;
 	}
 	return -1;
 }
 
-static int found(struct run *r, struct err *e)
+static int found(struct box *b, struct err *e)
 {
-	return check_architecture(&r->image, e) < 0
+	return check_architecture(&b->image, e) < 0
 	               ? -1
-	               : run_fact(r, FACT_IMAGE,
-	                          json_pack("{s:s, s:s}", "image", r->spec.image, "digest", r->image.digest), e);
+	               : run_fact(b->run, FACT_IMAGE,
+	                          json_pack("{s:s, s:s}", "image", b->image_name, "digest", b->image.digest), e);
 }
 
 /* ---- pulled ---- */
+
+static enum step find_from(struct run *r, size_t at, struct err *e);
 
 /* The mirrors that did not give it. */
 static void pass_on(struct run *r, struct str said)
@@ -132,9 +136,10 @@ static void pass_on(struct run *r, struct str said)
 static void on_pulled(void *arg, int code, int status)
 {
 	struct run *r = arg;
+	struct box *b = &r->box[r->pulling];
+	enum step step = STEP_FAIL;
 	struct err e = { 0 };
 	struct buf said = { 0 };
-	int result = 0;
 
 	loop_source_free(take_ptr(r->pull));
 	r->pull_pid = 0;
@@ -142,36 +147,27 @@ static void on_pulled(void *arg, int code, int status)
 		buf_reset(&said);
 	if (code == CLD_EXITED && status == 0) {
 		pass_on(r, buf_view(&said));
-		result = find_and_hold(r, &e);
-		if (result == 0)
-			result = found(r, &e);
+		if (find_and_hold(b, &e) == 0 && found(b, &e) == 0)
+			step = find_from(r, r->pulling + 1, &e);
 	} else {
-		result = pull_failed(r, buf_view(&said), &e);
+		(void)pull_failed(b, buf_view(&said), &e);
 	}
 	buf_fini(&said);
-	if (result < 0)
+	if (step == STEP_FAIL)
 		run_failed(r, &e);
-	else
+	else if (step == STEP_NEXT)
 		run_next(r);
 }
 
-/* TrainingImageConfig: by which name bloomery.conf has the credentials for the image's registry. */
-static const char *provider_of(const struct run *r)
+static int pull(struct box *b, struct err *e)
 {
-	const json_t *config = json_object_get(json_object_get(r->spec.request, "AlgorithmSpecification"),
-	                                       "TrainingImageConfig");
-
-	return json_string_value(json_object_get(json_object_get(config, "TrainingRepositoryAuthConfig"),
-	                                         "TrainingRepositoryCredentialsProviderArn"));
-}
-
-static int pull(struct run *r, struct err *e)
-{
+	struct run *r = b->run;
 	_cleanup_free_ char *program = strf("%s/bloomery-image", r->programs_dir), *images = images_dir(r);
 	_cleanup_free_ char *fd = strf("%d", r->options.conf_fd);
-	const char *argv[16] = { program, "--images", images, "--quiet", "pull" }, *provider = provider_of(r);
+	const char *argv[16] = { program, "--images", images, "--quiet", "pull" }, *provider = b->image_provider;
 	bool has_conf = r->options.conf_fd > 0;
-	_cleanup_close_ int log = openat(r->work_fd, "pull.log", O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	_cleanup_close_ int log = openat(r->work_fd, "pull.log", O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC,
+	                                 0600);
 	struct spawn_options o = {
 		.argv = argv,
 		.in = -1,
@@ -195,26 +191,41 @@ static int pull(struct run *r, struct err *e)
 		argv[n++] = provider;
 	}
 	argv[n++] = "--";
-	argv[n] = r->spec.image;
-	run_say(r, "Pulling the image %s.", r->spec.image);
+	argv[n] = b->image_name;
+	run_say(r, "Pulling the image %s.", b->image_name);
 	if (spawn(&o, &r->pull_pid, e) < 0)
 		return -1;
 	r->pull = loop_process(r->loop, r->pull_pid, true, on_pulled, r);
 	return r->pull ? 0 : err_sys(e, "watching bloomery-image");
 }
 
+/* The images of this box and those behind it, one after the other. */
+static enum step find_from(struct run *r, size_t at, struct err *e)
+{
+	for (; at < r->box_count; at++) {
+		struct box *b = &r->box[at];
+
+		if (r->stop != STOP_NONE)
+			return STEP_NEXT; /* to the end */
+		if (find_and_hold(b, e) == 0) {
+			if (found(b, e) < 0)
+				return STEP_FAIL;
+			continue;
+		}
+		if (e->kind != ERR_NOT_FOUND)
+			return STEP_FAIL;
+		*e = (struct err){ 0 };
+		if (!image_reference_pullable(str_of(b->image_name)))
+			return not_found(b, e), STEP_FAIL;
+		r->pulling = at;
+		return pull(b, e) < 0 ? STEP_FAIL : STEP_WAIT;
+	}
+	return STEP_NEXT;
+}
+
 enum step phase_image(struct run *r, struct err *e)
 {
-	if (find_and_hold(r, e) == 0)
-		return found(r, e) < 0 ? STEP_FAIL : STEP_NEXT;
-	if (e->kind != ERR_NOT_FOUND)
-		return STEP_FAIL;
-	*e = (struct err){ 0 };
-	if (!image_reference_pullable(str_of(r->spec.image))) {
-		not_found(r, e);
-		return STEP_FAIL;
-	}
-	return pull(r, e) < 0 ? STEP_FAIL : STEP_WAIT;
+	return find_from(r, 0, e);
 }
 
 void stop_image(struct run *r)
@@ -231,6 +242,8 @@ void undo_image(struct run *r)
 	}
 	r->pull_pid = 0;
 	loop_source_free(take_ptr(r->pull));
-	cleanup_closep(&r->image_fd);
-	r->image_fd = -EBADF;
+	for (size_t i = 0; i < r->box_count; i++) {
+		cleanup_closep(&r->box[i].image_fd);
+		r->box[i].image_fd = -EBADF;
+	}
 }

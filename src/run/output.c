@@ -28,7 +28,8 @@ struct stream {
 };
 
 struct output {
-	struct run *run;
+	struct box *box;
+	void (*ended)(struct box *b);
 	struct stream streams[2];
 	char *bytes; /* READ_BYTES, used by both */
 	struct loop_source *timer;
@@ -49,7 +50,7 @@ static void store(struct output *o, struct str bytes)
 	struct err e = { 0 };
 
 	if (bytes.n)
-		check_stored(o, joblog_add_lines(o->run->log, wall_now(), LOG_FROM_CONTAINER, bytes, &e), &e);
+		check_stored(o, joblog_add_lines(o->box->log, wall_now(), LOG_FROM_CONTAINER, bytes, &e), &e);
 }
 
 static unsigned pipe_of(const struct stream *s)
@@ -63,7 +64,7 @@ static void store_kept(struct stream *s)
 
 	if (s->drafted)
 		check_stored(s->output,
-		             joblog_add_drafted(s->output->run->log, wall_now(), pipe_of(s), buf_view(&s->kept), &e),
+		             joblog_add_drafted(s->output->box->log, wall_now(), pipe_of(s), buf_view(&s->kept), &e),
 		             &e);
 	else
 		store(s->output, buf_view(&s->kept));
@@ -76,7 +77,7 @@ static void store_kept(struct stream *s)
 /* Nothing is lost yet when it fails, and with what comes next it is tried again. */
 static void draft(struct stream *s, bool all)
 {
-	struct joblog *log = s->output->run->log;
+	struct joblog *log = s->output->box->log;
 	size_t from = all ? 0 : s->drafted;
 	uint64_t at = joblog_end(log);
 
@@ -120,7 +121,7 @@ static void draft_far(struct output *o)
 	for (size_t i = 0; i < ARRAY_LEN(o->streams); i++) {
 		struct stream *s = &o->streams[i];
 
-		if (s->drafted && joblog_end(o->run->log) - s->drafted_at > JOBLOG_DRAFT_FAR)
+		if (s->drafted && joblog_end(o->box->log) - s->drafted_at > JOBLOG_DRAFT_FAR)
 			draft(s, true);
 	}
 }
@@ -162,7 +163,7 @@ static void stream_end(struct stream *s)
 	s->fd = -EBADF;
 }
 
-static void output_at_end(struct run *r);
+static void output_at_end(struct output *o);
 
 static void on_bytes(void *arg, uint32_t events)
 {
@@ -177,7 +178,7 @@ static void on_bytes(void *arg, uint32_t events)
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return;
 	stream_end(s);
-	output_at_end(s->output->run);
+	output_at_end(s->output);
 }
 
 static int stream_open(struct output *o, struct stream *s, int *ret_fd, struct err *e)
@@ -193,22 +194,23 @@ static int stream_open(struct output *o, struct stream *s, int *ret_fd, struct e
 	fd_set_nonblock(s->fd, true); /* our end only: the container's blocks, as programs expect */
 	if (fcntl(s->fd, F_SETPIPE_SZ, PIPE_BYTES) < 0)
 		log_debug("the pipe keeps its size: %s", strerror(errno));
-	s->source = loop_fd(o->run->loop, s->fd, EPOLLIN, on_bytes, s);
+	s->source = loop_fd(o->box->run->loop, s->fd, EPOLLIN, on_bytes, s);
 	if (!s->source)
 		return err_sys(e, "watching the container's output");
 	*ret_fd = take_fd(writer);
 	return 0;
 }
 
-int output_open(struct run *r, int *ret_out_fd, int *ret_err_fd, struct err *e)
+int output_open(struct box *b, void (*ended)(struct box *b), int *ret_out_fd, int *ret_err_fd, struct err *e)
 {
 	struct output *o = xcalloc(1, sizeof(*o));
 	_cleanup_close_ int out = -EBADF, err_fd = -EBADF;
 
-	o->run = r;
+	o->box = b;
+	o->ended = ended;
 	o->streams[0].fd = o->streams[1].fd = -EBADF;
 	o->bytes = xrealloc(NULL, READ_BYTES);
-	o->timer = loop_timer(r->loop, -1, 0, on_moment_over, o);
+	o->timer = loop_timer(b->run->loop, -1, 0, on_moment_over, o);
 	if (!o->timer) {
 		output_close(o);
 		return err_sys(e, "making a timer");
@@ -217,7 +219,7 @@ int output_open(struct run *r, int *ret_out_fd, int *ret_err_fd, struct err *e)
 		output_close(o);
 		return -1;
 	}
-	r->output = o;
+	b->output = o;
 	*ret_out_fd = take_fd(out);
 	*ret_err_fd = take_fd(err_fd);
 	return 0;
@@ -240,8 +242,8 @@ void output_close(struct output *o)
 	free(o);
 }
 
-static void output_at_end(struct run *r)
+static void output_at_end(struct output *o)
 {
-	if (output_ended(r->output))
-		training_output_ended(r);
+	if (output_ended(o) && o->ended)
+		o->ended(o->box);
 }

@@ -61,6 +61,28 @@ struct outcome {
 	struct cgroup_stats cgroup;
 };
 
+/* One container of the host, from its image to its end. A host of a training job has one, of a transform job as many as
+ * the model has. Paths that begin with %s have `path` before them. */
+struct box {
+	struct run *run;
+	char *path;           /* "" of the first; "box-2/", a directory in work/ */
+	const char *hostname; /* borrowed, as are the next two */
+	const char *image_name, *image_provider;
+	struct image image;
+	int image_fd; /* holds it against removal */
+	bool image_mounted, rootfs_mounted;
+	char **args; /* what is executed in it; NULL-terminated, owned */
+	char *cgroup;
+	int network_ns;     /* what it joins; borrowed of the run or its own; -EBADF: the machine's */
+	struct joblog *log; /* where it prints to */
+	struct output *output;
+	/* of a transform job */
+	bool own_network;
+	pid_t pid;
+	struct loop_source *process;
+	struct outcome outcome;
+};
+
 struct volume;  /* the file system that is being made, see volume.c */
 struct output;  /* the two pipes of the container, see output.c */
 struct network; /* see network.c */
@@ -111,17 +133,15 @@ struct run {
 	struct loop_source *feeds_timer;
 	struct feeders *feeders;
 	/* image, rootfs, container */
-	struct image image;
-	int image_fd; /* holds it against removal */
-	bool image_mounted, rootfs_mounted;
+	struct box box[SPEC_MAX_CONTAINERS];
+	size_t box_count;
+	size_t pulling; /* the box whose image is */
 	struct runtime runtime;
 	bool container_made;
 	struct mono container_started; /* its cgroup was empty */
-	char **args;                   /* what is executed in it; NULL-terminated, owned */
 	bool go;                       /* all hosts of the job are ready */
 	/* training */
 	pid_t pid;
-	struct output *output;
 	struct metrics *metrics;
 	struct loop_source *process, *runtime_timer, *grace_timer, *drain_timer;
 	bool stop_unheard; /* the first process had no handler for SIGTERM */
@@ -197,6 +217,12 @@ enum step phase_feeders(struct run *r, struct err *e);
 void stop_feeders(struct run *r);
 void undo_feeders(struct run *r);
 /* container.c */
+int box_find_runtime(struct run *r, struct err *e) must_check;
+/* Looks whether b->args can be executed, and writes what the runtime needs. Its root is mounted. */
+int box_bundle(struct box *b, char **env, struct err *e) must_check;
+/* Makes the container, and with start also starts it; else box_start() does. */
+int box_begin(struct box *b, void (*ended)(struct box *b), bool start, pid_t *ret_pid, struct err *e) must_check;
+int box_start(struct box *b, struct err *e) must_check;
 enum step phase_container(struct run *r, struct err *e); /* makes it; the only host of a job starts it, too */
 void undo_container(struct run *r);
 enum step phase_start(struct run *r, struct err *e); /* starts it where it has only been made */
@@ -206,7 +232,7 @@ void stop_ready(struct run *r);
 void run_go(struct run *r); /* all hosts of the job are ready; may come again */
 /* training.c */
 enum step phase_training(struct run *r, struct err *e);
-void training_output_ended(struct run *r);  /* called by output.c when both pipes have ended */
+void training_output_ended(struct box *b);  /* called by output.c when both pipes have ended */
 void training_feeders_ended(struct run *r); /* called by feeders.c when the last has ended, as it was told to */
 /* A channel cannot be fed any more: the container is killed, and the job has failed for that reason. */
 void training_failed(struct run *r, const struct err *why);
@@ -216,9 +242,17 @@ void undo_training(struct run *r);
 enum step phase_upload(struct run *r, struct err *e);
 void undo_upload(struct run *r);
 
-/* output.c: reads both pipes into the job's log until their end. */
-int output_open(struct run *r, int *ret_out_fd, int *ret_err_fd, struct err *e) must_check; /* the container's ends */
-void output_close(struct output *o);                                                        /* NULL is fine */
+/* box.c: as many as the work order has, in the state before the phases. Twice is fine. */
+void boxes_init(struct run *r);
+void boxes_fini(struct run *r);
+char *box_path(const struct box *b, const char *leaf); /* in work/; the caller frees */
+int boxes_open_logs(struct run *r, int log_dirfd, struct err *e) must_check;
+
+/* output.c: reads both pipes into b->log until their end, and calls `ended` (may be NULL). *ret_...: the container's
+ * ends. */
+int output_open(struct box *b, void (*ended)(struct box *b), int *ret_out_fd, int *ret_err_fd,
+                struct err *e) must_check;
+void output_close(struct output *o); /* NULL is fine */
 bool output_ended(const struct output *o);
 
 /* control.c: <job>/sock and signals. */

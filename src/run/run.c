@@ -243,6 +243,7 @@ static int load_spec(struct run *r, struct err *e)
 		return err_in(e, "reading spec.json");
 	if (!str_is(str_of(r->spec.id), strrchr(r->job_dir, '/') + 1))
 		return err_set(e, ERR_BUG, "spec.json is for the job %s, not for %s", r->spec.id, r->job_dir);
+	boxes_init(r);
 	return 0;
 }
 
@@ -258,7 +259,6 @@ static int load_conf(struct run *r, struct err *e)
 static int open_log(struct run *r, struct err *e)
 {
 	_cleanup_close_ int fd = -EBADF;
-	_cleanup_free_ char *path = NULL;
 	struct stat job, log;
 
 	if (mkdirat(r->job_fd, "log", 0755) < 0 && errno != EEXIST)
@@ -271,8 +271,7 @@ static int open_log(struct run *r, struct err *e)
 		               (unsigned)log.st_uid);
 	if (log.st_uid != job.st_uid && fchown(fd, job.st_uid, job.st_gid) < 0)
 		return err_sys(e, "giving log to its owner");
-	path = strf("/proc/self/fd/%d/%s", fd, r->spec.host_name); /* what was looked at, whatever it is called now */
-	return joblog_open(path, &r->log, e);
+	return boxes_open_logs(r, fd, e);
 }
 
 /* What was opened before belongs to the mounts of the namespace we came from; nothing can be mounted or linked there.
@@ -428,12 +427,11 @@ static void run_fini(struct run *r)
 	feeds_close(r);
 	metrics_free(r);
 	control_close(r->control);
+	boxes_fini(r);
 	if (r->log && joblog_close(r->log, &e) < 0)
 		log_err(LOG_WARN, &e, "closing the job's log");
 	journal_close(r->journal);
-	image_fini(&r->image);
 	runtime_fini(&r->runtime);
-	strv_free(r->args);
 	loop_free(r->loop);
 	spec_fini(&r->spec);
 	conf_fini(&r->conf);
@@ -478,12 +476,7 @@ static int run_phases_through(struct run *r, struct err *e)
 
 int run_job(const struct run_options *o, struct err *e)
 {
-	struct run r = { .options = *o,
-		         .job_fd = -EBADF,
-		         .work_fd = -EBADF,
-		         .home_fd = -EBADF,
-		         .image_fd = -EBADF,
-		         .network_ns = -EBADF };
+	struct run r = { .options = *o, .job_fd = -EBADF, .work_fd = -EBADF, .home_fd = -EBADF, .network_ns = -EBADF };
 	int result = -1, other;
 
 	conf_init(&r.conf);

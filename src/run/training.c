@@ -173,7 +173,7 @@ static void explain(struct run *r)
 	const struct outcome *out = &r->outcome;
 	struct ending end = { .code = out->code,
 		              .signal = out->signal,
-		              .program = r->args[0],
+		              .program = r->box[0].args[0],
 		              .out_of_memory = out->cgroup.oom_kills > 0,
 		              .memory_limit_bytes = r->spec.limits.memory_bytes,
 		              .memory_peak_bytes = out->cgroup.memory_peak_bytes,
@@ -256,7 +256,7 @@ static void training_ended(struct run *r)
 	struct err e = { 0 };
 
 	loop_source_free(take_ptr(r->drain_timer));
-	output_close(take_ptr(r->output));
+	output_close(take_ptr(r->box[0].output));
 	if (run_fact(r, FACT_EXITED,
 	             json_pack("{s:i, s:i, s:b, s:I}", "code", out->code, "signal", out->signal, "oom",
 	                       out->cgroup.oom_kills > 0, "peak_memory_bytes",
@@ -278,13 +278,13 @@ static void training_ended(struct run *r)
 
 static void end_when_all_have(struct run *r)
 {
-	if (r->outcome.exited && (r->drained || output_ended(r->output)) && feeders_ended(r))
+	if (r->outcome.exited && (r->drained || output_ended(r->box[0].output)) && feeders_ended(r))
 		training_ended(r);
 }
 
-void training_output_ended(struct run *r)
+void training_output_ended(struct box *b)
 {
-	end_when_all_have(r);
+	end_when_all_have(b->run);
 }
 
 void training_feeders_ended(struct run *r)

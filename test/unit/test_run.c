@@ -31,7 +31,7 @@ static void rig_open(void)
 {
 	struct err why = { 0 };
 
-	rig.run = (struct run){ .job_fd = -EBADF, .work_fd = -EBADF, .home_fd = -EBADF, .image_fd = -EBADF };
+	rig.run = (struct run){ .job_fd = -EBADF, .work_fd = -EBADF, .home_fd = -EBADF };
 	rig.run.job_dir = xstrdup(test_tmpdir());
 	rig.run.job_fd = open(test_tmpdir(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	rig.run.loop = loop_new();

@@ -155,7 +155,7 @@ static void make_place(const char *const *hows)
 	CHECK_OK(file_put(dir, "objects/object", STR("x"), 0644, e));
 	CHECK_OK(file_put(dir, "job/lists/0", STR(""), 0600, e));
 	CHECK(symlink(self, fetch) == 0 || errno == EEXIST);
-	run = (struct run){ .home_fd = -EBADF, .image_fd = -EBADF, .network_ns = -EBADF, .options.drain_ms = 1000 };
+	run = (struct run){ .home_fd = -EBADF, .network_ns = -EBADF, .options.drain_ms = 1000 };
 	run.job_dir = strf("%s/job", test_tmpdir());
 	run.data_dir = xstrdup(test_tmpdir());
 	run.programs_dir = xstrdup(test_tmpdir());
@@ -166,8 +166,10 @@ static void make_place(const char *const *hows)
 	run.spec = (struct job_spec){
 		.host_name = "algo-1", .max_runtime_s = 600, .stop_grace_s = 1, .channels = channels
 	};
-	run.args = xcalloc(2, sizeof(*run.args));
-	run.args[0] = xstrdup("train");
+	run.box_count = 1;
+	run.box[0] = (struct box){ .run = &run, .image_fd = -EBADF, .network_ns = -EBADF };
+	run.box[0].args = xcalloc(2, sizeof(*run.box[0].args));
+	run.box[0].args[0] = xstrdup("train");
 	for (; hows[run.spec.channel_count]; run.spec.channel_count++)
 		channels[run.spec.channel_count] = (struct channel_spec){
 			.name = (char *)hows[run.spec.channel_count],
@@ -192,7 +194,7 @@ static void fini(void)
 		CHECK_OK(joblog_close(run.log, e));
 	journal_close(run.journal);
 	loop_free(run.loop);
-	strv_free(run.args);
+	strv_free(run.box[0].args);
 	buf_fini(&run.reason);
 	cleanup_closep(&run.job_fd);
 	cleanup_closep(&run.work_fd);

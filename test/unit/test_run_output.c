@@ -15,7 +15,7 @@ static char *log_path;
 static void on_tick(void *arg)
 {
 	(void)arg;
-	if (output_ended(run.output))
+	if (output_ended(run.box[0].output))
 		loop_stop(run.loop);
 }
 
@@ -29,8 +29,9 @@ static void print_and_read(void (*print)(int out, int err))
 
 	log_path = strf("%s/log", test_tmpdir());
 	run.loop = loop_new();
-	CHECK(joblog_open(log_path, &run.log, &why) == 0);
-	CHECK_OK(output_open(&run, &out, &err, e));
+	run.box[0].run = &run;
+	CHECK(joblog_open(log_path, &run.box[0].log, &why) == 0);
+	CHECK_OK(output_open(&run.box[0], NULL, &out, &err, e));
 	pid = fork();
 	if (pid == 0) {
 		print(out, err);
@@ -42,8 +43,8 @@ static void print_and_read(void (*print)(int out, int err))
 	CHECK_OK(loop_run(run.loop, e));
 	loop_source_free(tick);
 	CHECK(waitpid(pid, NULL, 0) == pid);
-	output_close(run.output);
-	CHECK_OK(joblog_close(run.log, e));
+	output_close(run.box[0].output);
+	CHECK_OK(joblog_close(run.box[0].log, e));
 	loop_free(run.loop);
 }
 
