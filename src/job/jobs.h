@@ -118,3 +118,12 @@ bool jobs_can_ask(const struct jobs *js, struct str image);
 int jobs_image_digest(const struct jobs *js, struct str image, char **ret, struct err *e) must_check;
 /* "host/path@sha256:..." (image_pinned in oci/image.h). */
 int jobs_image_pinned(struct str image, struct str digest, char **ret, struct err *e) must_check;
+
+/* ---- models (job/models.c); any thread ---- */
+
+/* As store_model_insert and store_model_delete. */
+int jobs_model_create(struct jobs *js, const struct store_new_model *m, struct err *e) must_check;
+int jobs_model_delete(struct jobs *js, struct str name, struct err *e) must_check;
+/* Whether the image is here, or a registry may have it, which is not asked. ERR_INVALID: neither, or it is not the name
+ * of an image. */
+int jobs_check_image(const struct jobs *js, struct str image, struct err *e) must_check;

@@ -66,7 +66,16 @@ typedef int api_fn(const struct api_call *call, json_t *in, json_t **ret_out, st
 enum { API_MUTATES = 1, API_KEPT = 2, API_LONG = 4 };
 
 /* What an operation is done to, as policies name it (op/authorise.h). */
-enum api_resource { ON_ANYTHING, ON_TRAINING_JOB, ON_ALGORITHM, ON_RESOURCE_ARN, ON_LOGS, ON_ROLE, ON_ONESELF };
+enum api_resource {
+	ON_ANYTHING,
+	ON_TRAINING_JOB,
+	ON_ALGORITHM,
+	ON_MODEL,
+	ON_RESOURCE_ARN,
+	ON_LOGS,
+	ON_ROLE,
+	ON_ONESELF
+};
 
 /* The rows: ops.c. The router, `doc/generated/api.md` and the audit log read them. */
 struct api_op {
@@ -90,6 +99,7 @@ void api_route(void *arg, struct http_request *r, struct http_route *ret);
 api_fn op_create_training_job, op_describe_training_job, op_list_training_jobs, op_stop_training_job,
         op_update_training_job, op_delete_training_job;
 api_fn op_create_algorithm, op_describe_algorithm, op_list_algorithms, op_delete_algorithm;
+api_fn op_create_model, op_describe_model, op_list_models, op_delete_model;
 api_fn op_add_tags, op_list_tags, op_delete_tags;
 api_fn op_get_caller_identity, op_assume_role;
 api_fn op_get_metric_data, op_get_metric_statistics, op_list_metrics, op_put_metric_data;

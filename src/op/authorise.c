@@ -6,6 +6,7 @@
 #include "job/jobs.h"
 #include "op/algorithm.h"
 #include "op/logs.h"
+#include "op/model.h"
 #include "op/training_job.h"
 #include "store/store.h"
 
@@ -49,6 +50,13 @@ static void add_logs(const struct api *api, const json_t *in, struct buf *out)
 	      ARGstr(group), ARGstr(in_str(in, "logStreamName")));
 }
 
+static void add_arn(const struct api *api, const char *type, struct str name, struct buf *out)
+{
+	_cleanup_free_ char *arn = sagemaker_arn(api, type, name);
+
+	buf_z(out, arn);
+}
+
 int authorise(const struct api_call *call, const struct api_op *op, const json_t *in, struct err *e)
 {
 	_cleanup_free_ char *action = NULL;
@@ -61,6 +69,7 @@ int authorise(const struct api_call *call, const struct api_op *op, const json_t
 	case ON_ANYTHING: buf_c(&resource, '*'); break;
 	case ON_TRAINING_JOB: add_training_job_arn(call->api, in_str(in, "TrainingJobName"), &resource); break;
 	case ON_ALGORITHM: add_algorithm_arn(call->api, in_str(in, "AlgorithmName"), &resource); break;
+	case ON_MODEL: add_arn(call->api, "model", in_str(in, "ModelName"), &resource); break;
 	case ON_RESOURCE_ARN:
 		buf_str(&resource, in_str(in, json_object_get(in, "ResourceArn") ? "ResourceArn" : "resourceArn"));
 		break;

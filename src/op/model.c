@@ -1,0 +1,288 @@
+/* CreateModel, DescribeModel, ListModels, DeleteModel (contract 7.1, 7.2). SPDX-License-Identifier: Apache-2.0 */
+#include "op/model.h"
+
+#include <stdlib.h>
+
+#include "iam/iam.h"
+#include "job/jobs.h"
+#include "op/authorise.h"
+#include "op/tags.h"
+#include "op/training_job.h"
+#include "store/store.h"
+
+enum { PAGE_DEFAULT = 10, WHERE_BYTES = 32 };
+
+static int missing(const struct api_call *call, struct str name, struct err *e)
+{
+	_cleanup_free_ char *arn = sagemaker_arn(call->api, "model", name);
+
+	return err_set(e, ERR_INVALID, "Could not find model \"%s\".", arn);
+}
+
+/* ---- the containers of a request ---- */
+
+/* The i-th, and what it is called in the request; NULL: there are no more. */
+static json_t *container_at(const json_t *in, size_t i, char where[WHERE_BYTES])
+{
+	json_t *primary = json_object_get(in, "PrimaryContainer");
+
+	if (primary) {
+		snprintf(where, WHERE_BYTES, "PrimaryContainer");
+		return i ? NULL : primary;
+	}
+	snprintf(where, WHERE_BYTES, "Containers.%zu", i + 1);
+	return json_array_get(json_object_get(in, "Containers"), i);
+}
+
+/* In a pipeline all containers have names of their own, or none has (the API's text of ContainerHostname). */
+static int check_names(const json_t *containers, struct err *e)
+{
+	size_t n = json_array_size(containers), named = 0;
+
+	for (size_t i = 0; i < n; i++) {
+		struct str name = in_str(json_array_get(containers, i), "ContainerHostname");
+
+		named += name.n > 0;
+		for (size_t k = 0; name.n && k < i; k++)
+			if (str_eq_nocase(name, in_str(json_array_get(containers, k), "ContainerHostname")))
+				return err_set(
+				        e, ERR_INVALID,
+				        "Containers.%zu and Containers.%zu have the same ContainerHostname '" PRIstr
+				        "'",
+				        k + 1, i + 1, ARGstr(name));
+	}
+	if (named && named < n)
+		return err_set(
+		        e, ERR_INVALID,
+		        "Containers: %zu of %zu containers have a ContainerHostname; give one to all of them, or "
+		        "to none",
+		        named, n);
+	return 0;
+}
+
+static int check_form(const json_t *in, struct err *e)
+{
+	const json_t *containers = json_object_get(in, "Containers");
+	char where[WHERE_BYTES];
+	json_t *c;
+
+	if (json_object_get(in, "PrimaryContainer") && json_array_size(containers))
+		return err_set(e, ERR_INVALID,
+		               "PrimaryContainer and Containers exclude each other; a pipeline is said in Containers");
+	if (!json_object_get(in, "PrimaryContainer") && !json_array_size(containers))
+		return err_set(e, ERR_INVALID,
+		               "Neither PrimaryContainer nor Containers is given; one of them is needed");
+	if (json_object_get(in, "InferenceExecutionConfig") && !json_array_size(containers))
+		return err_set(e, ERR_INVALID, "InferenceExecutionConfig is for models with Containers; leave it out");
+	for (size_t i = 0; (c = container_at(in, i, where)); i++)
+		if (container_check_form(c, where, e) < 0)
+			return -1;
+	return check_names(containers, e);
+}
+
+static int authorise_model(const struct api_call *call, const json_t *in, const char *arn, struct err *e)
+{
+	struct str role = in_str(in, "ExecutionRoleArn");
+	char where[WHERE_BYTES];
+	const json_t *c;
+
+	if (!call->api->iam)
+		return 0;
+	if (role.n && !iam_knows_role(call->api->iam, role))
+		return err_set(e, ERR_INVALID,
+		               "Could not assume role " PRIstr
+		               ". Please ensure that the role exists and allows principal 'sagemaker.amazonaws.com' to "
+		               "assume the role: bloomery.conf has `roles = strict`, and no role." PRIstr,
+		               ARGstr(role), ARGstr(role));
+	if (role.n && authorise_action(call->api, call->session, "iam:PassRole", role, e) < 0)
+		return -1;
+	if (json_array_size(json_object_get(in, "Tags")) &&
+	    authorise_action(call->api, call->session, "sagemaker:AddTags", str_of(arn), e) < 0)
+		return -1;
+	for (size_t i = 0; (c = container_at(in, i, where)); i++)
+		if (container_authorise(call, c, role, e) < 0)
+			return -1;
+	return 0;
+}
+
+static int check_there(const struct api_call *call, const json_t *in, struct err *e)
+{
+	char where[WHERE_BYTES];
+	const json_t *c;
+
+	for (size_t i = 0; (c = container_at(in, i, where)); i++)
+		if (container_check_there(call, c, where, e) < 0)
+			return -1;
+	return jobs_check_network(call->api->jobs, in, 1, e);
+}
+
+/* ---- CreateModel ---- */
+
+/* What Describe says and the request did not (contract 7.2). */
+static void fill(json_t *in)
+{
+	char where[WHERE_BYTES];
+	json_t *c;
+
+	for (size_t i = 0; (c = container_at(in, i, where)); i++)
+		if (!json_object_get(c, "Mode"))
+			json_object_set_new(c, "Mode", json_string("SingleModel"));
+	if (!json_object_get(in, "EnableNetworkIsolation"))
+		json_object_set_new(in, "EnableNetworkIsolation", json_false());
+	if (!json_array_size(json_object_get(in, "Containers")))
+		json_object_del(in, "Containers");
+}
+
+/* The name of a primary container means nothing (the API's text of ContainerHostname). */
+static json_t *resolved(const json_t *in)
+{
+	json_t *list = json_array();
+	char where[WHERE_BYTES];
+	const json_t *c;
+
+	for (size_t i = 0; (c = container_at(in, i, where)); i++) {
+		const char *own = json_string_value(json_object_get(c, "ContainerHostname"));
+		_cleanup_free_ char *name = own && !json_object_get(in, "PrimaryContainer")
+		                                    ? xstrdup(own)
+		                                    : strf("container-%zu", i + 1);
+
+		json_array_append_new(list, container_resolved(c, name));
+	}
+	return list;
+}
+
+static char *dump(json_t *j)
+{
+	char *text = json_dumps(j, JSON_COMPACT);
+
+	must(text);
+	return text;
+}
+
+int op_create_model(const struct api_call *call, json_t *in, json_t **ret_out, struct err *e)
+{
+	struct str name = in_str(in, "ModelName");
+	_cleanup_free_ char *arn = sagemaker_arn(call->api, "model", name), *text = NULL, *containers = NULL;
+	_cleanup_free_ struct store_tag *tags = NULL;
+	struct store_new_model row = { .name = name.p, .arn = arn, .created = call->now };
+	json_t *list;
+
+	if (check_form(in, e) < 0 || tags_check(json_object_get(in, "Tags"), e) < 0 ||
+	    authorise_model(call, in, arn, e) < 0 || check_there(call, in, e) < 0)
+		return -1;
+	row.tags = tags = tags_from(json_object_get(in, "Tags"), &row.tag_count);
+	fill(in);
+	row.request = text = dump(in);
+	list = resolved(in);
+	row.containers = containers = dump(list);
+	json_decref(list);
+	if (jobs_model_create(call->api->jobs, &row, e) < 0)
+		return -1;
+	*ret_out = json_pack("{s:s}", "ModelArn", arn);
+	return 0;
+}
+
+/* ---- DescribeModel ---- */
+
+static void add_member(struct buf *out, const json_t *request, const char *name)
+{
+	const json_t *v = json_object_get(request, name);
+	_cleanup_free_ char *text = NULL;
+
+	if (!v)
+		return;
+	text = json_dumps(v, JSON_COMPACT | JSON_ENCODE_ANY);
+	must(text);
+	buf_f(out, ",\"%s\":", name);
+	buf_z(out, text);
+}
+
+static void describe(const struct stored_model *m, const json_t *request, struct buf *out)
+{
+	static const char *const echoed[] = { "PrimaryContainer", "Containers", "InferenceExecutionConfig",
+		                              "ExecutionRoleArn", "VpcConfig" };
+
+	buf_z(out, "{\"ModelName\":");
+	add_json_string(out, str_of(m->name));
+	for (size_t i = 0; i < ARRAY_LEN(echoed); i++)
+		add_member(out, request, echoed[i]);
+	buf_z(out, ",\"CreationTime\":");
+	add_seconds(out, m->created);
+	buf_z(out, ",\"ModelArn\":");
+	add_json_string(out, str_of(m->arn));
+	add_member(out, request, "EnableNetworkIsolation");
+	/* No instance types are recommended: there are none to choose from. */
+	buf_z(out, ",\"DeploymentRecommendation\":{\"RecommendationStatus\":\"NOT_APPLICABLE\","
+	           "\"RealTimeInferenceRecommendations\":[]}}");
+}
+
+int op_describe_model(const struct api_call *call, json_t *in, json_t **ret_out, struct err *e)
+{
+	struct str name = in_str(in, "ModelName");
+	struct stored_model m = { 0 };
+	json_t *request;
+
+	(void)ret_out;
+	if (store_model_find(call->api->store, name, &m, e) < 0)
+		return e->kind == ERR_NOT_FOUND ? missing(call, name, e) : -1;
+	request = json_loads(m.request, JSON_ALLOW_NUL, NULL);
+	if (request)
+		describe(&m, request, call->raw);
+	stored_model_fini(&m);
+	json_decref(request);
+	return request ? 0 : err_set(e, ERR_BUG, "the request kept for model " PRIstr " is damaged", ARGstr(name));
+}
+
+/* ---- ListModels, DeleteModel ---- */
+
+static void add_summary(const struct store_model_summary *m, void *arg)
+{
+	struct buf *out = arg;
+
+	if (out->p[out->n - 1] == '}')
+		buf_c(out, ',');
+	buf_z(out, "{\"ModelName\":");
+	add_json_string(out, m->name);
+	buf_z(out, ",\"ModelArn\":");
+	add_json_string(out, m->arn);
+	buf_z(out, ",\"CreationTime\":");
+	add_seconds(out, m->created);
+	buf_c(out, '}');
+}
+
+/* The newest first, where no order is asked for (contract 15). */
+int op_list_models(const struct api_call *call, json_t *in, json_t **ret_out, struct err *e)
+{
+	const json_t *max = json_object_get(in, "MaxResults");
+	struct store_list q = {
+		.sort = str_is(in_str(in, "SortBy"), "Name") ? SORT_NAME : SORT_CREATION_TIME,
+		.descending = !str_is(in_str(in, "SortOrder"), "Ascending"),
+		.created_after = list_bound(in, "CreationTimeAfter"),
+		.created_before = list_bound(in, "CreationTimeBefore"),
+		.name_contains = in_str(in, "NameContains"),
+		.max = max ? (unsigned)json_integer_value(max) : PAGE_DEFAULT,
+		.token = in_str(in, "NextToken"),
+	};
+	_cleanup_free_ char *token = NULL;
+	struct buf *out = call->raw;
+
+	(void)ret_out;
+	buf_z(out, "{\"Models\":[");
+	if (store_model_list(call->api->store, &q, add_summary, out, &token, e) < 0)
+		return -1;
+	buf_c(out, ']');
+	if (token)
+		buf_f(out, ",\"NextToken\":\"%s\"", token);
+	buf_c(out, '}');
+	return 0;
+}
+
+int op_delete_model(const struct api_call *call, json_t *in, json_t **ret_out, struct err *e)
+{
+	struct str name = in_str(in, "ModelName");
+
+	(void)ret_out;
+	if (jobs_model_delete(call->api->jobs, name, e) < 0)
+		return e->kind == ERR_NOT_FOUND ? missing(call, name, e) : -1;
+	return 0;
+}

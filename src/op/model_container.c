@@ -1,0 +1,257 @@
+/* The containers of models and model packages: what their members say, whether it is there and who may use it.
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Runs on a worker thread, as the checks of training jobs do. What changes afterwards ends the job that uses it with a
+ * reason. */
+#include <stdlib.h>
+
+#include "aws/arn.h"
+#include "blob/blob.h"
+#include "iam/iam.h"
+#include "job/jobs.h"
+#include "op/authorise.h"
+#include "op/model.h"
+#include "op/training_job.h"
+
+enum { REMOTE_MS = 8000 };
+
+char *sagemaker_arn(const struct api *api, const char *type, struct str name)
+{
+	_cleanup_free_ char *low = str_dup(name);
+
+	for (char *p = low; *p; p++)
+		*p = (char)(*p >= 'A' && *p <= 'Z' ? *p - 'A' + 'a' : *p);
+	return arn_make("sagemaker", api->region, api->account, type, str_of(low));
+}
+
+/* The S3DataSource of its data; NULL: it has none. */
+static const json_t *data_of(const json_t *container)
+{
+	return json_object_get(json_object_get(container, "ModelDataSource"), "S3DataSource");
+}
+
+static struct str provider_of(const json_t *container)
+{
+	const json_t *config = json_object_get(container, "ImageConfig");
+
+	return in_str(json_object_get(config, "RepositoryAuthConfig"), "RepositoryCredentialsProviderArn");
+}
+
+/* ---- the form ---- */
+
+static int check_source(const json_t *s3, const char *where, struct err *e)
+{
+	struct str uri = in_str(s3, "S3Uri"), bucket, key;
+	bool prefix = str_is(in_str(s3, "S3DataType"), "S3Prefix"),
+	     gzip = str_is(in_str(s3, "CompressionType"), "Gzip");
+
+	if (!s3_uri_split(uri, &bucket, &key))
+		return err_set(e, ERR_INVALID,
+		               "%s: the model data \"" PRIstr "\" is to have the form s3://bucket/key; data at other "
+		               "addresses is not fetched here",
+		               where, ARGstr(uri));
+	if (prefix && gzip)
+		return err_set(
+		        e, ERR_INVALID,
+		        "%s: ModelDataSource with S3DataType S3Prefix has CompressionType Gzip; a prefix is copied "
+		        "as it is: use None, or S3Object for one tar.gz",
+		        where);
+	if (prefix && key.n && key.p[key.n - 1] != '/')
+		return err_set(e, ERR_INVALID,
+		               "%s: the S3Uri \"" PRIstr
+		               "\" of ModelDataSource with S3DataType S3Prefix is to end with "
+		               "a forward slash (/)",
+		               where, ARGstr(uri));
+	if (!prefix && (!key.n || key.p[key.n - 1] == '/'))
+		return err_set(
+		        e, ERR_INVALID,
+		        "%s: the model data \"" PRIstr
+		        "\" is to be one object, of the form s3://bucket/key; for all objects below a folder use "
+		        "ModelDataSource with S3DataType S3Prefix",
+		        where, ARGstr(uri));
+	return 0;
+}
+
+/* Both may be given where they say the same, as Describe does. */
+static int join_url(json_t *container, const char *where, struct err *e)
+{
+	struct str url = in_str(container, "ModelDataUrl");
+	const json_t *s3 = data_of(container);
+
+	if (!url.n)
+		return 0;
+	if (!s3) {
+		json_object_set_new(container, "ModelDataSource",
+		                    json_pack("{s:{s:s%, s:s, s:s}}", "S3DataSource", "S3Uri", url.p, url.n,
+		                              "S3DataType", "S3Object", "CompressionType", "Gzip"));
+		return 0;
+	}
+	if (str_eq(in_str(s3, "S3Uri"), url) && str_is(in_str(s3, "S3DataType"), "S3Object") &&
+	    str_is(in_str(s3, "CompressionType"), "Gzip"))
+		return 0;
+	return err_set(e, ERR_INVALID,
+	               "%s: ModelDataUrl \"" PRIstr "\" and ModelDataSource \"" PRIstr
+	               "\" say different things; give one of them",
+	               where, ARGstr(url), ARGstr(in_str(s3, "S3Uri")));
+}
+
+int container_check_form(json_t *container, const char *where, struct err *e)
+{
+	const json_t *source = json_object_get(container, "ModelDataSource"), *s3;
+
+	if (!in_str(container, "Image").n)
+		return err_set(e, ERR_INVALID, "%s: Image is missing", where);
+	if (source && !json_object_get(source, "S3DataSource"))
+		return err_set(e, ERR_INVALID, "%s: ModelDataSource has no S3DataSource", where);
+	if (join_url(container, where, e) < 0)
+		return -1;
+	s3 = data_of(container);
+	return s3 ? check_source(s3, where, e) : 0;
+}
+
+/* ---- who may ---- */
+
+static int ask(const struct api_call *call, struct str role, const char *action, struct str resource,
+               enum policy_verdict *ret, struct err *e)
+{
+	*ret = POLICY_ALLOWS;
+	if (!call->api->iam)
+		return 0;
+	if (role.n)
+		*ret = iam_ask_role(call->api->iam, role, str_of(action), resource);
+	return *ret == POLICY_ALLOWS ? authorise_action(call->api, call->session, action, resource, e) : 0;
+}
+
+static int authorise_data(const struct api_call *call, const json_t *s3, struct str role, struct err *e)
+{
+	struct str uri = in_str(s3, "S3Uri"), bucket = { 0 }, key = { 0 };
+	bool prefix = str_is(in_str(s3, "S3DataType"), "S3Prefix");
+	const char *action = prefix ? "s3:ListBucket" : "s3:GetObject";
+	_cleanup_free_ char *arn = NULL;
+	enum policy_verdict v;
+
+	must(s3_uri_split(uri, &bucket, &key)); /* container_check_form */
+	arn = prefix ? strf("arn:aws:s3:::" PRIstr, ARGstr(bucket))
+	             : strf("arn:aws:s3:::" PRIstr "/" PRIstr, ARGstr(bucket), ARGstr(key));
+	if (ask(call, role, action, str_of(arn), &v, e) < 0)
+		return -1;
+	if (v == POLICY_ALLOWS)
+		return 0;
+	return err_set(e, ERR_INVALID,
+	               "Could not access model data at " PRIstr ". Please ensure that the role \"" PRIstr
+	               "\" exists and that its trust relationship policy allows the action \"sts:AssumeRole\" for the "
+	               "service principal \"sagemaker.amazonaws.com\". Also ensure that the role has \"%s\" "
+	               "permissions and that the object is located in %s: %s the action",
+	               ARGstr(uri), ARGstr(role), action, call->api->region,
+	               v == POLICY_DENIES ? "an explicit deny in an identity-based policy refuses"
+	                                  : "no identity-based policy allows");
+}
+
+int container_authorise(const struct api_call *call, const json_t *container, struct str role, struct err *e)
+{
+	struct str provider = provider_of(container);
+	const json_t *s3 = data_of(container);
+	enum policy_verdict v;
+
+	if (s3 && authorise_data(call, s3, role, e) < 0)
+		return -1;
+	if (!provider.n)
+		return 0;
+	if (ask(call, role, "lambda:InvokeFunction", provider, &v, e) < 0)
+		return -1;
+	if (v == POLICY_ALLOWS)
+		return 0;
+	return err_set(e, ERR_INVALID,
+	               "Access denied to the RepositoryCredentialsProviderArn \"" PRIstr
+	               "\". Please ensure that the role \"" PRIstr "\" has \"lambda:InvokeFunction\" permissions on it",
+	               ARGstr(provider), ARGstr(role));
+}
+
+/* ---- whether it is there ---- */
+
+static int no_data(struct str uri, struct err *e)
+{
+	return err_set(e, ERR_INVALID, "Could not find model data at " PRIstr ".", ARGstr(uri));
+}
+
+static int look(const struct api_call *call, struct str bucket, struct str key, bool prefix, bool *ret, struct err *e)
+{
+	_cleanup_buf_ struct buf scratch = { 0 };
+	struct blob_entry found;
+	struct blob_look all;
+	struct err why = { 0 };
+	int rc = prefix ? blob_look(call->api->blobs, bucket, key, &all, &why)
+	                : blob_find(call->api->blobs, bucket, key, &scratch, &found, NULL, &why);
+
+	if (rc < 0 && why.kind != ERR_NOT_FOUND) {
+		*e = why;
+		return -1;
+	}
+	*ret = rc == 0 && (!prefix || all.exact || all.inside || all.beside);
+	return 0;
+}
+
+static int ask_remote(const struct api_call *call, struct str uri, struct str bucket, struct str key, bool prefix,
+                      struct err *e)
+{
+	_cleanup_free_ char *b = str_dup(bucket), *k = str_dup(key);
+	char text[ERR_FRAMES * ERR_FRAME_BYTES];
+	struct err why = { 0 };
+	bool there = false;
+
+	/* One object is asked for as a manifest would be: by its whole key. */
+	if (jobs_remote_exists(call->api->jobs, b, k, prefix ? "S3Prefix" : "ManifestFile", REMOTE_MS, &there, &why) ==
+	    0)
+		return there ? 0 : no_data(uri, e);
+	err_text(&why, text, sizeof(text));
+	if (why.kind == ERR_NOT_FOUND || str_find(str_of(text), STR("NoSuchBucket")) >= 0)
+		return no_data(uri, e);
+	return err_set(e, ERR_INVALID,
+	               "The S3 that bloomery.conf names cannot be asked for the model data at " PRIstr ": %s",
+	               ARGstr(uri), text);
+}
+
+static int check_data(const struct api_call *call, const json_t *s3, struct err *e)
+{
+	struct str uri = in_str(s3, "S3Uri"), bucket = { 0 }, key = { 0 };
+	bool prefix = str_is(in_str(s3, "S3DataType"), "S3Prefix"), there = false;
+
+	must(s3_uri_split(uri, &bucket, &key)); /* container_check_form */
+	if (!jobs_data_is_embedded(call->api->jobs))
+		return ask_remote(call, uri, bucket, key, prefix, e);
+	if (look(call, bucket, key, prefix, &there, e) < 0)
+		return -1;
+	return there ? 0 : no_data(uri, e);
+}
+
+int container_check_there(const struct api_call *call, const json_t *container, const char *where, struct err *e)
+{
+	struct str provider = provider_of(container);
+	const json_t *s3 = data_of(container);
+
+	if (provider.n && !jobs_know_provider(call->api->jobs, provider))
+		return err_set(e, ERR_INVALID,
+		               "%s: RepositoryCredentialsProviderArn " PRIstr
+		               " is not known here: bloomery.conf has no registry_credentials." PRIstr
+		               ". Let it name a file with the registry's Username and Password",
+		               where, ARGstr(provider), ARGstr(provider));
+	if (jobs_check_image(call->api->jobs, in_str(container, "Image"), e) < 0)
+		return -1;
+	return s3 ? check_data(call, s3, e) : 0;
+}
+
+/* ---- what runs ---- */
+
+json_t *container_resolved(const json_t *container, const char *name)
+{
+	json_t *environment = json_object_get(container, "Environment");
+	json_t *ret = json_pack("{s:s, s:O}", "Name", name, "Image", json_object_get(container, "Image"));
+	struct str provider = provider_of(container);
+
+	json_object_set_new(ret, "Environment", environment ? json_deep_copy(environment) : json_object());
+	if (data_of(container))
+		json_object_set_new(ret, "ModelDataSource", json_deep_copy(data_of(container)));
+	if (provider.n)
+		json_object_set_new(ret, "Provider", json_stringn(provider.p, provider.n));
+	return ret;
+}
