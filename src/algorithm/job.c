@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "algorithm/algorithm.h"
+#include "algorithm/lists.h"
 #include "algorithm/range.h"
 
 struct hyperparameter {
@@ -31,16 +32,6 @@ struct algorithm {
 	bool distributed;
 };
 
-static struct str text_of(const json_t *j)
-{
-	return json_is_string(j) ? (struct str){ json_string_value(j), json_string_length(j) } : (struct str){ "", 0 };
-}
-
-static struct str view(const json_t *o, const char *member)
-{
-	return text_of(json_object_get(o, member));
-}
-
 /* ---- made ---- */
 
 static int by_name(const void *a, const void *b)
@@ -60,8 +51,8 @@ static void read_hyperparameters(struct algorithm *a)
 	json_array_foreach (list, i, j) {
 		struct hyperparameter *h = &a->h[a->h_count];
 
-		h->name = str_dup(view(j, "Name"));
-		h->name_bytes = view(j, "Name").n;
+		h->name = str_dup(json_view(j, "Name"));
+		h->name_bytes = json_view(j, "Name").n;
 		h->fallback = json_object_get(j, "DefaultValue");
 		h->required = json_is_true(json_object_get(j, "IsRequired"));
 		/* a range that is wrong was refused when the algorithm was created; it has no text then */
@@ -79,7 +70,7 @@ static void read_channels(struct algorithm *a)
 	a->c = xcalloc(json_array_size(list) + 1, sizeof(*a->c));
 	json_array_foreach (list, i, j)
 		a->c[a->c_count++] = (struct channel){
-			.name = str_dup(view(j, "Name")),
+			.name = str_dup(json_view(j, "Name")),
 			.required = json_is_true(json_object_get(j, "IsRequired")),
 			.types = json_object_get(j, "SupportedContentTypes"),
 			.compressions = json_object_get(j, "SupportedCompressionTypes"),
@@ -125,62 +116,7 @@ void algorithm_unref(struct algorithm *a)
 	free(a);
 }
 
-/* ---- words ---- */
-
-/* "'a', 'b'", at most FAULT_VALUE_BYTES and a little. */
-static void add_names(const json_t *list, struct buf *out)
-{
-	size_t i, from = out->n;
-	const json_t *v;
-
-	json_array_foreach (list, i, v) {
-		_cleanup_free_ char *shown = fault_value(text_of(v));
-
-		if (out->n - from > FAULT_VALUE_BYTES) {
-			buf_f(out, " and %zu more", json_array_size(list) - i);
-			return;
-		}
-		buf_f(out, "%s'%s'", i ? ", " : "", shown);
-	}
-}
-
-static void invalid(struct faults *f, const char *where, struct str value, const char *rule, const json_t *list)
-{
-	_cleanup_free_ char *shown = fault_value(value);
-	_cleanup_buf_ struct buf names = { 0 };
-
-	add_names(list, &names);
-	fault(f, "%s: Invalid value: '%s' %s %s", where, shown, rule, names.n ? names.p : "none");
-}
-
 /* ---- channels ---- */
-
-static bool lists(const json_t *list, struct str s)
-{
-	size_t i;
-	const json_t *v;
-
-	json_array_foreach (list, i, v)
-		if (str_eq(text_of(v), s))
-			return true;
-	return false;
-}
-
-/* Types of media: without case, and one that is declared without parameters means it with any. */
-static bool takes_type(const json_t *list, struct str given)
-{
-	struct str bare = given, type = str_trim(str_cut(&bare, ';'));
-	size_t i;
-	const json_t *v;
-
-	json_array_foreach (list, i, v) {
-		struct str declared = str_trim(text_of(v));
-
-		if (str_eq_nocase(declared, str_trim(given)) || str_eq_nocase(declared, type))
-			return true;
-	}
-	return false;
-}
 
 static const struct channel *find_channel(const struct algorithm *a, struct str name)
 {
@@ -205,27 +141,28 @@ static void unknown_channel(const struct algorithm *a, const char *name, struct 
 
 static void check_channel(const struct channel *c, const json_t *request, const json_t *j, struct faults *f)
 {
-	struct str type = view(j, "ContentType"), compression = view(j, "CompressionType"), mode = view(j, "InputMode");
+	struct str type = json_view(j, "ContentType"), compression = json_view(j, "CompressionType"),
+	           mode = json_view(j, "InputMode");
 	_cleanup_free_ char *where = strf("InputDataConfig.%s", c->name);
 
-	if (type.n && json_array_size(c->types) && !takes_type(c->types, type)) {
+	if (type.n && json_array_size(c->types) && !list_has_type(c->types, type)) {
 		_cleanup_free_ char *at = strf("%s.ContentType", where);
 
-		invalid(f, at, type, "Supported content types:", c->types);
+		fault_invalid(f, at, type, "Supported content types:", c->types);
 	}
 	if (!mode.n)
-		mode = view(json_object_get(request, "AlgorithmSpecification"), "TrainingInputMode");
-	if (json_array_size(c->modes) && !lists(c->modes, mode)) {
+		mode = json_view(json_object_get(request, "AlgorithmSpecification"), "TrainingInputMode");
+	if (json_array_size(c->modes) && !list_has(c->modes, mode)) {
 		_cleanup_free_ char *at = strf("%s.InputMode", where);
 
-		invalid(f, at, mode, "Supported input modes:", c->modes);
+		fault_invalid(f, at, mode, "Supported input modes:", c->modes);
 	}
 	if (!compression.n)
 		compression = STR("None");
-	if (json_array_size(c->compressions) && !lists(c->compressions, compression)) {
+	if (json_array_size(c->compressions) && !list_has(c->compressions, compression)) {
 		_cleanup_free_ char *at = strf("%s.CompressionType", where);
 
-		invalid(f, at, compression, "Supported compression types:", c->compressions);
+		fault_invalid(f, at, compression, "Supported compression types:", c->compressions);
 	}
 }
 
@@ -235,7 +172,7 @@ static bool has_channel(const json_t *channels, const char *name)
 	const json_t *j;
 
 	json_array_foreach (channels, i, j)
-		if (str_is(view(j, "ChannelName"), name))
+		if (str_is(json_view(j, "ChannelName"), name))
 			return true;
 	return false;
 }
@@ -246,13 +183,13 @@ static void check_channels(const struct algorithm *a, const char *name, const js
 	size_t i;
 
 	json_array_foreach (channels, i, j)
-		if (!find_channel(a, view(j, "ChannelName")))
-			unknown_channel(a, name, view(j, "ChannelName"), f);
+		if (!find_channel(a, json_view(j, "ChannelName")))
+			unknown_channel(a, name, json_view(j, "ChannelName"), f);
 	for (i = 0; i < a->c_count; i++)
 		if (a->c[i].required && !has_channel(channels, a->c[i].name))
 			fault(f, "InputDataConfig: Required input channel: %s Was not provided.", a->c[i].name);
 	json_array_foreach (channels, i, j) {
-		const struct channel *c = find_channel(a, view(j, "ChannelName"));
+		const struct channel *c = find_channel(a, json_view(j, "ChannelName"));
 
 		if (c)
 			check_channel(c, request, j, f);
@@ -270,7 +207,7 @@ static bool is_known(const struct algorithm *a, const char *name, size_t bytes)
 
 static void unknown_hyperparameter(const char *algorithm, const char *key, const json_t *value, struct faults *f)
 {
-	_cleanup_free_ char *name = fault_value(str_of(key)), *shown = fault_value(text_of(value));
+	_cleanup_free_ char *name = fault_value(str_of(key)), *shown = fault_value(json_text(value));
 
 	fault(f, "HyperParameters.%s: Invalid hyperparameter: %s is not supported by %s (its value is '%s')", name,
 	      name, algorithm, shown);
@@ -281,14 +218,14 @@ static void check_hyperparameter(const struct hyperparameter *h, const json_t *g
 	const json_t *v = json_object_get(given, h->name);
 	_cleanup_free_ char *name = NULL, *shown = NULL;
 
-	if (v ? range_has(&h->range, text_of(v)) : !h->required || h->fallback)
+	if (v ? range_has(&h->range, json_text(v)) : !h->required || h->fallback)
 		return;
 	name = fault_value(str_of(h->name));
 	if (!v) {
 		fault(f, "HyperParameters.%s: Required hyperparameter: %s is not set", name, name);
 		return;
 	}
-	shown = fault_value(text_of(v));
+	shown = fault_value(json_text(v));
 	fault(f, "HyperParameters.%s: Invalid value: '%s' Supported range: %s", name, shown, h->range.text);
 }
 
@@ -311,8 +248,8 @@ static void check_hyperparameters(const struct algorithm *a, const char *name, c
 
 static void check_type(const struct algorithm *a, struct str type, const char *where, struct faults *f)
 {
-	if (type.n && !lists(a->instance_types, type))
-		invalid(f, where, type, "Supported instance types:", a->instance_types);
+	if (type.n && !list_has(a->instance_types, type))
+		fault_invalid(f, where, type, "Supported instance types:", a->instance_types);
 }
 
 static void check_resources(const struct algorithm *a, const char *name, const json_t *request, struct faults *f)
@@ -322,11 +259,11 @@ static void check_resources(const struct algorithm *a, const char *name, const j
 	json_int_t hosts = json_integer_value(json_object_get(r, "InstanceCount"));
 	size_t i;
 
-	check_type(a, view(r, "InstanceType"), "ResourceConfig.InstanceType", f);
+	check_type(a, json_view(r, "InstanceType"), "ResourceConfig.InstanceType", f);
 	json_array_foreach (groups, i, g) {
 		_cleanup_free_ char *where = strf("ResourceConfig.InstanceGroups.%zu.InstanceType", i + 1);
 
-		check_type(a, view(g, "InstanceType"), where, f);
+		check_type(a, json_view(g, "InstanceType"), where, f);
 		hosts += json_integer_value(json_object_get(g, "InstanceCount"));
 	}
 	if (hosts > 1 && !a->distributed)

@@ -2,22 +2,16 @@
 #include <stdlib.h>
 
 #include "algorithm/algorithm.h"
+#include "algorithm/lists.h"
 #include "algorithm/range.h"
-
-static struct str view(const json_t *o, const char *member)
-{
-	const json_t *j = json_object_get(o, member);
-
-	return json_is_string(j) ? (struct str){ json_string_value(j), json_string_length(j) } : (struct str){ "", 0 };
-}
 
 /* Whether an earlier item of the list has the same member. */
 static bool is_again(const json_t *list, size_t at, const char *member)
 {
-	struct str s = view(json_array_get(list, at), member);
+	struct str s = json_view(json_array_get(list, at), member);
 
 	for (size_t i = 0; i < at; i++)
-		if (str_eq(s, view(json_array_get(list, i), member)))
+		if (str_eq(s, json_view(json_array_get(list, i), member)))
 			return true;
 	return false;
 }
@@ -26,18 +20,11 @@ static bool is_again(const json_t *list, size_t at, const char *member)
 
 static void check_default(const json_t *h, const struct range *r, const char *where, struct faults *f)
 {
-	struct str value = view(h, "DefaultValue");
+	struct str value = json_view(h, "DefaultValue");
 	_cleanup_free_ char *shown = fault_value(value);
 
 	if (!json_object_get(h, "DefaultValue"))
 		return;
-	/* HyperParameterSpecification.DefaultValue, in the API's reference */
-	if (json_is_true(json_object_get(h, "IsRequired")))
-		fault(f,
-		      "%s.DefaultValue: '%s' is given, and IsRequired is true: a hyperparameter with a default cannot "
-		      "be "
-		      "required; leave one of them out",
-		      where, shown);
 	if (r->text && !range_has(r, value))
 		fault(f, "%s.DefaultValue: Invalid value: '%s' Supported range: %s", where, shown, r->text);
 }
@@ -45,7 +32,7 @@ static void check_default(const json_t *h, const struct range *r, const char *wh
 static void check_hyperparameter(const json_t *list, size_t i, struct faults *f)
 {
 	const json_t *h = json_array_get(list, i);
-	_cleanup_free_ char *name = fault_value(view(h, "Name"));
+	_cleanup_free_ char *name = fault_value(json_view(h, "Name"));
 	_cleanup_free_ char *where = strf("TrainingSpecification.SupportedHyperParameters.%s", name);
 	_cleanup_free_ char *wrong = NULL;
 	struct range r = { 0 };
@@ -57,7 +44,7 @@ static void check_hyperparameter(const json_t *list, size_t i, struct faults *f)
 	if (wrong)
 		fault(f, "%s.%s", where, wrong);
 	check_default(h, &r, where, f);
-	if (json_is_true(json_object_get(h, "IsTunable")) && str_is(view(h, "Type"), "FreeText"))
+	if (json_is_true(json_object_get(h, "IsTunable")) && str_is(json_view(h, "Type"), "FreeText"))
 		fault(f, "%s.IsTunable: true is not possible for Type FreeText, which has no range to search in",
 		      where);
 	range_fini(&r);
@@ -67,7 +54,7 @@ static void check_hyperparameter(const json_t *list, size_t i, struct faults *f)
 
 static void check_channel(const json_t *list, size_t i, struct faults *f)
 {
-	struct str name = view(json_array_get(list, i), "Name");
+	struct str name = json_view(json_array_get(list, i), "Name");
 
 	if (str_is(name, ".") || str_is(name, ".."))
 		fault(f,
@@ -86,18 +73,18 @@ static void check_metrics(const json_t *t, struct faults *f)
 	size_t i;
 
 	for (i = 0; i < json_array_size(metrics); i++) {
-		_cleanup_free_ char *name = fault_value(view(json_array_get(metrics, i), "Name"));
+		_cleanup_free_ char *name = fault_value(json_view(json_array_get(metrics, i), "Name"));
 
 		if (is_again(metrics, i, "Name"))
 			fault(f, "TrainingSpecification.MetricDefinitions: duplicate Name '%s'; names must be unique",
 			      name);
 	}
 	json_array_foreach (objectives, i, o) {
-		_cleanup_free_ char *name = fault_value(view(o, "MetricName"));
+		_cleanup_free_ char *name = fault_value(json_view(o, "MetricName"));
 		bool known = false;
 
 		for (size_t k = 0; k < json_array_size(metrics); k++)
-			known |= str_eq(view(o, "MetricName"), view(json_array_get(metrics, k), "Name"));
+			known |= str_eq(json_view(o, "MetricName"), json_view(json_array_get(metrics, k), "Name"));
 		if (!known)
 			fault(f,
 			      "TrainingSpecification.SupportedTuningJobObjectiveMetrics: MetricName '%s' is not among "
@@ -117,16 +104,58 @@ static void check_inference(const json_t *inference, struct faults *f)
 	size_t i;
 
 	json_array_foreach (containers, i, c) {
-		if (!view(c, "Image").n)
+		if (!json_view(c, "Image").n)
 			fault(f,
 			      "InferenceSpecification.Containers.%zu.Image: it is missing; name the image that serves",
 			      i + 1);
-		if (view(c, "ContainerHostname").n && is_again(containers, i, "ContainerHostname"))
+		if (json_view(c, "ContainerHostname").n && is_again(containers, i, "ContainerHostname"))
 			fault(f,
 			      "InferenceSpecification.Containers.%zu.ContainerHostname: '" PRIstr
 			      "' is given twice; names of hosts must be unique",
-			      i + 1, ARGstr(view(c, "ContainerHostname")));
+			      i + 1, ARGstr(json_view(c, "ContainerHostname")));
 	}
+}
+
+/* What the transform of a validation asks for is to be what the algorithm says of itself. */
+static void check_transform(const json_t *inference, const json_t *transform, struct faults *f)
+{
+	static const char at[] = "ValidationSpecification.ValidationProfiles.1.TransformJobDefinition";
+	const struct {
+		struct str value;
+		const char *member, *rule;
+		const json_t *list;
+		bool type; /* of media */
+	} asked[] = {
+		{ json_view(json_object_get(transform, "TransformInput"), "ContentType"), "TransformInput.ContentType",
+		  "Supported content types:", json_object_get(inference, "SupportedContentTypes"), true },
+		{ json_view(json_object_get(transform, "TransformOutput"), "Accept"), "TransformOutput.Accept",
+		  "Supported response types:", json_object_get(inference, "SupportedResponseMIMETypes"), true },
+		{ json_view(json_object_get(transform, "TransformResources"), "InstanceType"),
+		  "TransformResources.InstanceType",
+		  "Supported instance types:", json_object_get(inference, "SupportedTransformInstanceTypes"), false },
+	};
+
+	if (transform && !inference)
+		fault(f,
+		      "%s: there is no InferenceSpecification, so there is nothing that could serve; leave one of "
+		      "them out, or give both",
+		      at);
+	for (size_t i = 0; transform && inference && i < ARRAY_LEN(asked); i++) {
+		_cleanup_free_ char *where = strf("%s.%s", at, asked[i].member);
+
+		if (asked[i].value.n && json_array_size(asked[i].list) &&
+		    !(asked[i].type ? list_has_type : list_has)(asked[i].list, asked[i].value))
+			fault_invalid(f, where, asked[i].value, asked[i].rule, asked[i].list);
+	}
+}
+
+static void check_validation(const json_t *request, struct faults *f)
+{
+	const json_t *v = json_object_get(request, "ValidationSpecification");
+	const json_t *profile = json_array_get(json_object_get(v, "ValidationProfiles"), 0);
+
+	check_transform(json_object_get(request, "InferenceSpecification"),
+	                json_object_get(profile, "TransformJobDefinition"), f);
 }
 
 void algorithm_check_spec(const json_t *request, struct faults *f)
@@ -145,6 +174,7 @@ void algorithm_check_spec(const json_t *request, struct faults *f)
 		         "the algorithm can be trained on");
 	check_metrics(t, f);
 	check_inference(json_object_get(request, "InferenceSpecification"), f);
+	check_validation(request, f);
 	if (json_is_true(json_object_get(request, "CertifyForMarketplace")) &&
 	    !json_object_get(request, "ValidationSpecification"))
 		fault(f,

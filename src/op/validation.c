@@ -169,6 +169,27 @@ static json_t *describe(const struct work *w, const struct kind *k, struct err *
 	return answer;
 }
 
+/* Whether all that was asked for is in what is there. */
+static bool is_of(const json_t *asked, const json_t *there)
+{
+	const json_t *v;
+	const char *key;
+	size_t i;
+
+	if (json_is_object(asked)) {
+		json_object_foreach ((json_t *)asked, key, v)
+			if (!is_of(v, json_object_get(there, key)))
+				return false;
+		return json_is_object(there);
+	}
+	if (!json_is_array(asked))
+		return json_equal(asked, there);
+	json_array_foreach (asked, i, v)
+		if (!is_of(v, json_array_get(there, i)))
+			return false;
+	return json_array_size(asked) == json_array_size(there);
+}
+
 static bool is_missing(const struct err *e)
 {
 	return e->kind == ERR_INVALID || e->kind == ERR_NOT_FOUND;
@@ -183,10 +204,13 @@ static enum outcome create(const struct work *w, const struct kind *k, json_t *i
 	struct err e = { 0 };
 	json_t *answer = describe(w, k, &e);
 
+	bool ours = answer && is_of(in, answer);
+
 	if (answer) {
 		json_decref(answer);
 		json_decref(in);
-		return move(w, next, NULL, NULL, NULL);
+		failure = strf("%s %s is there already, and is another one", k->what, w->name);
+		return ours ? move(w, next, NULL, NULL, NULL) : end(w, failure);
 	}
 	if (!is_missing(&e)) {
 		log_err(LOG_WARN, &e, "validating algorithm %s", w->algorithm);

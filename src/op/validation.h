@@ -11,8 +11,8 @@
  *     transform     the transform job is made     transforming   ... has not ended
  *     ended         the algorithm is Completed or Failed
  *
- * A step may be taken twice, when bloomeryd was killed in it: what is there already and says that it is of this
- * validation (JOBS_VALIDATES) is not made again.
+ * A step may be taken twice, when bloomeryd was killed in it: what is there already, and is what was asked
+ * for, is not made again.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #pragma once

@@ -108,7 +108,7 @@ TEST(bounds_are_of_the_type_and_in_order)
 	          ONE IS_H "CategoricalParameterRangeSpecification.Values: 'a' is given twice");
 }
 
-TEST(defaults_are_in_range_and_exclude_is_required)
+TEST(defaults_are_in_range_and_may_be_required)
 {
 	CHECK_STR(said_of_spec(HYPER(BOUNDS("Integer", "1", "4") ",\"DefaultValue\":\"5\"")),
 	          ONE IS_H "DefaultValue: Invalid value: '5' Supported range: integers from 1 to 4");
@@ -116,9 +116,8 @@ TEST(defaults_are_in_range_and_exclude_is_required)
 	          ONE IS_H "DefaultValue: Invalid value: 'x' Supported range: any of the integers");
 	CHECK_STR(said_of_spec(HYPER(VALUES("[\"a\",\"b\"]") ",\"DefaultValue\":\"A\"")),
 	          ONE IS_H "DefaultValue: Invalid value: 'A' Supported range: one of 'a', 'b'");
-	CHECK_STR(said_of_spec(HYPER("\"Type\":\"FreeText\",\"DefaultValue\":\"x\",\"IsRequired\":true")), ONE IS_H
-	          "DefaultValue: 'x' is given, and IsRequired is true: a hyperparameter with a default cannot be "
-	          "required; leave one of them out");
+	/* as a sample of the console's guide; the default is what it is then */
+	CHECK_STR(said_of_spec(HYPER("\"Type\":\"FreeText\",\"DefaultValue\":\"x\",\"IsRequired\":true")), "");
 }
 
 TEST(names_are_unique_and_objectives_known)
@@ -163,6 +162,51 @@ TEST(inference_containers_and_certification)
 	          "unique; CertifyForMarketplace: true needs a ValidationSpecification to certify by");
 	faults_fini(&f);
 	json_decref(in);
+}
+
+static const char *said_of_transform(const char *inference, const char *transform)
+{
+	static struct buf out;
+	json_t *in = json_pack("{s:o, s:{s:[{s:o}]}}", "TrainingSpecification", parse("{" CHANNELS "," TYPES "}"),
+	                       "ValidationSpecification", "ValidationProfiles", "TransformJobDefinition",
+	                       parse(transform));
+	struct faults f = { 0 };
+
+	if (inference)
+		json_object_set_new(in, "InferenceSpecification", parse(inference));
+	algorithm_check_spec(in, &f);
+	buf_reset(&out);
+	buf_f(&out, "%s", f.count ? f.text.p : "");
+	faults_fini(&f);
+	json_decref(in);
+	return out.p;
+}
+
+TEST(the_transform_of_a_validation_is_what_the_algorithm_serves)
+{
+#define TRANSFORM "ValidationSpecification.ValidationProfiles.1.TransformJobDefinition"
+	static const char inference[] =
+	        "{\"Containers\":[{\"Image\":\"a\"}],\"SupportedContentTypes\":[\"text/csv\"],"
+	        "\"SupportedResponseMIMETypes\":[\"text/csv\"],\"SupportedTransformInstanceTypes\":[\"ml.m5.large\"]}";
+
+	CHECK_STR(said_of_transform(
+	                  inference,
+	                  "{\"TransformInput\":{\"ContentType\":\"text/CSV; header=absent\"},\"TransformOutput\":"
+	                  "{},\"TransformResources\":{\"InstanceType\":\"ml.m5.large\"}}"),
+	          "");
+	CHECK_STR(
+	        said_of_transform(inference,
+	                          "{\"TransformInput\":{\"ContentType\":\"image/png\"},\"TransformOutput\":{\"Accept\":"
+	                          "\"text/plain\"},\"TransformResources\":{\"InstanceType\":\"ml.c5.large\"}}"),
+	        TRANSFORM
+	        ".TransformInput.ContentType: Invalid value: 'image/png' Supported content types: "
+	        "'text/csv'; " TRANSFORM
+	        ".TransformOutput.Accept: Invalid value: 'text/plain' Supported response types: 'text/csv'; " TRANSFORM
+	        ".TransformResources.InstanceType: Invalid value: 'ml.c5.large' Supported instance types: "
+	        "'ml.m5.large'");
+	CHECK_STR(said_of_transform(NULL, "{}"), TRANSFORM
+	          ": there is no InferenceSpecification, so there is nothing that could serve; leave one of them "
+	          "out, or give both");
 }
 
 /* ---- jobs ---- */
