@@ -41,6 +41,7 @@ struct job_host {
 
 struct job {
 	int64_t n;
+	enum job_kind kind;
 	char id[JOB_ID_BYTES];
 	char *name, *arn;
 	enum job_state state; /* written by job.c alone */

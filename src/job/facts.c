@@ -60,7 +60,7 @@ int facts_adopt(struct jobs *js, const struct job_host *h, const struct fact *f,
 	path = strf("%s/jobs/%s/staged/%s", js->data_dir, h->id, file);
 	if (blob_adopt(js->blobs, str_of(bucket), str_of(key), path, (uint64_t)json_integer_value(size), str_of(digest),
 	               &why) == 0) {
-		log_info("training job %s: s3://%s/%s is there", h->job->name, bucket, key);
+		log_info("%s %s: s3://%s/%s is there", job_kind_info[h->job->kind].words, h->job->name, bucket, key);
 		return 0;
 	}
 	if (why.kind == ERR_NOT_FOUND) { /* trying again would not help */
@@ -137,7 +137,7 @@ static int take(struct jobs *js, struct job *j, const struct fact *f, struct err
 	if (event >= 0 && job_next(j->state, (enum job_event)event) >= 0)
 		return job_transition(js, j, (enum job_event)event, &c, e);
 	if (event >= 0)
-		log_warn("training job %s: fact %llu (%s) means nothing while it is %s", j->name,
+		log_warn("%s %s: fact %llu (%s) means nothing while it is %s", job_kind_info[j->kind].words, j->name,
 		         (unsigned long long)f->n, fact_name[f->kind], job_state_info[j->state].name);
 	return job_note(js, j, &c, e);
 }
@@ -153,8 +153,8 @@ static void on_fact(void *arg, struct str id, const struct fact *f)
 		return; /* ended and taken, deleted, or seen before */
 	if (f->n > h->last_fact + 1) {
 		if (!h->behind) {
-			log_warn("training job %s: fact %llu came after %llu; asking again", j->name,
-			         (unsigned long long)f->n, (unsigned long long)h->last_fact);
+			log_warn("%s %s: fact %llu came after %llu; asking again", job_kind_info[j->kind].words,
+			         j->name, (unsigned long long)f->n, (unsigned long long)h->last_fact);
 			fall_behind(js, h);
 			js->via->watch(js->launcher, h->id, h->last_fact);
 		}
@@ -164,7 +164,7 @@ static void on_fact(void *arg, struct str id, const struct fact *f)
 	if (f->kind == FACT_ENDED && !measure_is_over(js, h))
 		return;
 	if ((j->host_count > 1 ? hosts_take(js, h, f, &e) : take(js, j, f, &e)) < 0) {
-		log_err(LOG_ERROR, &e, "training job %s: fact %llu cannot be taken yet", j->name,
+		log_err(LOG_ERROR, &e, "%s %s: fact %llu cannot be taken yet", job_kind_info[j->kind].words, j->name,
 		        (unsigned long long)f->n);
 		fall_behind(js, h);
 		return;
@@ -199,7 +199,8 @@ static void on_lost(void *arg, struct str id, struct str reason, struct wall at)
 	if (!measure_is_over(js, h))
 		return;
 	if ((j->host_count > 1 ? hosts_take_loss(js, h, reason, at, &e) : take_loss(js, j, reason, &e)) < 0) {
-		log_err(LOG_ERROR, &e, "training job %s is lost, and that cannot be stored yet", j->name);
+		log_err(LOG_ERROR, &e, "%s %s is lost, and that cannot be stored yet", job_kind_info[j->kind].words,
+		        j->name);
 		fall_behind(js, h);
 		return;
 	}

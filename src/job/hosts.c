@@ -278,7 +278,7 @@ static void conclude(struct jobs *js, struct job *j, const char *failure)
 	c.failure_reason = reason;
 	if (job_transition(js, j, event, &c, &e) == 0)
 		return;
-	log_err(LOG_ERROR, &e, "training job %s cannot be ended yet", j->name);
+	log_err(LOG_ERROR, &e, "%s %s cannot be ended yet", job_kind_info[j->kind].words, j->name);
 	loop_timer_set(js->retry_timer, RETRY_MS, 0);
 }
 
@@ -352,7 +352,8 @@ void hosts_gathered(struct jobs *js, const char *id, const struct err *why)
 		return;
 	j->gathering = false;
 	if (why && why->kind != ERR_CLIENT) { /* of the store: it will not stay so */
-		log_err(LOG_ERROR, why, "training job %s: its artifacts cannot be put together yet", j->name);
+		log_err(LOG_ERROR, why, "%s %s: its artifacts cannot be put together yet", job_kind_info[j->kind].words,
+		        j->name);
 		loop_timer_set(js->retry_timer, RETRY_MS, 0);
 		return;
 	}

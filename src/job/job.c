@@ -150,8 +150,8 @@ static int load_host(const struct stored_host *row, void *arg, struct err *e)
 	struct job_host *h;
 
 	if (row->number < 1 || row->number > j->host_count)
-		return err_set(e, ERR_IO, "training job %s has a host %u too many in the database", j->name,
-		               row->number);
+		return err_set(e, ERR_IO, "%s %s has a host %u too many in the database", job_kind_info[j->kind].words,
+		               j->name, row->number);
 	h = &j->hosts[row->number - 1];
 	memcpy(h->id, row->id, sizeof(h->id));
 	h->last_fact = row->last_fact;
@@ -187,8 +187,8 @@ static int load_hosts(struct jobs *js, const struct stored_job *row, struct job 
 		struct job_host *h = &j->hosts[i];
 
 		if (!job_id_valid(str_of(h->id)))
-			return err_set(e, ERR_IO, "host %zu of training job %s is missing in the database", i + 1,
-			               j->name);
+			return err_set(e, ERR_IO, "host %zu of %s %s is missing in the database", i + 1,
+			               job_kind_info[j->kind].words, j->name);
 		j->share.cpus += h->share.cpus;
 		j->share.memory_bytes += h->share.memory_bytes;
 	}
@@ -201,9 +201,10 @@ int job_load(struct jobs *js, const struct stored_job *row, struct job **ret, st
 	struct job *j;
 
 	if (capacity_needs_parse(row->needs, &needs, e) < 0)
-		return err_in(e, "reading training job %s", row->name);
+		return err_in(e, "reading %s %s", job_kind_info[row->kind].words, row->name);
 	j = xcalloc(1, sizeof(*j));
 	j->n = row->n;
+	j->kind = row->kind;
 	memcpy(j->id, row->id, sizeof(j->id));
 	j->name = xstrdup(row->name);
 	j->arn = xstrdup(row->arn);
@@ -346,7 +347,7 @@ static int move(struct jobs *js, struct job *j, struct store_move *m, const stru
 	must(why.kind != ERR_IN_USE);
 	if (e)
 		*e = why;
-	return err_in(e, "training job %s", j->name);
+	return err_in(e, "%s %s", job_kind_info[j->kind].words, j->name);
 }
 
 /* Of several hosts, else NULL. */
@@ -396,8 +397,9 @@ int job_transition(struct jobs *js, struct job *j, enum job_event event, const s
 	if (move(js, j, &m, c, e) < 0)
 		return -1;
 	if ((enum job_state)to != j->state)
-		log_info("training job %s: %s → %s (%s)%s%s", j->name, job_state_info[j->state].name, info->name,
-		         job_event_name[event], reason ? ": " : "", reason ? reason : "");
+		log_info("%s %s: %s → %s (%s)%s%s", job_kind_info[j->kind].words, j->name,
+		         job_state_info[j->state].name, info->name, job_event_name[event], reason ? ": " : "",
+		         reason ? reason : "");
 	set_state(j, (enum job_state)to);
 	if (m.started.ms)
 		j->started = m.started;

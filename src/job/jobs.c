@@ -236,6 +236,7 @@ void jobs_free(struct jobs *js)
 
 struct call {
 	struct jobs *js;
+	enum job_kind kind;
 	struct str name; /* or ARN */
 	const struct jobs_create *create;
 	int (*edit)(void *arg, const struct stored_job *job, const char *request, char **ret_request, char **ret_echo,
@@ -270,7 +271,8 @@ static int create(struct jobs *js, const struct jobs_create *c, struct err *e)
 	_cleanup_free_ char *needs = capacity_needs_text(c->needs);
 	unsigned hosts = capacity_hosts(c->needs);
 	_cleanup_free_ char(*ids)[JOB_ID_BYTES] = xcalloc(hosts, sizeof(*ids));
-	struct store_new_job row = { .id = ids[0],
+	struct store_new_job row = { .kind = c->kind,
+		                     .id = ids[0],
 		                     .name = c->name,
 		                     .arn = c->arn,
 		                     .request = c->request,
@@ -291,9 +293,10 @@ static int create(struct jobs *js, const struct jobs_create *c, struct err *e)
 		return -1;
 	/* It is there, and the caller will be told so; when we cannot read it back we can go on as little as after a
 	 * kill. */
-	must(store_job_find(js->store, str_of(c->name), &stored, NULL) == 0 && job_load(js, &stored, &j, NULL) == 0);
+	must(store_job_find(js->store, c->kind, str_of(c->name), &stored, NULL) == 0 &&
+	     job_load(js, &stored, &j, NULL) == 0);
 	stored_job_fini(&stored);
-	log_info("training job %s is created: %s", j->name, j->id);
+	log_info("%s %s is created: %s", job_kind_info[j->kind].words, j->name, j->id);
 	scheduler_soon(js);
 	return 0;
 }
@@ -313,12 +316,14 @@ int jobs_create(struct jobs *js, const struct jobs_create *c, struct err *e)
 }
 
 /* The API says ValidationException where the model says ResourceNotFound (contract 9.4). */
-static int find(struct jobs *js, struct str name, struct stored_job *ret, struct err *e)
+static int find(struct jobs *js, enum job_kind kind, struct str name, struct stored_job *ret, struct err *e)
 {
 	struct err why = { 0 };
 
-	if (store_job_find(js->store, name, ret, &why) == 0)
+	if (store_job_find(js->store, kind, name, ret, &why) == 0)
 		return 0;
+	if (why.kind == ERR_NOT_FOUND && kind == KIND_TRANSFORM)
+		return err_set(e, ERR_INVALID, "Could not find job to update with name " PRIstr, ARGstr(name));
 	if (why.kind == ERR_NOT_FOUND)
 		return err_set(e, ERR_INVALID, "Requested resource not found.");
 	if (e)
@@ -326,18 +331,18 @@ static int find(struct jobs *js, struct str name, struct stored_job *ret, struct
 	return -1;
 }
 
-static int stop(struct jobs *js, struct str name, struct err *e)
+static int stop(struct jobs *js, enum job_kind kind, struct str name, struct err *e)
 {
 	struct job_change c = { .at = wall_now(), .durable = true };
 	struct stored_job row;
 	struct job *j;
 
-	if (find(js, name, &row, e) < 0)
+	if (find(js, kind, name, &row, e) < 0)
 		return -1;
 	j = job_by_id(js, str_of(row.id));
 	if (!j || job_next(j->state, EV_STOP) < 0) {
-		err_set(e, ERR_INVALID, "The request was rejected because the training job is in status %s.",
-		        job_state_info[row.state].status);
+		err_set(e, ERR_INVALID, "The request was rejected because the %s is in status %s.",
+		        job_kind_info[kind].words, job_state_info[row.state].status);
 		stored_job_fini(&row);
 		return -1;
 	}
@@ -362,12 +367,12 @@ static void on_stop(void *arg)
 {
 	struct call *c = arg;
 
-	c->rc = stop(c->js, c->name, c->e);
+	c->rc = stop(c->js, c->kind, c->name, c->e);
 }
 
-int jobs_stop(struct jobs *js, struct str name, struct err *e)
+int jobs_stop(struct jobs *js, enum job_kind kind, struct str name, struct err *e)
 {
-	struct call call = { .name = name, .e = e };
+	struct call call = { .kind = kind, .name = name, .e = e };
 
 	return run(js, on_stop, &call);
 }
@@ -377,7 +382,7 @@ static int delete (struct jobs *js, struct str name, struct err *e)
 	struct stored_job row;
 	int rc;
 
-	if (find(js, name, &row, e) < 0)
+	if (find(js, KIND_TRAINING, name, &row, e) < 0)
 		return -1;
 	if (job_state_info[row.state].final)
 		rc = store_job_delete(js->store, row.n, e);
@@ -418,7 +423,7 @@ static int update(const struct call *c)
 	struct wall now = wall_now();
 	int rc;
 
-	if (find(js, c->name, &row, c->e) < 0)
+	if (find(js, KIND_TRAINING, c->name, &row, c->e) < 0)
 		return -1;
 	rc = store_job_request(js->store, row.n, &request, c->e);
 	if (rc == 0)

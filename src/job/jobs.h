@@ -77,6 +77,7 @@ bool jobs_know_provider(const struct jobs *js, struct str arn);
 int jobs_check_network(const struct jobs *js, const json_t *request, unsigned hosts, struct err *e) must_check;
 
 struct jobs_create {
+	enum job_kind kind;
 	const char *name, *arn, *request, *echo; /* as in struct store_new_job */
 	const struct capacity_needs *needs;
 	struct wall created;
@@ -86,11 +87,12 @@ struct jobs_create {
 /* ERR_IN_USE: the name is taken. */
 int jobs_create(struct jobs *js, const struct jobs_create *c, struct err *e) must_check;
 /* ERR_INVALID, in the service's words: no such job, or it is not running (contract 5.5). */
-int jobs_stop(struct jobs *js, struct str name, struct err *e) must_check;
-/* ERR_INVALID: no such job. ERR_IN_USE: it has not ended. */
+int jobs_stop(struct jobs *js, enum job_kind kind, struct str name, struct err *e) must_check;
+/* A training job. ERR_INVALID: no such job. ERR_IN_USE: it has not ended. */
 int jobs_delete(struct jobs *js, struct str name, struct err *e) must_check;
-/* Changes the kept request of a job. edit() gets the row and the request and gives the new texts (owned by us then), or
- * fails, and nothing has changed; it runs on the loop's thread and must not block. ERR_INVALID: no such job. */
+/* Changes the kept request of a training job. edit() gets the row and the request and gives the new texts (owned by us
+ * then), or fails, and nothing has changed; it runs on the loop's thread and must not block. ERR_INVALID: no such job.
+ */
 int jobs_update(struct jobs *js, struct str name,
                 int (*edit)(void *arg, const struct stored_job *job, const char *request, char **ret_request,
                             char **ret_echo, struct err *e),

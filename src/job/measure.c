@@ -72,8 +72,8 @@ bool measure_is_over(struct jobs *js, struct job_host *h)
 		measure_follow(js, h); /* bloomeryd may have been away while it ran */
 		ingest_finish(js->ingest, h->id);
 	} else if (mono_ms_since(h->ingest_asked) >= WAIT_MS) {
-		log_warn("training job %s: the metrics of algo-%u are not stored yet; it ends without the last of them",
-		         h->job->name, h->number);
+		log_warn("%s %s: the metrics of algo-%u are not stored yet; it ends without the last of them",
+		         job_kind_info[h->job->kind].words, h->job->name, h->number);
 		h->ingested = true;
 		return true;
 	}

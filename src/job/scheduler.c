@@ -67,7 +67,8 @@ static void tell_waiting(struct jobs *js)
 		struct err e = { 0 };
 
 		if (job_transition(js, j, EV_WAIT, &c, &e) < 0) {
-			log_err(LOG_ERROR, &e, "training job %s cannot be marked as waiting", j->name);
+			log_err(LOG_ERROR, &e, "%s %s cannot be marked as waiting", job_kind_info[j->kind].words,
+			        j->name);
 			loop_timer_set(js->retry_timer, RETRY_MS, 0);
 			return;
 		}
@@ -84,7 +85,7 @@ static bool end_stopping(struct jobs *js)
 		next = j->next;
 		if (j->state != JOB_STOPPING || scheduler_end_stopped(js, j, NULL, &e) == 0)
 			continue;
-		log_err(LOG_ERROR, &e, "training job %s cannot be ended", j->name);
+		log_err(LOG_ERROR, &e, "%s %s cannot be ended", job_kind_info[j->kind].words, j->name);
 		loop_timer_set(js->retry_timer, RETRY_MS, 0);
 		return false;
 	}
@@ -133,7 +134,7 @@ static void end_unlaunchable(struct jobs *js, struct job *j, const struct err *w
 
 	if (job_transition(js, j, EV_END_BAD, &c, &e) == 0)
 		return;
-	log_err(LOG_ERROR, &e, "training job %s cannot be ended", j->name);
+	log_err(LOG_ERROR, &e, "%s %s cannot be ended", job_kind_info[j->kind].words, j->name);
 	unreserve(js, j); /* and so it is tried again */
 	loop_timer_set(js->retry_timer, RETRY_MS, 0);
 }
@@ -144,7 +145,7 @@ static void launch(struct jobs *js, struct job *j)
 	struct err e = { 0 };
 
 	if (job_transition(js, j, EV_PLACE, &c, &e) < 0) {
-		log_err(LOG_ERROR, &e, "training job %s cannot be placed yet", j->name);
+		log_err(LOG_ERROR, &e, "%s %s cannot be placed yet", job_kind_info[j->kind].words, j->name);
 		unreserve(js, j);
 		loop_timer_set(js->retry_timer, RETRY_MS, 0);
 		return;
@@ -197,7 +198,8 @@ static void end_pending(struct jobs *js, struct job *j)
 	struct err e = { 0 };
 
 	if (job_transition(js, j, EV_STOP, &c, &e) < 0 || scheduler_end_stopped(js, j, message, &e) < 0)
-		log_err(LOG_ERROR, &e, "training job %s has waited too long, and cannot be ended", j->name);
+		log_err(LOG_ERROR, &e, "%s %s has waited too long, and cannot be ended", job_kind_info[j->kind].words,
+		        j->name);
 }
 
 void scheduler_pending_over(void *jobs)

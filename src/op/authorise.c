@@ -187,7 +187,7 @@ static bool is_named_by(struct store *s, const char *job_id, bool reads, struct 
 	json_t *request;
 	bool found;
 
-	if (!job_id || store_job_brief(s, str_of(job_id), (struct str){ 0 }, &job, &e) < 0)
+	if (!job_id || store_job_brief(s, str_of(job_id), &job, &e) < 0)
 		return false;
 	request = request_of(s, job.n);
 	found = request &&
@@ -206,7 +206,7 @@ static bool job_lives(void *arg, struct str job_id, char **ret_name)
 	struct store_brief job;
 	struct err e = { 0 };
 
-	if (store_job_brief(arg, job_id, (struct str){ 0 }, &job, &e) < 0)
+	if (store_job_brief(arg, job_id, &job, &e) < 0)
 		return false;
 	if (job_state_info[job.state].final) {
 		store_brief_fini(&job);
@@ -229,7 +229,7 @@ static bool is_output_of_other(struct store *s, const char *job_id, struct str n
 	*ret = NULL;
 	if (!can_be_job(name))
 		return false;
-	if (store_job_brief(s, (struct str){ 0 }, name, &job, &e) < 0)
+	if (store_job_brief_named(s, KIND_TRAINING, name, &job, &e) < 0)
 		return e.kind != ERR_NOT_FOUND;
 	other = !job_id || strcmp(job.id, job_id) != 0;
 	if (other && (request = request_of(s, job.n))) {

@@ -68,7 +68,7 @@ static int role_of(const struct api *api, struct str job_id, char **ret, struct 
 	json_t *j;
 	int rc;
 
-	if (store_job_brief(api->store, job_id, (struct str){ 0 }, &job, e) < 0)
+	if (store_job_brief(api->store, job_id, &job, e) < 0)
 		return -1;
 	rc = store_job_request(api->store, job.n, &text, e);
 	store_brief_fini(&job);

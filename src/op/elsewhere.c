@@ -55,8 +55,12 @@ static bool is_its(const struct api *api, struct str token, struct str id)
 	struct wall created;
 	unsigned host;
 
-	return api->iam && iam_host_of(api->iam, IAM_FOR_HOST, token, &job_id, &name, &host) &&
-	       store_job_locate(api->store, str_of(name), host, own, &created, NULL) == 0 && str_is(id, own);
+	if (!api->iam || !iam_host_of(api->iam, IAM_FOR_HOST, token, &job_id, &name, &host))
+		return false;
+	for (enum job_kind kind = 0; kind < KIND_COUNT; kind++)
+		if (store_job_locate(api->store, kind, str_of(name), host, own, &created, NULL) == 0 && str_is(id, own))
+			return true;
+	return false;
 }
 
 /* ---- answers ---- */

@@ -112,9 +112,9 @@ static int read_request(const struct api *api, struct job *j, struct err *e)
 
 static int job_open(const struct api *api, struct str name, struct job *j, struct err *e)
 {
-	if (store_describe(api->store, name, &j->d, e) < 0)
+	if (store_describe(api->store, KIND_TRAINING, name, &j->d, e) < 0)
 		return -1;
-	if (store_job_each_host(api->store, str_of(j->d.job.name), add_host, j, e) < 0)
+	if (store_job_each_host(api->store, KIND_TRAINING, str_of(j->d.job.name), add_host, j, e) < 0)
 		return -1;
 	return read_request(api, j, e);
 }

@@ -75,8 +75,9 @@ static void keep_current(struct log_keeper *k, struct wall since)
 	struct round r = { .k = k };
 	struct err e = { 0 };
 
-	if (store_job_each_current(k->store, since, CURRENT_MAX, note_id, &r, &e) < 0)
-		log_err(LOG_WARN, &e, "looking for logs to pack");
+	for (enum job_kind kind = 0; kind < KIND_COUNT; kind++)
+		if (store_job_each_current(k->store, kind, since, CURRENT_MAX, note_id, &r, &e) < 0)
+			log_err(LOG_WARN, &e, "looking for logs to pack");
 	for (size_t i = 0; i < r.count; i++)
 		keep_folder(k, r.ids[i], "log", (struct wall){ 0 });
 	free(r.ids);

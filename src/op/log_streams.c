@@ -100,7 +100,7 @@ static int first_job(const struct api_call *call, int64_t *ret, struct err *e)
 	_cleanup_free_ char *more = NULL;
 
 	*ret = -1;
-	return store_job_list(call->api->store, &first, note_creation, ret, &more, e);
+	return store_job_list(call->api->store, KIND_TRAINING, &first, note_creation, ret, &more, e);
 }
 
 int log_group_named(const struct api_call *call, struct str name, struct log_where *ret, struct err *e)
@@ -176,7 +176,7 @@ int log_stream_locate(const struct api_call *call, const struct log_where *g, st
 	struct log_stream row;
 
 	if (g->of_jobs && host.host) {
-		if (store_job_locate(call->api->store, job, host.host, id, &host.created, &why) == 0) {
+		if (store_job_locate(call->api->store, KIND_TRAINING, job, host.host, id, &host.created, &why) == 0) {
 			stream = log_stream_name(&host);
 			path = log_path(call, &host);
 			if (str_is(name, stream) && joblog_measure(path, &size)) {
@@ -254,8 +254,8 @@ static int add_hosts(struct listing *s, struct err *e)
 	struct str rest = s->prefix, job = str_cut(&rest, '/');
 
 	if (!str_has_byte(s->prefix, '/'))
-		return store_job_each_name(s->call->api->store, s->prefix, add_host, s, e);
-	return store_job_each_host(s->call->api->store, job, add_host, s, e);
+		return store_job_each_name(s->call->api->store, KIND_TRAINING, s->prefix, add_host, s, e);
+	return store_job_each_host(s->call->api->store, KIND_TRAINING, job, add_host, s, e);
 }
 
 int log_streams(const struct api_call *call, const struct log_where *g, struct str prefix, struct log_list *ret,

@@ -48,7 +48,7 @@ static int check_ended(const struct api_call *call, const char *stream, struct e
 	struct err why = { 0 };
 	bool final;
 
-	if (store_job_brief(call->api->store, (struct str){ 0 }, job, &b, &why) < 0) {
+	if (store_job_brief_named(call->api->store, KIND_TRAINING, job, &b, &why) < 0) {
 		if (why.kind == ERR_NOT_FOUND)
 			return 0;
 		if (e)

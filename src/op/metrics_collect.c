@@ -133,8 +133,8 @@ int metrics_collect(const struct api *api, struct metrics *ret, struct err *e)
 	struct wall since = { wall_now().ms - METRICS_KEEP_S * 1000LL };
 
 	/* Twice as many as are shown: jobs without channels take no room. */
-	if (store_job_counts(api->store, m.counts, e) < 0 ||
-	    store_job_each_current(api->store, since, 2 * METRICS_JOBS, add_job, &l, e) < 0) {
+	if (store_job_counts(api->store, KIND_TRAINING, m.counts, e) < 0 ||
+	    store_job_each_current(api->store, KIND_TRAINING, since, 2 * METRICS_JOBS, add_job, &l, e) < 0) {
 		metrics_fini(&m);
 		return -1;
 	}

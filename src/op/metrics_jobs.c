@@ -99,7 +99,8 @@ static void add_host(struct str name, const char *id, void *arg)
 	if (!g->last || !str_is(name, g->last)) {
 		finish_job(g);
 		g->last = str_dup(name);
-		if (store_describe(g->api->store, name, &d, NULL) == 0) { /* else it was deleted meanwhile */
+		if (store_describe(g->api->store, KIND_TRAINING, name, &d, NULL) ==
+		    0) { /* else it was deleted meanwhile */
 			add_job(g, &d.job);
 			store_description_fini(&d);
 		}
@@ -111,7 +112,7 @@ int metrics_write_jobs(const struct api *api, struct buf *out, struct err *e)
 {
 	struct gather g = { .api = api, .now = wall_now(), .e = e };
 	struct wall since = { g.now.ms - METRICS_KEEP_S * 1000LL };
-	int rc = store_job_each_current(api->store, since, METRICS_JOBS, add_host, &g, e);
+	int rc = store_job_each_current(api->store, KIND_TRAINING, since, METRICS_JOBS, add_host, &g, e);
 
 	finish_job(&g);
 	if (rc == 0)

@@ -218,7 +218,7 @@ static int answer_of(const struct api *api, const struct stored_job *j, const st
                      struct err *e)
 {
 	struct look l = { .api = api, .list = json_array() };
-	int rc = store_job_each_host(api->store, str_of(j->name), q->add, &l, e);
+	int rc = store_job_each_host(api->store, KIND_TRAINING, str_of(j->name), q->add, &l, e);
 
 	if (rc == 0 && l.why.kind) {
 		*e = l.why;
@@ -242,7 +242,7 @@ static void answer_question(const struct api *api, const struct http_request *r,
 	json_t *j;
 	int rc;
 
-	if (store_describe(api->store, name, &d, &e) < 0) {
+	if (store_describe(api->store, KIND_TRAINING, name, &d, &e) < 0) {
 		refuse_err(r, out, &e);
 		return;
 	}
@@ -278,7 +278,9 @@ static void answer_spec(const struct api *api, const struct http_request *r, con
 		       "Hosts are not started by hand here: bloomery.conf has no `launcher = hand`.");
 		return;
 	}
-	if (store_job_locate(api->store, name, host, id, &created, &e) < 0 || desk_spec(api->desk, id, &spec, &e) < 0) {
+	if ((store_job_locate(api->store, KIND_TRAINING, name, host, id, &created, &e) < 0 &&
+	     store_job_locate(api->store, KIND_TRANSFORM, name, host, id, &created, &e) < 0) ||
+	    desk_spec(api->desk, id, &spec, &e) < 0) {
 		refuse_err(r, out, &e);
 		return;
 	}

@@ -21,9 +21,9 @@ static int find_job(const struct api_call *call, struct str name, char **ret_id,
 
 	if (str_ends(name, COMPONENT_SUFFIX))
 		own.n -= COMPONENT_SUFFIX.n;
-	if (store_job_brief_any_case(call->api->store, own, &job, &why) < 0 &&
+	if (store_job_brief_any_case(call->api->store, KIND_TRAINING, own, &job, &why) < 0 &&
 	    (why.kind != ERR_NOT_FOUND || str_eq(own, name) ||
-	     store_job_brief_any_case(call->api->store, name, &job, &why) < 0)) {
+	     store_job_brief_any_case(call->api->store, KIND_TRAINING, name, &job, &why) < 0)) {
 		if (why.kind == ERR_NOT_FOUND)
 			return err_set(e, ERR_NOT_FOUND, "Trial component '" PRIstr "' does not exist.", ARGstr(name));
 		if (e)

@@ -48,7 +48,7 @@ int op_create_training_job(const struct api_call *call, json_t *in, json_t **ret
 	_cleanup_free_ char *request = NULL, *echo = NULL;
 	_cleanup_(capacity_needs_fini) struct capacity_needs needs = { 0 };
 	_cleanup_free_ struct store_tag *tags = NULL;
-	struct jobs_create c = { .arn = arn, .needs = &needs, .created = call->now };
+	struct jobs_create c = { .kind = KIND_TRAINING, .arn = arn, .needs = &needs, .created = call->now };
 	const struct job_check check = { .call = call, .in = in };
 
 	if (training_job_check(&check, &needs, e) < 0)
@@ -68,7 +68,7 @@ int op_create_training_job(const struct api_call *call, json_t *in, json_t **ret
 int op_stop_training_job(const struct api_call *call, json_t *in, json_t **ret_out, struct err *e)
 {
 	(void)ret_out;
-	return jobs_stop(call->api->jobs, in_str(in, "TrainingJobName"), e);
+	return jobs_stop(call->api->jobs, KIND_TRAINING, in_str(in, "TrainingJobName"), e);
 }
 
 int op_delete_training_job(const struct api_call *call, json_t *in, json_t **ret_out, struct err *e)

@@ -235,7 +235,7 @@ int op_describe_training_job(const struct api_call *call, json_t *in, json_t **r
 	int rc;
 
 	(void)ret_out;
-	if (store_describe(call->api->store, in_str(in, "TrainingJobName"), &d, e) < 0)
+	if (store_describe(call->api->store, KIND_TRAINING, in_str(in, "TrainingJobName"), &d, e) < 0)
 		return not_found_is_invalid(e);
 	rc = describe(call->api, &d, call->raw, e);
 	store_description_fini(&d);

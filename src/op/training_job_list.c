@@ -70,7 +70,7 @@ int op_list_training_jobs(const struct api_call *call, json_t *in, json_t **ret_
 	buf_z(out, "{\"TrainingJobSummaries\":[");
 	/* No job here has a warm pool, so one with a certain status of its pool there is not. */
 	if (!json_object_get(in, "WarmPoolStatusEquals") &&
-	    store_job_list(call->api->store, &q, add_summary, out, &token, e) < 0)
+	    store_job_list(call->api->store, KIND_TRAINING, &q, add_summary, out, &token, e) < 0)
 		return -1;
 	buf_c(out, ']');
 	if (token)

@@ -126,7 +126,7 @@ static bool job_exists(const struct work *w, const char *name, struct err *e)
 {
 	struct stored_job row;
 
-	if (store_job_find(w->api->store, str_of(name), &row, e) < 0)
+	if (store_job_find(w->api->store, KIND_TRAINING, str_of(name), &row, e) < 0)
 		return e->kind != ERR_NOT_FOUND;
 	stored_job_fini(&row);
 	return true;

@@ -55,3 +55,17 @@ int host_phase_by_name(struct str name)
 			return p;
 	return -1;
 }
+
+const struct job_kind_info job_kind_info[KIND_COUNT] = {
+#define X(kind, stored, words, resource, group) [KIND_##kind] = { stored, words, resource, group },
+	JOB_KINDS(X)
+#undef X
+};
+
+int job_kind_by_name(struct str name)
+{
+	for (int k = 0; k < KIND_COUNT; k++)
+		if (str_is(name, job_kind_info[k].name))
+			return k;
+	return -1;
+}

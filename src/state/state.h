@@ -1,4 +1,5 @@
-/* state.h - the life of a training job as two tables: what states there are, and which event leads where.
+/* state.h - the life of a job as two tables: what states there are, and which event leads where. Training jobs and
+ * transform jobs live the same life; the texts of the tables are a training job's.
  *
  * Used by store (names, CHECK), job (transitions), op (the strings of Describe) and the tests, in any process. Pure
  * data: no I/O, no memory. job_transition() in job/ is the only code that changes a job's state.
@@ -114,6 +115,27 @@
 	X(EXPIRING, END_EXPIRED, MAX_RUNTIME)                                                                 \
 	X(EXPIRING, LOST, FAILED)
 /* clang-format on */
+
+/* What a job is. Names of jobs are unique within their kind; ids are of all. */
+/* clang-format off */
+#define JOB_KINDS(X)                                                                                          \
+	/* kind       stored       words            resource         log group                             */ \
+	X(TRAINING,   "training",  "training job",  "training-job",  "/aws/sagemaker/TrainingJobs")           \
+	X(TRANSFORM,  "transform", "transform job", "transform-job", "/aws/sagemaker/TransformJobs")
+/* clang-format on */
+
+enum job_kind {
+#define X(kind, stored, words, resource, group) KIND_##kind,
+	JOB_KINDS(X)
+#undef X
+	        KIND_COUNT
+};
+
+struct job_kind_info {
+	const char *name, *words, *resource, *group; /* resource: of the ARN; group: of the logs, and of the metrics */
+};
+extern const struct job_kind_info job_kind_info[KIND_COUNT];
+int job_kind_by_name(struct str name); /* as SQL stores it; -1 if there is none */
 
 /* How far a training host of a job has come. Of a job of one host nobody asks: its state says so. */
 /* clang-format off */

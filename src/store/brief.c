@@ -12,17 +12,22 @@ void store_brief_fini(struct store_brief *b)
 static int read_brief(sqlite3_stmt *st, struct store_brief *ret, struct err *e)
 {
 	struct str id = column_str(st, 1);
-	int state = job_state_by_name(column_str(st, 3));
+	int state = job_state_by_name(column_str(st, 3)), kind = job_kind_by_name(column_str(st, 4));
 
-	if (state < 0 || id.n != JOB_ID_BYTES - 1)
+	if (state < 0 || kind < 0 || id.n != JOB_ID_BYTES - 1)
 		return err_set(e, ERR_IO, "job %lld in the database is damaged",
 		               (long long)sqlite3_column_int64(st, 0));
-	*ret = (struct store_brief){ .n = sqlite3_column_int64(st, 0), .name = column_dup(st, 2), .state = state };
+	*ret = (struct store_brief){
+		.n = sqlite3_column_int64(st, 0), .kind = (enum job_kind)kind, .name = column_dup(st, 2), .state = state
+	};
 	memcpy(ret->id, id.p, id.n);
 	return 0;
 }
 
-static int find(struct store *s, const char *sql, struct str first, struct str second, struct store_brief *ret,
+#define BRIEF "SELECT n, id, name, state, kind FROM job WHERE "
+
+/* The words are the statement's parameters. */
+static int find(struct store *s, const char *sql, const struct str *words, size_t count, struct store_brief *ret,
                 struct err *e)
 {
 	struct conn *c = reader_take(s, e);
@@ -32,10 +37,9 @@ static int find(struct store *s, const char *sql, struct str first, struct str s
 	if (!c)
 		return -1;
 	if (conn_prepare(c, sql, &st, e) == 0) {
-		bind_str(st, 1, first);
-		if (second.p)
-			bind_str(st, 2, second);
-		r = db_row(st, e, "looking for a training job");
+		for (size_t i = 0; i < count; i++)
+			bind_str(st, (int)i + 1, words[i]);
+		r = db_row(st, e, "looking for a job");
 	}
 	if (r > 0) {
 		rc = read_brief(st, ret, e);
@@ -45,21 +49,24 @@ static int find(struct store *s, const char *sql, struct str first, struct str s
 	return r == 0 ? err_set(e, ERR_NOT_FOUND, "Requested resource not found.") : r < 0 ? -1 : rc;
 }
 
-int store_job_brief(struct store *s, struct str id, struct str name, struct store_brief *ret, struct err *e)
+int store_job_brief(struct store *s, struct str id, struct store_brief *ret, struct err *e)
 {
-	_cleanup_free_ char *low = lower(name);
-
-	if (id.n)
-		return find(s, "SELECT n, id, name, state FROM training_job WHERE id = ?1", id, (struct str){ 0 }, ret,
-		            e);
-	return find(s, "SELECT n, id, name, state FROM training_job WHERE name_lower = ?1 AND name = ?2", str_of(low),
-	            name.p ? name : STR(""), ret, e);
+	return find(s, BRIEF "id = ?1", &id, 1, ret, e);
 }
 
-int store_job_brief_any_case(struct store *s, struct str name, struct store_brief *ret, struct err *e)
+int store_job_brief_named(struct store *s, enum job_kind kind, struct str name, struct store_brief *ret, struct err *e)
 {
 	_cleanup_free_ char *low = lower(name);
+	const struct str words[] = { str_of(job_kind_info[kind].name), str_of(low), name.p ? name : STR("") };
 
-	return find(s, "SELECT n, id, name, state FROM training_job WHERE name_lower = ?1", str_of(low),
-	            (struct str){ 0 }, ret, e);
+	return find(s, BRIEF "kind = ?1 AND name_lower = ?2 AND name = ?3", words, ARRAY_LEN(words), ret, e);
+}
+
+int store_job_brief_any_case(struct store *s, enum job_kind kind, struct str name, struct store_brief *ret,
+                             struct err *e)
+{
+	_cleanup_free_ char *low = lower(name);
+	const struct str words[] = { str_of(job_kind_info[kind].name), str_of(low) };
+
+	return find(s, BRIEF "kind = ?1 AND name_lower = ?2", words, ARRAY_LEN(words), ret, e);
 }

@@ -58,19 +58,23 @@ void reader_give(struct store *s, struct conn *c);
 
 /* schema.c: brings the database up to date. */
 int schema_migrate(struct conn *c, struct err *e) must_check;
-enum { SCHEMA_VERSION = 4 };
+enum { SCHEMA_VERSION = 5 };
 /* The statements of one version, in order, separated by ';'. */
 void schema_text(unsigned version, struct buf *out);
 
 /* The columns of a stored_job, in the order row_read takes them. */
 #define JOB_COLUMNS                                                                                            \
 	"n, id, name, arn, state, last_fact, created_ms, placed_ms, started_ms, ended_ms, modified_ms, cpus, " \
-	"memory_bytes, needs, failure_reason, exit, image_digest"
+	"memory_bytes, needs, failure_reason, exit, image_digest, kind"
+/* Kinds as SQL has them, for statements that are about all. */
+#define ALL_KINDS "('training', 'transform')"
 /* list.c: a page of a list of resources. Their table has n, name, name_lower, status, created_ms and modified_ms, and
- * indexes NAME_by_creation, NAME_by_name and NAME_by_status that begin as training_job's do. fn gets each row; its
- * columns are n, created_ms, name_lower, status, and those of the table from the fifth on. Else as store_job_list. */
+ * indexes NAME_by_creation, NAME_by_name and NAME_by_status that begin as algorithm's do, behind the columns of only.
+ * fn gets each row; its columns are n, created_ms, name_lower, status, and those of the table from the fifth on. Else
+ * as store_job_list. */
 struct list_table {
 	const char *name, *columns, *doing;
+	const char *only; /* of the table: "kind = 'training'"; NULL: all of it */
 };
 int list_walk(struct store *s, const struct list_table *t, const struct store_list *q,
               void (*fn)(sqlite3_stmt *st, void *arg), void *arg, char **ret_token, struct err *e) must_check;

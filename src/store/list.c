@@ -36,7 +36,7 @@ static void token_check(const struct list_table *t, const struct store_list *q, 
 	unsigned char digest[SHA256_BYTES];
 	const struct str words[] = { q->name_contains, q->status, q->training_plan, body };
 
-	buf_f(&b, "%s %d %d ", t->name, (int)q->sort, q->descending);
+	buf_f(&b, "%s %s %d %d ", t->name, t->only ? t->only : "", (int)q->sort, q->descending);
 	add_i64(&b, q->created_after.ms);
 	add_i64(&b, q->created_before.ms);
 	add_i64(&b, q->modified_after.ms);
@@ -123,8 +123,8 @@ static void query_text(const struct list_table *t, const struct store_list *q, s
 	/* With one status the order by creation is a stretch of the index by status. */
 	enum store_sort walk = q->sort == SORT_CREATION_TIME && q->status.n ? SORT_STATUS : q->sort;
 
-	buf_f(sql, "SELECT n, created_ms, name_lower, status, %s FROM %s INDEXED BY %s_by_%s WHERE 1", t->columns,
-	      t->name, t->name, index[walk]);
+	buf_f(sql, "SELECT n, created_ms, name_lower, status, %s FROM %s INDEXED BY %s_by_%s WHERE %s", t->columns,
+	      t->name, t->name, index[walk], t->only ? t->only : "1");
 	if (q->token.n)
 		buf_f(sql, " AND (%s) %s %s", key[q->sort], beyond, after[q->sort]);
 	if (q->status.n)
@@ -214,7 +214,7 @@ int list_walk(struct store *s, const struct list_table *t, const struct store_li
 	return rc;
 }
 
-/* ---- training jobs ---- */
+/* ---- jobs ---- */
 
 struct job_walk {
 	void (*fn)(const struct store_summary *j, void *arg);
@@ -231,33 +231,41 @@ static void hand_job(sqlite3_stmt *st, void *arg)
 		                   .state = state < 0 ? JOB_FAILED : state,
 		                   .ended.ms = sqlite3_column_int64(st, 7),
 		                   .modified.ms = sqlite3_column_int64(st, 8),
-		                   .training_plan = column_str(st, 9) };
+		                   .training_plan = column_str(st, 9),
+		                   .failure_reason = column_str(st, 10) };
 
 	w->fn(&j, w->arg);
 }
 
-int store_job_list(struct store *s, const struct store_list *q, void (*fn)(const struct store_summary *j, void *arg),
-                   void *arg, char **ret_token, struct err *e)
+int store_job_list(struct store *s, enum job_kind kind, const struct store_list *q,
+                   void (*fn)(const struct store_summary *j, void *arg), void *arg, char **ret_token, struct err *e)
 {
-	static const struct list_table jobs = { .name = "training_job",
-		                                .columns = "name, arn, state, ended_ms, modified_ms, training_plan",
-		                                .doing = "listing training jobs" };
+	static const char *const only[] = {
+		[KIND_TRAINING] = "kind = 'training'", [KIND_TRANSFORM] = "kind = 'transform'"
+	};
+	const struct list_table jobs = { .name = "job",
+		                         .columns = "name, arn, state, ended_ms, modified_ms, training_plan,"
+		                                    " failure_reason",
+		                         .doing = "listing jobs",
+		                         .only = only[kind] };
 	struct job_walk w = { fn, arg };
 
 	return list_walk(s, &jobs, q, hand_job, &w, ret_token, e);
 }
 
 /* A job of one host has no rows of hosts, and is its host. */
-#define PLACES                                                                                            \
-	"SELECT j.name, coalesce(h.number, 1), coalesce(h.id, j.id), j.created_ms FROM training_job AS j" \
+#define PLACES                                                                                           \
+	"SELECT j.name, coalesce(h.number, 1), coalesce(h.id, j.id), j.created_ms, j.kind FROM job AS j" \
 	" LEFT JOIN host AS h ON h.job = j.n WHERE "
 
 static int each_place(sqlite3_stmt *st, void (*fn)(const struct store_place *p, void *arg), void *arg, struct err *e)
 {
 	int r;
 
-	while ((r = db_row(st, e, "looking for training jobs")) > 0) {
-		const struct store_place p = { .name = column_str(st, 0),
+	while ((r = db_row(st, e, "looking for jobs")) > 0) {
+		int kind = job_kind_by_name(column_str(st, 4));
+		const struct store_place p = { .kind = kind < 0 ? KIND_TRAINING : (enum job_kind)kind,
+			                       .name = column_str(st, 0),
 			                       .host = (unsigned)sqlite3_column_int64(st, 1),
 			                       .id = (const char *)sqlite3_column_text(st, 2),
 			                       .created = { sqlite3_column_int64(st, 3) } };
@@ -267,8 +275,8 @@ static int each_place(sqlite3_stmt *st, void (*fn)(const struct store_place *p, 
 	return r;
 }
 
-int store_job_each_host(struct store *s, struct str name, void (*fn)(const struct store_place *p, void *arg), void *arg,
-                        struct err *e)
+int store_job_each_host(struct store *s, enum job_kind kind, struct str name,
+                        void (*fn)(const struct store_place *p, void *arg), void *arg, struct err *e)
 {
 	_cleanup_free_ char *low = lower(name);
 	struct conn *c = reader_take(s, e);
@@ -277,9 +285,11 @@ int store_job_each_host(struct store *s, struct str name, void (*fn)(const struc
 
 	if (!c)
 		return -1;
-	if (conn_prepare(c, PLACES "j.name_lower = ?1 AND j.name = ?2 ORDER BY h.number", &st, e) == 0) {
+	if (conn_prepare(c, PLACES "j.kind = ?3 AND j.name_lower = ?1 AND j.name = ?2 ORDER BY h.number", &st, e) ==
+	    0) {
 		bind_str(st, 1, str_of(low));
 		bind_str(st, 2, name);
+		bind_z(st, 3, job_kind_info[kind].name);
 		r = each_place(st, fn, arg, e);
 	}
 	reader_give(s, c);
@@ -304,12 +314,12 @@ static void take_wanted(const struct store_place *p, void *arg)
 	*w->created = p->created;
 }
 
-int store_job_locate(struct store *s, struct str name, unsigned host, char ret_id[JOB_ID_BYTES],
+int store_job_locate(struct store *s, enum job_kind kind, struct str name, unsigned host, char ret_id[JOB_ID_BYTES],
                      struct wall *ret_created, struct err *e)
 {
 	struct wanted w = { .host = host, .id = ret_id, .created = ret_created };
 
-	if (store_job_each_host(s, name, take_wanted, &w, e) < 0)
+	if (store_job_each_host(s, kind, name, take_wanted, &w, e) < 0)
 		return -1;
 	return w.found ? 0 : err_set(e, ERR_NOT_FOUND, "Requested resource not found.");
 }
@@ -328,8 +338,8 @@ static void take_prefixed(const struct store_place *p, void *arg)
 		f->fn(p, f->arg);
 }
 
-int store_job_each_name(struct store *s, struct str prefix, void (*fn)(const struct store_place *p, void *arg),
-                        void *arg, struct err *e)
+int store_job_each_name(struct store *s, enum job_kind kind, struct str prefix,
+                        void (*fn)(const struct store_place *p, void *arg), void *arg, struct err *e)
 {
 	_cleanup_free_ char *low = lower(prefix);
 	struct prefixed f = { prefix, fn, arg };
@@ -339,8 +349,10 @@ int store_job_each_name(struct store *s, struct str prefix, void (*fn)(const str
 
 	if (!c)
 		return -1;
-	if (conn_prepare(c, PLACES "j.name_lower >= ?1 AND j.name_lower < ?1 || char(127)", &st, e) == 0) {
+	if (conn_prepare(c, PLACES "j.kind = ?2 AND j.name_lower >= ?1 AND j.name_lower < ?1 || char(127)", &st, e) ==
+	    0) {
 		bind_str(st, 1, str_of(low));
+		bind_z(st, 2, job_kind_info[kind].name);
 		r = each_place(st, take_prefixed, &f, e);
 	}
 	reader_give(s, c);

@@ -2,7 +2,7 @@
 #include "store/db.h"
 
 /* The words of the state table as SQL. When a state is added, a database of an earlier version still has the old CHECK:
- * add a migration that rebuilds training_job. test_store pins the text of each version so that this is not forgotten.
+ * add a migration that rebuilds job. test_store pins the text of each version so that this is not forgotten.
  */
 static void add_states(struct buf *out)
 {
@@ -18,17 +18,10 @@ static void add_status_case(struct buf *out)
 	buf_z(out, " END");
 }
 
-/* Every list is a walk of one of the indexes, and each holds the columns of every filter, so that what does not match
- * is passed over without touching its row. The texts of a job lie in a table of their own: rows stay small. */
-static void version_1(struct buf *out)
+/* What all versions of the table of jobs have, from the state on. */
+static void add_job_columns(struct buf *out)
 {
-	buf_z(out, "CREATE TABLE training_job (\n"
-	           " n INTEGER PRIMARY KEY AUTOINCREMENT,\n"
-	           " id TEXT NOT NULL UNIQUE,\n"
-	           " name TEXT NOT NULL,\n"
-	           " name_lower TEXT NOT NULL UNIQUE,\n"
-	           " arn TEXT NOT NULL,\n"
-	           " state TEXT NOT NULL CHECK (state IN (");
+	buf_z(out, " state TEXT NOT NULL CHECK (state IN (");
 	add_states(out);
 	buf_z(out, ")),\n status TEXT NOT NULL GENERATED ALWAYS AS (");
 	add_status_case(out);
@@ -45,8 +38,21 @@ static void version_1(struct buf *out)
 	           " needs TEXT NOT NULL,\n"
 	           " failure_reason TEXT,\n"
 	           " exit TEXT,\n"
-	           " image_digest TEXT\n"
-	           ");\n"
+	           " image_digest TEXT");
+}
+
+/* Every list is a walk of one of the indexes, and each holds the columns of every filter, so that what does not match
+ * is passed over without touching its row. The texts of a job lie in a table of their own: rows stay small. */
+static void version_1(struct buf *out)
+{
+	buf_z(out, "CREATE TABLE training_job (\n"
+	           " n INTEGER PRIMARY KEY AUTOINCREMENT,\n"
+	           " id TEXT NOT NULL UNIQUE,\n"
+	           " name TEXT NOT NULL,\n"
+	           " name_lower TEXT NOT NULL UNIQUE,\n"
+	           " arn TEXT NOT NULL,\n");
+	add_job_columns(out);
+	buf_z(out, "\n);\n"
 	           "CREATE INDEX training_job_by_creation ON training_job"
 	           " (created_ms, n, status, modified_ms, name, training_plan);\n"
 	           "CREATE INDEX training_job_by_name ON training_job"
@@ -154,9 +160,42 @@ static void version_4(struct buf *out)
 	           ");\n");
 }
 
+/* Transform jobs are jobs too: the table gets the kind, and names are unique within it. */
+static void version_5(struct buf *out)
+{
+	static const char columns[] = "n, id, name, name_lower, arn, state, last_fact, created_ms, placed_ms, "
+	                              "started_ms, ended_ms, modified_ms, cpus, memory_bytes, training_plan, needs, "
+	                              "failure_reason, exit, image_digest";
+
+	buf_z(out, "CREATE TABLE job (\n"
+	           " n INTEGER PRIMARY KEY AUTOINCREMENT,\n"
+	           " kind TEXT NOT NULL CHECK (kind IN ('training','transform')),\n"
+	           " id TEXT NOT NULL UNIQUE,\n"
+	           " name TEXT NOT NULL,\n"
+	           " name_lower TEXT NOT NULL,\n"
+	           " arn TEXT NOT NULL,\n");
+	add_job_columns(out);
+	buf_f(out,
+	      ",\n UNIQUE (kind, name_lower)\n);\n"
+	      "INSERT INTO job (kind, %s)\n SELECT 'training', %s FROM training_job;\n"
+	      /* numbers are never used twice, also not those of deleted jobs */
+	      "DELETE FROM sqlite_sequence WHERE name = 'job';\n"
+	      "INSERT INTO sqlite_sequence (name, seq)"
+	      " SELECT 'job', seq FROM sqlite_sequence WHERE name = 'training_job';\n"
+	      "DROP TABLE training_job;\n"
+	      "ALTER TABLE training_job_text RENAME TO job_text;\n",
+	      columns, columns);
+	buf_z(out, "CREATE INDEX job_by_creation ON job"
+	           " (kind, created_ms, n, status, modified_ms, name, training_plan);\n"
+	           "CREATE INDEX job_by_name ON job"
+	           " (kind, name_lower, n, status, created_ms, modified_ms, name, training_plan);\n"
+	           "CREATE INDEX job_by_status ON job"
+	           " (kind, status, created_ms, n, modified_ms, name, training_plan);\n");
+}
+
 void schema_text(unsigned version, struct buf *out)
 {
-	static void (*const versions[])(struct buf *) = { version_1, version_2, version_3, version_4 };
+	static void (*const versions[])(struct buf *) = { version_1, version_2, version_3, version_4, version_5 };
 
 	must(version >= 1 && version <= ARRAY_LEN(versions) && ARRAY_LEN(versions) == SCHEMA_VERSION);
 	versions[version - 1](out);

@@ -26,13 +26,14 @@ DEFINE_CLEANUP(struct store, store_close)
 enum { STORE_CHANGING = 0 };
 uint64_t store_version(const struct store *s);
 
-/* ---- training jobs ---- */
+/* ---- jobs, of every kind ---- */
 
 enum { JOB_ID_BYTES = 17 };
 
 /* The row of a job. Times are 0 where they have not come yet, strings NULL. */
 struct stored_job {
 	int64_t n; /* order of creation; never used twice */
+	enum job_kind kind;
 	char id[JOB_ID_BYTES];
 	char *name, *arn;
 	enum job_state state;
@@ -50,8 +51,9 @@ struct store_tag {
 };
 
 struct store_new_job {
+	enum job_kind kind;
 	const char *id, *name, *arn;
-	const char *request;       /* CreateTrainingJob as accepted, defaults filled in; JSON */
+	const char *request;       /* CreateTrainingJob or CreateTransformJob as accepted, defaults filled in; JSON */
 	const char *echo;          /* what Describe says of it; opaque to the store */
 	const char *needs;         /* what capacity has to know; opaque to the store */
 	const char *training_plan; /* for the filter of ListTrainingJobs; NULL: none */
@@ -62,7 +64,7 @@ struct store_new_job {
 	size_t host_count;
 };
 /* [loop] The row, its first transition and its tags, in one transaction that is on disk when this returns 0.
- * ERR_IN_USE: a job of that name, compared without case, exists. */
+ * ERR_IN_USE: a job of that kind and name, compared without case, exists. */
 int store_job_insert(struct store *s, const struct store_new_job *j, int64_t *ret_n, struct err *e) must_check;
 
 /* What one of several hosts has come to, with the fact or the loss that says so. Unset members leave the row. */
@@ -107,7 +109,8 @@ int store_job_rewrite(struct store *s, int64_t n, const char *request, const cha
 int store_job_delete(struct store *s, int64_t n, struct err *e) must_check;
 
 /* [loop] By name without case, from the write connection: what the next write will see. ERR_NOT_FOUND. */
-int store_job_find(struct store *s, struct str name, struct stored_job *ret, struct err *e) must_check;
+int store_job_find(struct store *s, enum job_kind kind, struct str name, struct stored_job *ret,
+                   struct err *e) must_check;
 /* [loop] Every job that has not ended, in order of creation. The row is a view. fn's -1 ends it. */
 int store_job_each_live(struct store *s, int (*fn)(const struct stored_job *j, void *arg, struct err *e), void *arg,
                         struct err *e) must_check;
@@ -146,7 +149,8 @@ struct store_description {
 	size_t transition_count;
 };
 /* ERR_NOT_FOUND: no job of that name (compared without case). The caller finishes *ret. */
-int store_describe(struct store *s, struct str name, struct store_description *ret, struct err *e) must_check;
+int store_describe(struct store *s, enum job_kind kind, struct str name, struct store_description *ret,
+                   struct err *e) must_check;
 void store_description_fini(struct store_description *d);
 
 /* ---- List ---- */
@@ -164,45 +168,52 @@ struct store_list {
 	struct str token; /* of the page before; empty: from the start */
 };
 struct store_summary { /* a view, valid during the call */
-	struct str name, arn, training_plan;
+	struct str name, arn, training_plan, failure_reason;
 	enum job_state state;
 	struct wall created, ended, modified;
 };
 /* Hands the entries of one page to fn in order. *ret_token: what to ask the next page with (the caller frees), NULL
  * when there is none. Every filter and order is a walk of one index from where the token says.
  * ERR_INVALID: the token is not one of ours, or belongs to other filters. */
-int store_job_list(struct store *s, const struct store_list *q, void (*fn)(const struct store_summary *j, void *arg),
-                   void *arg, char **ret_token, struct err *e) must_check;
+int store_job_list(struct store *s, enum job_kind kind, const struct store_list *q,
+                   void (*fn)(const struct store_summary *j, void *arg), void *arg, char **ret_token,
+                   struct err *e) must_check;
 
 /* Where what a training host leaves lies, its log first of all. A view, valid during the call. */
 struct store_place {
+	enum job_kind kind;
 	struct str name;     /* of the job */
 	unsigned host;       /* its number, from 1 */
 	const char *id;      /* of its directory */
 	struct wall created; /* the job */
 };
 /* Of a host of a job. name is compared with case. ERR_NOT_FOUND: there is no such job, or host of it. */
-int store_job_locate(struct store *s, struct str name, unsigned host, char ret_id[JOB_ID_BYTES],
+int store_job_locate(struct store *s, enum job_kind kind, struct str name, unsigned host, char ret_id[JOB_ID_BYTES],
                      struct wall *ret_created, struct err *e) must_check;
 /* Every host of that job, in order; none when there is no such job. name is compared with case. */
-int store_job_each_host(struct store *s, struct str name, void (*fn)(const struct store_place *p, void *arg), void *arg,
-                        struct err *e) must_check;
+int store_job_each_host(struct store *s, enum job_kind kind, struct str name,
+                        void (*fn)(const struct store_place *p, void *arg), void *arg, struct err *e) must_check;
 /* Every host of every job whose name starts with prefix (with case), in no useful order. */
-int store_job_each_name(struct store *s, struct str prefix, void (*fn)(const struct store_place *p, void *arg),
-                        void *arg, struct err *e) must_check;
+int store_job_each_name(struct store *s, enum job_kind kind, struct str prefix,
+                        void (*fn)(const struct store_place *p, void *arg), void *arg, struct err *e) must_check;
 
 /* What is asked of a job with every request that is made in its name. */
 struct store_brief {
 	int64_t n;
+	enum job_kind kind;
 	char id[JOB_ID_BYTES];
 	char *name;
 	enum job_state state;
 };
 void store_brief_fini(struct store_brief *b);
-/* By id, or by name with case (the other is empty). ERR_NOT_FOUND. The caller finishes *ret. */
-int store_job_brief(struct store *s, struct str id, struct str name, struct store_brief *ret, struct err *e) must_check;
+/* By id. ERR_NOT_FOUND. The caller finishes *ret. */
+int store_job_brief(struct store *s, struct str id, struct store_brief *ret, struct err *e) must_check;
+/* By name with case. */
+int store_job_brief_named(struct store *s, enum job_kind kind, struct str name, struct store_brief *ret,
+                          struct err *e) must_check;
 /* By name without case, as ARNs have it. */
-int store_job_brief_any_case(struct store *s, struct str name, struct store_brief *ret, struct err *e) must_check;
+int store_job_brief_any_case(struct store *s, enum job_kind kind, struct str name, struct store_brief *ret,
+                             struct err *e) must_check;
 
 /* ---- algorithms ---- */
 
@@ -332,12 +343,13 @@ int store_model_list(struct store *s, const struct store_list *q,
 
 /* ---- numbers ---- */
 
-/* How many jobs are in each state. Jobs that have ended are counted by their TrainingJobStatus, at the first state that
- * has it (MAX_RUNTIME at STOPPED). */
-int store_job_counts(struct store *s, uint64_t ret_counts[JOB_STATE_COUNT], struct err *e) must_check;
-/* The hosts of jobs that have not ended, or ended after that time, the newest jobs first, at most `max` of them. name
- * is a view, id the host's. */
-int store_job_each_current(struct store *s, struct wall ended_after, unsigned max,
+/* How many jobs of a kind are in each state. Jobs that have ended are counted by their TrainingJobStatus, at the first
+ * state that has it (MAX_RUNTIME at STOPPED). */
+int store_job_counts(struct store *s, enum job_kind kind, uint64_t ret_counts[JOB_STATE_COUNT],
+                     struct err *e) must_check;
+/* The hosts of jobs of a kind that have not ended, or ended after that time, the newest jobs first, at most `max` of
+ * them. name is a view, id the host's. */
+int store_job_each_current(struct store *s, enum job_kind kind, struct wall ended_after, unsigned max,
                            void (*fn)(struct str name, const char *id, void *arg), void *arg, struct err *e) must_check;
 
 /* ---- tags, by ARN ---- */

@@ -12,7 +12,7 @@ static int resource_exists(struct conn *c, struct str arn, struct err *e)
 	int r;
 
 	if (conn_prepare(c,
-	                 "SELECT 1 FROM training_job WHERE name_lower = ?1 AND arn = ?2"
+	                 "SELECT 1 FROM job WHERE kind IN " ALL_KINDS " AND name_lower = ?1 AND arn = ?2"
 	                 " UNION ALL SELECT 1 FROM algorithm WHERE name_lower = ?1 AND arn = ?2"
 	                 " UNION ALL SELECT 1 FROM model WHERE name_lower = ?1 AND arn = ?2",
 	                 &st, e) < 0)

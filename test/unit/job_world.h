@@ -206,7 +206,7 @@ static inline struct job *live(const char *name)
 	struct stored_job row = { 0 };
 	struct job *j = NULL;
 
-	if (store_job_find(store, str_of(name), &row, NULL) == 0)
+	if (store_job_find(store, KIND_TRAINING, str_of(name), &row, NULL) == 0)
 		j = job_by_id(jobs, str_of(row.id));
 	stored_job_fini(&row);
 	return j;
@@ -217,7 +217,7 @@ static inline char *id_of(const char *name)
 	struct stored_job row = { 0 };
 	char *id;
 
-	CHECK_OK(store_job_find(store, str_of(name), &row, e));
+	CHECK_OK(store_job_find(store, KIND_TRAINING, str_of(name), &row, e));
 	id = xstrdup(row.id);
 	stored_job_fini(&row);
 	return id;
@@ -228,7 +228,7 @@ static enum job_state state_of(const char *name)
 	struct stored_job row = { 0 };
 	enum job_state s;
 
-	CHECK_OK(store_job_find(store, str_of(name), &row, e));
+	CHECK_OK(store_job_find(store, KIND_TRAINING, str_of(name), &row, e));
 	s = row.state;
 	stored_job_fini(&row);
 	return s;
@@ -256,7 +256,7 @@ static inline void show(const char *name, struct buf *out)
 {
 	struct store_description d = { 0 };
 
-	CHECK_OK(store_describe(store, str_of(name), &d, e));
+	CHECK_OK(store_describe(store, KIND_TRAINING, str_of(name), &d, e));
 	for (size_t i = 0; i < d.transition_count; i++)
 		buf_f(out, "%s%s", i ? " " : "", d.transitions[i].status);
 	if (d.job.failure_reason)

@@ -184,7 +184,7 @@ TEST(a_job_is_what_its_algorithm_says)
 		CHECK(strstr(shown, by_alg));
 		CHECK(!strstr(shown, "bloomery:"));
 	}
-	CHECK_OK(store_describe(api.store, STR("j-0"), &d, e));
+	CHECK_OK(store_describe(api.store, KIND_TRAINING, STR("j-0"), &d, e));
 	CHECK_OK(store_job_request(api.store, d.job.n, &request, e));
 	CHECK(strstr(request, "\"" JOBS_IMAGE "\":\"img@sha256:" HEX "\""));
 	store_description_fini(&d);

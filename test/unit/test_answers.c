@@ -132,7 +132,7 @@ TEST(an_answer_is_given_again_until_the_store_changes)
 
 	up(&f);
 	check_has(&f, "\"RoleArn\":\"0\"");
-	meddle(&f, "UPDATE training_job_text SET echo = char(10,10,10) || '\"RoleArn\":\"1\",'");
+	meddle(&f, "UPDATE job_text SET echo = char(10,10,10) || '\"RoleArn\":\"1\",'");
 	check_has(&f, "\"RoleArn\":\"0\""); /* it was kept, or this test would show nothing */
 	CHECK_OK(store_tags_put(f.api.store, STR(ARN), &tag, 1, e));
 	check_has(&f, "\"RoleArn\":\"1\"");

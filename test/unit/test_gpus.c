@@ -144,7 +144,7 @@ TEST(stopped_before_it_is_placed_it_holds_none)
 	up_with("0");
 	create_gpu_job("one", 1, 1);
 	create_gpu_job("two", 1, 1);
-	CHECK_OK(jobs_stop(jobs, STR("two"), e));
+	CHECK_OK(jobs_stop(jobs, KIND_TRAINING, STR("two"), e));
 	settle();
 	CHECK(state_of("two") == JOB_STOPPED && gpu_pool_idle(jobs->gpus) == 0);
 	CHECK_ORDERS("one", "0|");

@@ -33,7 +33,7 @@ static void start_hosts(const char *name, unsigned hosts)
 {
 	create_hosts(name, 0.5, hosts, "");
 	settle();
-	CHECK_OK(store_job_each_host(store, str_of(name), note_id, NULL, e));
+	CHECK_OK(store_job_each_host(store, KIND_TRAINING, str_of(name), note_id, NULL, e));
 }
 
 /* Where host `number` is after the fact of that kind, with the facts that come before. */
@@ -129,7 +129,7 @@ TEST(a_long_reason_still_names_the_host)
 	train(2);
 	finish(1, 4000);
 	fail(2, 5000, reason);
-	CHECK_OK(store_describe(store, STR("demo"), &d, e));
+	CHECK_OK(store_describe(store, KIND_TRAINING, STR("demo"), &d, e));
 	CHECK_INT(strlen(d.job.failure_reason), 1024);
 	CHECK(str_ends(str_of(d.job.failure_reason), STR("xx (algo-2 was the first of 2 hosts to fail)")));
 	store_description_fini(&d);
@@ -178,7 +178,7 @@ TEST(stopping_and_expiring_go_through_all)
 	train(2);
 	finish(2, 3500);
 	buf_reset(&asked);
-	CHECK_OK(jobs_stop(jobs, STR("a"), e));
+	CHECK_OK(jobs_stop(jobs, KIND_TRAINING, STR("a"), e));
 	CHECK_STR(asked.p, "stop a/1; "); /* the other is over */
 	tell(1, FACT_STOPPING, json_pack("{s:s}", "why", "stop"), 4000);
 	tell(1, FACT_EXITED, json_pack("{s:i}", "code", 143), 4000);
@@ -223,7 +223,7 @@ TEST(all_are_reserved_or_none)
 	CHECK_INT(state_of("pair"), JOB_PENDING);
 	CHECK_INT(state_of("small"), JOB_PENDING);
 	CHECK_INT(jobs->used.cpus, 3);
-	CHECK_OK(jobs_stop(jobs, STR("pair"), e));
+	CHECK_OK(jobs_stop(jobs, KIND_TRAINING, STR("pair"), e));
 	CHECK_INT(state_of("pair"), JOB_STOPPED);
 	settle();
 	CHECK_INT(state_of("small"), JOB_ADMITTED);
@@ -245,7 +245,7 @@ TEST(each_host_has_its_share_of_the_same_lists)
 	             "\"S3DataType\":\"S3Prefix\",\"S3Uri\":\"s3://data/train\",\"S3DataDistributionType\":"
 	             "\"ShardedByS3Key\"}}}]");
 	settle();
-	CHECK_OK(store_job_each_host(store, STR("demo"), note_id, NULL, e));
+	CHECK_OK(store_job_each_host(store, KIND_TRAINING, STR("demo"), note_id, NULL, e));
 	for (unsigned i = 1; i <= 2; i++) {
 		_cleanup_free_ char *dir = strf("%s/jobs/%s", test_tmpdir(), ids[i]), *list = strf("%s/lists/0", dir);
 		struct job_spec s;
@@ -475,7 +475,7 @@ static void play(const struct story *s, const char *name, uint64_t order)
 		if (heard[i] == LINES_MAX || !s->host[i][heard[i]].at || (heard[i] == 3 && heard[!i] < 3))
 			i = !i; /* it has said all, or waits for the other to be ready */
 		if (heard[i] == 4 && !stopped) {
-			CHECK_OK(jobs_stop(jobs, str_of(name), e));
+			CHECK_OK(jobs_stop(jobs, KIND_TRAINING, str_of(name), e));
 			stopped = true;
 		}
 		tell_line(i + 1, heard[i], &s->host[i][heard[i]]);

@@ -177,7 +177,7 @@ TEST(random_jobs_start_in_order_within_the_capacity_and_all_end)
 			if (all[i].over || (kind == 4) == all[i].launched)
 				continue;
 			if (kind == 4) { /* stopped while it waits */
-				CHECK_OK(jobs_stop(jobs, str_of(all[i].name), e));
+				CHECK_OK(jobs_stop(jobs, KIND_TRAINING, str_of(all[i].name), e));
 				CHECK_INT(state_of(all[i].name), JOB_STOPPED);
 			} else {
 				fact(all[i].id, 1, FACT_DOWNLOADING, NULL);
@@ -261,7 +261,7 @@ TEST(facts_twice_out_of_order_and_across_restarts_come_to_the_same)
 		}
 		CHECK_SHOWN(name, "Starting Downloading Training Uploading Completed");
 		CHECK(object_is_there());
-		CHECK_OK(store_describe(store, str_of(name), &d, e));
+		CHECK_OK(store_describe(store, KIND_TRAINING, str_of(name), &d, e));
 		CHECK_INT(d.job.last_fact, ARRAY_LEN(whole));
 		CHECK_INT(d.job.started.ms, 2000000001000);
 		CHECK_INT(d.job.ended.ms, 2000000007000);
@@ -343,10 +343,10 @@ TEST(stopping_in_every_phase)
 		for (size_t k = 0; k < cases[i].facts; k++)
 			deliver(id, k);
 		buf_reset(&asked);
-		CHECK_OK(jobs_stop(jobs, str_of(name), e));
+		CHECK_OK(jobs_stop(jobs, KIND_TRAINING, str_of(name), e));
 		CHECK_INT(state_of(name), JOB_STOPPING);
 		CHECK(str_starts(buf_view(&asked), STR("stop s")));
-		CHECK_INT(jobs_stop(jobs, str_of(name), &why), -1);
+		CHECK_INT(jobs_stop(jobs, KIND_TRAINING, str_of(name), &why), -1);
 		CHECK_STR(why.frame[0], "The request was rejected because the training job is in status Stopping.");
 		restart();
 		CHECK(strstr(asked.p, "stop s"));
@@ -354,7 +354,7 @@ TEST(stopping_in_every_phase)
 		fact(id, cases[i].facts + 1, FACT_STOPPING, NULL);
 		fact(id, cases[i].facts + 2, FACT_ENDED, ended(cases[i].result, "why"));
 		CHECK_SHOWN(name, cases[i].want);
-		CHECK_INT(jobs_stop(jobs, str_of(name), &why), -1);
+		CHECK_INT(jobs_stop(jobs, KIND_TRAINING, str_of(name), &why), -1);
 		CHECK(str_starts(str_of(why.frame[0]),
 		                 STR("The request was rejected because the training job is in status ")));
 		down();
@@ -369,15 +369,15 @@ TEST(stopping_what_was_never_launched_ends_it_at_once)
 	create("big", 4);
 	create("waits", 1);
 	settle();
-	CHECK_OK(jobs_stop(jobs, STR("waits"), e));
+	CHECK_OK(jobs_stop(jobs, KIND_TRAINING, STR("waits"), e));
 	CHECK_SHOWN("waits", "Starting Pending Stopping Stopped");
-	CHECK_INT(jobs_stop(jobs, STR("waits"), &why), -1);
+	CHECK_INT(jobs_stop(jobs, KIND_TRAINING, STR("waits"), &why), -1);
 	CHECK_STR(why.frame[0], "The request was rejected because the training job is in status Stopped.");
-	CHECK_INT(jobs_stop(jobs, STR("nobody"), &why), -1);
+	CHECK_INT(jobs_stop(jobs, KIND_TRAINING, STR("nobody"), &why), -1);
 	CHECK_INT(why.kind, ERR_INVALID);
 	CHECK_STR(why.frame[0], "Requested resource not found.");
 	create("now", 1);
-	CHECK_OK(jobs_stop(jobs, STR("now"), e)); /* before the scheduler has seen it */
+	CHECK_OK(jobs_stop(jobs, KIND_TRAINING, STR("now"), e)); /* before the scheduler has seen it */
 	CHECK_SHOWN("now", "Starting Stopping Stopped");
 	settle();
 	CHECK(!strstr(asked.p, "launch now") && !strstr(asked.p, "launch waits"));
@@ -393,7 +393,7 @@ TEST(a_half_stored_stop_is_finished_by_the_next_start)
 	create("big", 4);
 	create("waits", 1);
 	settle();
-	CHECK_OK(store_job_find(store, STR("waits"), &row, e));
+	CHECK_OK(store_job_find(store, KIND_TRAINING, STR("waits"), &row, e));
 	m = (struct store_move){ .n = row.n, .from = JOB_PENDING, .to = JOB_STOPPING, .at = row.modified };
 	CHECK_OK(store_job_move(store, &m, e));
 	stored_job_fini(&row);
@@ -463,7 +463,7 @@ TEST(time_over_is_max_runtime_exceeded)
 	for (size_t k = 0; k < 4; k++)
 		deliver(id, k);
 	fact(id, 5, FACT_EXPIRED, NULL);
-	CHECK_INT(jobs_stop(jobs, STR("j"), &why), -1);
+	CHECK_INT(jobs_stop(jobs, KIND_TRAINING, STR("j"), &why), -1);
 	CHECK_STR(why.frame[0], "The request was rejected because the training job is in status Stopping.");
 	fact(id, 6, FACT_UPLOADING, NULL);
 	fact(id, 7, FACT_ENDED, ended("expired", ""));
@@ -488,7 +488,7 @@ TEST(max_pending_time_ends_a_waiting_job)
 	CHECK_INT(state_of("impatient"), JOB_PENDING);
 	wait_until(pending_has_ended, (void *)"impatient");
 	CHECK_SHOWN("impatient", "Starting Pending Stopping Stopped");
-	CHECK_OK(store_describe(store, STR("impatient"), &d, e));
+	CHECK_OK(store_describe(store, KIND_TRAINING, STR("impatient"), &d, e));
 	CHECK_STR(d.transitions[3].message,
 	          "Training job stopped: it waited for capacity longer than MaxPendingTimeInSeconds (7200)");
 	store_description_fini(&d);
@@ -582,7 +582,7 @@ TEST(a_reason_is_cut_to_1024_characters)
 	settle();
 	id = id_of("j");
 	fact(id, 1, FACT_ENDED, ended("failed", b.p));
-	CHECK_OK(store_job_find(store, STR("j"), &row, e));
+	CHECK_OK(store_job_find(store, KIND_TRAINING, STR("j"), &row, e));
 	CHECK_INT(utf8_count(str_of(row.failure_reason)), 1024);
 	stored_job_fini(&row);
 	down();

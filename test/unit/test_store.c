@@ -27,9 +27,10 @@ static struct store *again(struct store *s)
 	return fresh();
 }
 
-static int64_t add(struct store *s, const char *name, const char *arn, int64_t created_ms)
+static int64_t add_kind(struct store *s, enum job_kind kind, const char *name, const char *arn, int64_t created_ms)
 {
-	struct store_new_job j = { .name = name,
+	struct store_new_job j = { .kind = kind,
+		                   .name = name,
 		                   .arn = arn,
 		                   .request = "{\"r\":1}",
 		                   .echo = "a\nb\nc",
@@ -42,6 +43,11 @@ static int64_t add(struct store *s, const char *name, const char *arn, int64_t c
 	j.id = id;
 	CHECK_OK(store_job_insert(s, &j, &n, e));
 	return n;
+}
+
+static int64_t add(struct store *s, const char *name, const char *arn, int64_t created_ms)
+{
+	return add_kind(s, KIND_TRAINING, name, arn, created_ms);
 }
 
 static struct store_move move(int64_t n, enum job_state from, enum job_state to, uint64_t fact, int64_t at)
@@ -58,7 +64,7 @@ TEST(a_new_job_is_starting_with_one_transition)
 
 	add(s, "Demo-1", ARN("demo-1"), 1000);
 	s = again(s);
-	CHECK_OK(store_describe(s, STR("demo-1"), &d, e));
+	CHECK_OK(store_describe(s, KIND_TRAINING, STR("demo-1"), &d, e));
 	CHECK_STR(d.job.name, "Demo-1");
 	CHECK_STR(d.job.arn, ARN("demo-1"));
 	CHECK_INT(d.job.state, JOB_STARTING);
@@ -95,7 +101,7 @@ TEST(names_are_unique_without_case_and_a_refused_one_leaves_nothing)
 	CHECK_STR(why.frame[0],
 	          "Job name must be unique within an AWS account and region, and a training job with this name "
 	          "already exists (" ARN("demo") ")");
-	CHECK_OK(store_describe(s, STR("DeMo"), &d, e));
+	CHECK_OK(store_describe(s, KIND_TRAINING, STR("DeMo"), &d, e));
 	CHECK_STR(d.job.name, "demo");
 	store_description_fini(&d);
 }
@@ -117,7 +123,7 @@ TEST(moving_is_compare_and_set_on_state_and_fact)
 	m = move(n, JOB_LAUNCHING, JOB_DOWNLOADING, 1, 3);
 	CHECK_OK(store_job_move(s, &m, e));
 	CHECK_INT(store_job_move(s, &m, &why), -1); /* the same fact again */
-	CHECK_OK(store_job_find(s, STR("j"), &j, e));
+	CHECK_OK(store_job_find(s, KIND_TRAINING, STR("j"), &j, e));
 	CHECK_INT(j.state, JOB_DOWNLOADING);
 	CHECK_INT(j.last_fact, 1);
 	CHECK_INT(j.modified.ms, 3);
@@ -154,7 +160,7 @@ TEST(transitions_follow_contract_5_3)
 	m[4].message = "Downloading the training image";
 	for (size_t i = 0; i < ARRAY_LEN(m); i++)
 		CHECK_OK(store_job_move(s, &m[i], e));
-	CHECK_OK(store_describe(s, STR("j"), &d, e));
+	CHECK_OK(store_describe(s, KIND_TRAINING, STR("j"), &d, e));
 	CHECK_INT(d.transition_count, ARRAY_LEN(want));
 	for (size_t i = 0; i < ARRAY_LEN(want) && i < d.transition_count; i++) {
 		CHECK_STR(d.transitions[i].status, want[i].status);
@@ -206,7 +212,7 @@ TEST(what_is_to_be_cleaned_up_is_remembered)
 	struct store_move m = move(n, JOB_STARTING, JOB_FAILED, 0, 2);
 	struct err why = { 0 };
 
-	CHECK_OK(store_job_find(s, STR("j"), &j, e));
+	CHECK_OK(store_job_find(s, KIND_TRAINING, STR("j"), &j, e));
 	m.forget = true;
 	CHECK_OK(store_job_move(s, &m, e));
 	s = again(s);
@@ -214,7 +220,7 @@ TEST(what_is_to_be_cleaned_up_is_remembered)
 	buf_f(&want, "%s:0 ", j.id);
 	CHECK_STR(b.p, want.p);
 	CHECK_OK(store_job_delete(s, n, e));
-	CHECK_INT(store_describe(s, STR("j"), &d, &why), -1);
+	CHECK_INT(store_describe(s, KIND_TRAINING, STR("j"), &d, &why), -1);
 	CHECK_INT(why.kind, ERR_NOT_FOUND);
 	buf_reset(&b);
 	buf_reset(&want);
@@ -275,6 +281,66 @@ TEST(tags_are_set_overwritten_deleted_and_limited)
 		free(keys[i]);
 }
 
+static void note_summary(const struct store_summary *j, void *arg)
+{
+	buf_f(arg, PRIstr ":%s ", ARGstr(j->name), job_state_info[j->state].status);
+}
+
+static void note_place(const struct store_place *p, void *arg)
+{
+	buf_f(arg, "%s/%s ", job_kind_info[p->kind].name, p->id);
+}
+
+/* Nothing that is asked of one kind answers with the other. */
+TEST(kinds_do_not_meet)
+{
+	_cleanup_(store_closep) struct store *s = fresh();
+	_cleanup_buf_ struct buf b = { 0 };
+	int64_t first = add_kind(s, KIND_TRAINING, "both", ARN("both"), 1);
+	int64_t second = add_kind(s, KIND_TRANSFORM, "Both", "arn:aws:sagemaker:::transform-job/both", 2);
+	struct store_move m = move(second, JOB_STARTING, JOB_FAILED, 1, 3);
+	struct store_list q = { .max = 10 };
+	uint64_t counts[JOB_STATE_COUNT];
+	struct store_brief brief;
+	struct stored_job j;
+	struct err why = { 0 };
+	char *token = NULL;
+
+	for (enum job_kind kind = 0; kind < KIND_COUNT; kind++) {
+		CHECK_OK(store_job_find(s, kind, STR("BOTH"), &j, e));
+		CHECK(j.kind == kind && j.n == (kind == KIND_TRAINING ? first : second));
+		stored_job_fini(&j);
+	}
+	CHECK_INT(store_job_find(s, KIND_TRANSFORM, STR("none"), &j, &why), -1);
+	CHECK_STR(why.frame[0], "Could not find requested job with name: none");
+	m.failure_reason = "because";
+	CHECK_OK(store_job_move(s, &m, e));
+	for (enum store_sort sort = SORT_CREATION_TIME; sort <= SORT_STATUS; sort++) {
+		q.sort = sort;
+		buf_reset(&b);
+		CHECK_OK(store_job_list(s, KIND_TRAINING, &q, note_summary, &b, &token, e));
+		CHECK_OK(store_job_list(s, KIND_TRANSFORM, &q, note_summary, &b, &token, e));
+		CHECK_STR(b.p, "both:InProgress Both:Failed ");
+	}
+	CHECK_OK(store_job_counts(s, KIND_TRAINING, counts, e));
+	CHECK(counts[JOB_FAILED] == 0 && counts[JOB_STARTING] == 1);
+	CHECK_OK(store_job_counts(s, KIND_TRANSFORM, counts, e));
+	CHECK(counts[JOB_FAILED] == 1 && counts[JOB_STARTING] == 0);
+	buf_reset(&b);
+	CHECK_OK(store_job_each_host(s, KIND_TRANSFORM, STR("both"), note_place, &b, e)); /* names of logs have case */
+	CHECK_OK(store_job_each_host(s, KIND_TRANSFORM, STR("Both"), note_place, &b, e));
+	CHECK(str_starts(buf_view(&b), STR("transform/")));
+	CHECK_OK(store_job_brief_named(s, KIND_TRAINING, STR("both"), &brief, e));
+	CHECK(brief.kind == KIND_TRAINING && brief.n == first);
+	store_brief_fini(&brief);
+	CHECK_INT(store_job_brief_named(s, KIND_TRAINING, STR("Both"), &brief, &why), -1);
+	CHECK_OK(store_job_brief_any_case(s, KIND_TRANSFORM, STR("boTH"), &brief, e));
+	CHECK(brief.kind == KIND_TRANSFORM && brief.n == second);
+	store_brief_fini(&brief);
+	CHECK_OK(store_tags_put(s, STR("arn:aws:sagemaker:::transform-job/both"),
+	                        &(struct store_tag){ STR("k"), STR("v") }, 1, e));
+}
+
 TEST(schema_is_pinned)
 {
 	_cleanup_buf_ struct buf b = { 0 };
@@ -291,6 +357,9 @@ TEST(schema_is_pinned)
 	buf_reset(&b);
 	schema_text(4, &b);
 	CHECK_GOLDEN("schema-4.sql", buf_view(&b));
+	buf_reset(&b);
+	schema_text(5, &b);
+	CHECK_GOLDEN("schema-5.sql", buf_view(&b));
 }
 
 static int no_host(const struct stored_host *h, void *arg, struct err *e)
@@ -306,6 +375,7 @@ TEST(a_file_of_version_1_becomes_a_newer_one)
 	_cleanup_buf_ struct buf sql = { 0 };
 	struct stored_job j;
 	struct conn c;
+	char *request = NULL;
 
 	CHECK_OK(store_open(path, &s, e));
 	store_close(s);
@@ -316,13 +386,21 @@ TEST(a_file_of_version_1_becomes_a_newer_one)
 	buf_z(&sql,
 	      "INSERT INTO training_job (id, name, name_lower, arn, state, last_fact, created_ms, modified_ms, needs)"
 	      " VALUES ('00000000000000aa', 'old', 'old', 'arn', 'TRAINING', 4, 1, 1, '{}');"
+	      "INSERT INTO training_job_text (n, echo, request) VALUES (1, 'e', '{\"r\":2}');"
+	      "INSERT INTO training_job (n, id, name, name_lower, arn, state, created_ms, modified_ms, needs)"
+	      " VALUES (7, '00000000000000ab', 'gone', 'gone', 'arn2', 'FAILED', 1, 1, '{}');"
+	      "DELETE FROM training_job WHERE n = 7;"
 	      "PRAGMA user_version = 1;");
 	CHECK_OK(conn_exec(&c, sql.p, e));
 	conn_close(&c);
 	CHECK_OK(store_open(path, &s, e));
-	CHECK_OK(store_job_find(s, STR("old"), &j, e));
-	CHECK(j.state == JOB_TRAINING && j.last_fact == 4);
+	CHECK_OK(store_job_find(s, KIND_TRAINING, STR("old"), &j, e));
+	CHECK(j.state == JOB_TRAINING && j.last_fact == 4 && j.kind == KIND_TRAINING);
 	CHECK_OK(store_hosts_each(s, j.n, no_host, NULL, e));
+	CHECK_OK(store_job_request(s, j.n, &request, e));
+	CHECK_STR(request, "{\"r\":2}");
+	free(request);
+	CHECK_INT(add(s, "next", ARN("next"), 2), 8); /* a deleted job's number is not used again */
 	stored_job_fini(&j);
 }
 
@@ -336,7 +414,7 @@ TEST(migrating_twice_is_fine_and_newer_files_are_refused)
 
 	add(s, "j", ARN("j"), 1);
 	s = again(again(s));
-	CHECK_OK(store_describe(s, STR("j"), &d, e));
+	CHECK_OK(store_describe(s, KIND_TRAINING, STR("j"), &d, e));
 	store_description_fini(&d);
 	store_close(s);
 	CHECK_OK(conn_open(&c, path, true, e));
@@ -425,7 +503,7 @@ TEST(rewriting_changes_what_is_described)
 	int64_t n = add(s, "j", ARN("j"), 1);
 
 	CHECK_OK(store_job_rewrite(s, n, "{\"r\":2}", "x\ny\nz", (struct wall){ 7 }, e));
-	CHECK_OK(store_describe(s, STR("j"), &d, e));
+	CHECK_OK(store_describe(s, KIND_TRAINING, STR("j"), &d, e));
 	CHECK_STR(d.echo, "x\ny\nz");
 	CHECK_INT(d.job.modified.ms, 7);
 	CHECK_OK(store_job_request(s, n, &request, e));
@@ -522,7 +600,7 @@ TEST(algorithms_are_listed_in_pages_and_their_tokens_are_their_own)
 	CHECK_OK(store_algorithm_list(s, &q, note_algorithm, &b, &end, e));
 	CHECK_STR(b.p, "a(Completed) B(Failed) c(Completed) ");
 	CHECK(!end);
-	CHECK_INT(store_job_list(s, &q, NULL, NULL, &end, &why), -1);
+	CHECK_INT(store_job_list(s, KIND_TRAINING, &q, NULL, NULL, &end, &why), -1);
 	CHECK_INT(why.kind, ERR_INVALID);
 	buf_reset(&b);
 	q = (struct store_list){ .max = 9, .status = STR("Completed"), .created_after = { 1 } };

@@ -160,7 +160,7 @@ TEST(pages_of_random_queries_are_the_naive_answer)
 
 			before = lines(&got);
 			q.token = str_of(token);
-			CHECK_OK(store_job_list(s, &q, add_line, &got, &next, e));
+			CHECK_OK(store_job_list(s, KIND_TRAINING, &q, add_line, &got, &next, e));
 			free(token);
 			token = next;
 			/* No token on a last page, and no short page with one. */
@@ -184,11 +184,11 @@ TEST(tokens_are_checked)
 	struct err why = { 0 };
 	char *next = NULL;
 
-	CHECK_OK(store_job_list(s, &q, add_line, &got, &token, e));
+	CHECK_OK(store_job_list(s, KIND_TRAINING, &q, add_line, &got, &token, e));
 	CHECK(token != NULL);
 	for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
 		q.token = str_of(bad[i]);
-		CHECK_INT(store_job_list(s, &q, add_line, &got, &next, &why), -1);
+		CHECK_INT(store_job_list(s, KIND_TRAINING, &q, add_line, &got, &next, &why), -1);
 		CHECK_INT(why.kind, ERR_INVALID);
 	}
 	for (size_t i = 0; token[i]; i++) { /* one changed character anywhere */
@@ -196,14 +196,14 @@ TEST(tokens_are_checked)
 
 		other[i] = other[i] == 'A' ? 'B' : 'A';
 		q.token = str_of(other);
-		CHECK_INT(store_job_list(s, &q, add_line, &got, &next, &why), -1);
+		CHECK_INT(store_job_list(s, KIND_TRAINING, &q, add_line, &got, &next, &why), -1);
 	}
 	q.token = str_of(token);
 	q.descending = true; /* other order, other filters */
-	CHECK_INT(store_job_list(s, &q, add_line, &got, &next, &why), -1);
+	CHECK_INT(store_job_list(s, KIND_TRAINING, &q, add_line, &got, &next, &why), -1);
 	q.descending = false;
 	q.name_contains = STR("a");
-	CHECK_INT(store_job_list(s, &q, add_line, &got, &next, &why), -1);
+	CHECK_INT(store_job_list(s, KIND_TRAINING, &q, add_line, &got, &next, &why), -1);
 	CHECK_INT(why.kind, ERR_INVALID);
 	CHECK(!next);
 }
@@ -217,11 +217,11 @@ TEST(a_deleted_entry_does_not_disturb_the_next_page)
 	char *next = NULL;
 
 	expected(&q, &want);
-	CHECK_OK(store_job_list(s, &q, add_line, &got, &token, e));
+	CHECK_OK(store_job_list(s, KIND_TRAINING, &q, add_line, &got, &token, e));
 	CHECK_OK(store_job_delete(s, jobs[9].n, e)); /* jobs[] is in the order of the query; the last one handed out */
 	q.token = str_of(token);
 	q.max = JOBS;
-	CHECK_OK(store_job_list(s, &q, add_line, &got, &next, e));
+	CHECK_OK(store_job_list(s, KIND_TRAINING, &q, add_line, &got, &next, e));
 	CHECK(!next);
 	CHECK_STR(got.p, want.p);
 }
@@ -242,7 +242,7 @@ TEST(names_by_prefix)
 	_cleanup_buf_ struct buf got = { 0 };
 
 	CHECK_OK(store_open(path, &s, e));
-	CHECK_OK(store_job_each_name(s, STR(""), note, &got, e));
+	CHECK_OK(store_job_each_name(s, KIND_TRAINING, STR(""), note, &got, e));
 	CHECK(!got.n);
 	for (size_t i = 0; i < ARRAY_LEN(names); i++) {
 		struct store_new_job j = { .id = id,
@@ -257,14 +257,14 @@ TEST(names_by_prefix)
 		snprintf(id, sizeof(id), "%016zx", i);
 		CHECK_OK(store_job_insert(s, &j, &n, e));
 	}
-	CHECK_OK(store_job_each_name(s, STR("ab"), note, &got, e));
+	CHECK_OK(store_job_each_name(s, KIND_TRAINING, STR("ab"), note, &got, e));
 	CHECK_STR(got.p, "ab abc ");
 	buf_reset(&got);
-	CHECK_OK(store_job_each_name(s, STR(""), note, &got, e));
+	CHECK_OK(store_job_each_name(s, KIND_TRAINING, STR(""), note, &got, e));
 	CHECK_STR(got.p, "a ab AB-2 abc b ");
-	CHECK_OK(store_job_locate(s, STR("AB-2"), 1, id, &created, e));
+	CHECK_OK(store_job_locate(s, KIND_TRAINING, STR("AB-2"), 1, id, &created, e));
 	CHECK_STR(id, "0000000000000001");
 	CHECK_INT(created.ms, 1);
-	CHECK_INT(store_job_locate(s, STR("ab-2"), 1, id, &created, &why), -1);
+	CHECK_INT(store_job_locate(s, KIND_TRAINING, STR("ab-2"), 1, id, &created, &why), -1);
 	CHECK_INT(why.kind, ERR_NOT_FOUND);
 }

@@ -582,7 +582,7 @@ static char *stream_of(const char *name)
 	struct stored_job row = { 0 };
 	char *stream;
 
-	CHECK_OK(store_job_find(api.store, str_of(name), &row, e));
+	CHECK_OK(store_job_find(api.store, KIND_TRAINING, str_of(name), &row, e));
 	stream = strf("%s/algo-1-%lld", row.name, (long long)(row.created.ms / 1000));
 	stored_job_fini(&row);
 	return stream;
@@ -594,7 +594,7 @@ static void print_lines(const char *name, int lines, int64_t from_ms)
 	struct joblog *l = NULL;
 	char *dir, *path;
 
-	CHECK_OK(store_job_find(api.store, str_of(name), &row, e));
+	CHECK_OK(store_job_find(api.store, KIND_TRAINING, str_of(name), &row, e));
 	dir = strf("%s/jobs/%s/log", test_tmpdir(), row.id);
 	path = strf("%s/algo-1", dir);
 	CHECK_OK(mkdir_all(AT_FDCWD, dir, 0755, e));

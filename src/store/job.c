@@ -1,4 +1,4 @@
-/* Rows of training jobs: made, moved, described, removed. SPDX-License-Identifier: Apache-2.0 */
+/* Rows of jobs: made, moved, described, removed. SPDX-License-Identifier: Apache-2.0 */
 #include <stdlib.h>
 
 #include "store/db.h"
@@ -17,13 +17,14 @@ void stored_job_fini(struct stored_job *j)
 int row_read(sqlite3_stmt *st, struct stored_job *ret, struct err *e)
 {
 	struct str id = column_str(st, 1);
-	int state = job_state_by_name(column_str(st, 4));
+	int state = job_state_by_name(column_str(st, 4)), kind = job_kind_by_name(column_str(st, 17));
 
-	if (state < 0 || id.n != JOB_ID_BYTES - 1)
+	if (state < 0 || kind < 0 || id.n != JOB_ID_BYTES - 1)
 		return err_set(e, ERR_IO, "job %lld in the database is damaged",
 		               (long long)sqlite3_column_int64(st, 0));
 	memset(ret, 0, sizeof(*ret));
 	ret->n = sqlite3_column_int64(st, 0);
+	ret->kind = (enum job_kind)kind;
 	memcpy(ret->id, id.p, id.n);
 	ret->name = column_dup(st, 2);
 	ret->arn = column_dup(st, 3);
@@ -69,8 +70,8 @@ static int insert_row(struct store *s, const struct store_new_job *j, const char
 	sqlite3_stmt *st;
 
 	if (conn_prepare(&s->writer,
-	                 "INSERT INTO training_job (id, name, name_lower, arn, state, created_ms, modified_ms, needs,"
-	                 " training_plan) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6, ?7, ?8)",
+	                 "INSERT INTO job (id, name, name_lower, arn, state, created_ms, modified_ms, needs,"
+	                 " training_plan, kind) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6, ?7, ?8, ?9)",
 	                 &st, e) < 0)
 		return -1;
 	bind_z(st, 1, j->id);
@@ -81,35 +82,35 @@ static int insert_row(struct store *s, const struct store_new_job *j, const char
 	sqlite3_bind_int64(st, 6, j->created.ms);
 	bind_z(st, 7, j->needs);
 	bind_z(st, 8, j->training_plan);
-	if (db_done(st, e, "adding a training job") < 0)
+	bind_z(st, 9, job_kind_info[j->kind].name);
+	if (db_done(st, e, "adding a job") < 0)
 		return -1;
 	*ret_n = sqlite3_last_insert_rowid(s->writer.db);
-	if (conn_prepare(&s->writer, "INSERT INTO training_job_text (n, echo, request) VALUES (?1, ?2, ?3)", &st, e) <
-	    0)
+	if (conn_prepare(&s->writer, "INSERT INTO job_text (n, echo, request) VALUES (?1, ?2, ?3)", &st, e) < 0)
 		return -1;
 	sqlite3_bind_int64(st, 1, *ret_n);
 	bind_z(st, 2, j->echo);
 	bind_z(st, 3, j->request);
-	return db_done(st, e, "adding a training job's request");
+	return db_done(st, e, "adding a job's request");
 }
 
 /* Inside the transaction, so that the answer holds. */
-static int name_is_free(struct store *s, const char *name_lower, struct err *e)
+static int name_is_free(struct store *s, enum job_kind kind, const char *name_lower, struct err *e)
 {
 	sqlite3_stmt *st;
 	int r;
 
-	if (conn_prepare(&s->writer, "SELECT arn FROM training_job WHERE name_lower = ?1", &st, e) < 0)
+	if (conn_prepare(&s->writer, "SELECT arn FROM job WHERE name_lower = ?1 AND kind = ?2", &st, e) < 0)
 		return -1;
 	bind_z(st, 1, name_lower);
-	r = db_row(st, e, "looking for a training job of that name");
+	bind_z(st, 2, job_kind_info[kind].name);
+	r = db_row(st, e, "looking for a job of that name");
 	if (r <= 0)
 		return r;
 	/* contract 5.9 */
 	err_set(e, ERR_IN_USE,
-	        "Job name must be unique within an AWS account and region, and a training job with this name already "
-	        "exists (%s)",
-	        (const char *)sqlite3_column_text(st, 0));
+	        "Job name must be unique within an AWS account and region, and a %s with this name already exists (%s)",
+	        job_kind_info[kind].words, (const char *)sqlite3_column_text(st, 0));
 	sqlite3_reset(st);
 	return -1;
 }
@@ -122,7 +123,7 @@ int store_job_insert(struct store *s, const struct store_new_job *j, int64_t *re
 
 	if (write_begin(s, true, e) < 0)
 		return -1;
-	rc = name_is_free(s, name_lower, e);
+	rc = name_is_free(s, j->kind, name_lower, e);
 	if (rc == 0)
 		rc = insert_row(s, j, name_lower, &n, e);
 	if (rc == 0)
@@ -142,7 +143,7 @@ static int move_row(struct store *s, const struct store_move *m, struct err *e)
 	sqlite3_stmt *st;
 
 	if (conn_prepare(&s->writer,
-	                 "UPDATE training_job SET state = ?2, last_fact = ?3, modified_ms = max(modified_ms, ?4),"
+	                 "UPDATE job SET state = ?2, last_fact = ?3, modified_ms = max(modified_ms, ?4),"
 	                 " failure_reason = coalesce(?5, failure_reason), exit = coalesce(?6, exit),"
 	                 " image_digest = coalesce(?7, image_digest),"
 	                 " started_ms = iif(?8, ?8, started_ms), ended_ms = iif(?9, ?9, ended_ms),"
@@ -165,11 +166,11 @@ static int move_row(struct store *s, const struct store_move *m, struct err *e)
 	sqlite3_bind_int64(st, 12, (int64_t)m->memory_bytes);
 	bind_z(st, 13, job_state_info[m->from].name);
 	sqlite3_bind_int64(st, 14, (int64_t)m->seen);
-	if (db_done(st, e, "moving a training job") < 0)
+	if (db_done(st, e, "moving a job") < 0)
 		return -1;
 	if (sqlite3_changes(s->writer.db) == 1)
 		return 0;
-	return err_set(e, ERR_IN_USE, "the training job is no longer %s after fact %llu", job_state_info[m->from].name,
+	return err_set(e, ERR_IN_USE, "the job is no longer %s after fact %llu", job_state_info[m->from].name,
 	               (unsigned long long)m->seen);
 }
 
@@ -203,7 +204,7 @@ static int add_cleanup(struct store *s, int64_t n, bool remove, struct err *e)
 	sqlite3_stmt *st;
 
 	if (conn_prepare(&s->writer,
-	                 "INSERT INTO cleanup (id, remove) SELECT id, ?2 FROM training_job WHERE n = ?1"
+	                 "INSERT INTO cleanup (id, remove) SELECT id, ?2 FROM job WHERE n = ?1"
 	                 " UNION SELECT id, ?2 FROM host WHERE job = ?1 ON CONFLICT (id) DO UPDATE SET remove = "
 	                 "max(remove, excluded.remove)",
 	                 &st, e) < 0)
@@ -239,20 +240,19 @@ int store_job_rewrite(struct store *s, int64_t n, const char *request, const cha
 
 	if (write_begin(s, true, e) < 0)
 		return -1;
-	rc = conn_prepare(&s->writer, "UPDATE training_job_text SET request = ?2, echo = ?3 WHERE n = ?1", &st, e);
+	rc = conn_prepare(&s->writer, "UPDATE job_text SET request = ?2, echo = ?3 WHERE n = ?1", &st, e);
 	if (rc == 0) {
 		sqlite3_bind_int64(st, 1, n);
 		bind_z(st, 2, request);
 		bind_z(st, 3, echo);
-		rc = db_done(st, e, "changing a training job");
+		rc = db_done(st, e, "changing a job");
 	}
 	if (rc == 0)
-		rc = conn_prepare(&s->writer, "UPDATE training_job SET modified_ms = max(modified_ms, ?2) WHERE n = ?1",
-		                  &st, e);
+		rc = conn_prepare(&s->writer, "UPDATE job SET modified_ms = max(modified_ms, ?2) WHERE n = ?1", &st, e);
 	if (rc == 0) {
 		sqlite3_bind_int64(st, 1, n);
 		sqlite3_bind_int64(st, 2, modified.ms);
-		rc = db_done(st, e, "changing a training job");
+		rc = db_done(st, e, "changing a job");
 	}
 	return write_end(s, rc, e);
 }
@@ -260,11 +260,11 @@ int store_job_rewrite(struct store *s, int64_t n, const char *request, const cha
 int store_job_delete(struct store *s, int64_t n, struct err *e)
 {
 	static const char *const doing[] = {
-		"DELETE FROM tag WHERE arn = (SELECT arn FROM training_job WHERE n = ?1)",
+		"DELETE FROM tag WHERE arn = (SELECT arn FROM job WHERE n = ?1)",
 		"DELETE FROM transition WHERE job = ?1",
 		"DELETE FROM host WHERE job = ?1",
-		"DELETE FROM training_job_text WHERE n = ?1",
-		"DELETE FROM training_job WHERE n = ?1",
+		"DELETE FROM job_text WHERE n = ?1",
+		"DELETE FROM job WHERE n = ?1",
 	};
 	sqlite3_stmt *st;
 	int rc;
@@ -276,34 +276,43 @@ int store_job_delete(struct store *s, int64_t n, struct err *e)
 		rc = conn_prepare(&s->writer, doing[i], &st, e);
 		if (rc == 0) {
 			sqlite3_bind_int64(st, 1, n);
-			rc = db_done(st, e, "deleting a training job");
+			rc = db_done(st, e, "deleting a job");
 		}
 	}
 	return write_end(s, rc, e);
 }
 
-static int find_row(struct conn *c, struct str name, struct stored_job *ret, struct err *e)
+/* Contract 9.4. */
+static int not_found(enum job_kind kind, struct str name, struct err *e)
+{
+	if (kind == KIND_TRANSFORM)
+		return err_set(e, ERR_NOT_FOUND, "Could not find requested job with name: " PRIstr, ARGstr(name));
+	return err_set(e, ERR_NOT_FOUND, "Requested resource not found.");
+}
+
+static int find_row(struct conn *c, enum job_kind kind, struct str name, struct stored_job *ret, struct err *e)
 {
 	_cleanup_free_ char *name_lower = lower(name);
 	sqlite3_stmt *st;
 	int r;
 
-	if (conn_prepare(c, "SELECT " JOB_COLUMNS " FROM training_job WHERE name_lower = ?1", &st, e) < 0)
+	if (conn_prepare(c, "SELECT " JOB_COLUMNS " FROM job WHERE name_lower = ?1 AND kind = ?2", &st, e) < 0)
 		return -1;
 	sqlite3_bind_text(st, 1, name_lower, -1, SQLITE_STATIC);
-	r = db_row(st, e, "looking for a training job");
+	bind_z(st, 2, job_kind_info[kind].name);
+	r = db_row(st, e, "looking for a job");
 	if (r < 0)
 		return -1;
 	if (r == 0)
-		return err_set(e, ERR_NOT_FOUND, "Requested resource not found."); /* contract 9.4 */
+		return not_found(kind, name, e);
 	r = row_read(st, ret, e);
 	sqlite3_reset(st);
 	return r;
 }
 
-int store_job_find(struct store *s, struct str name, struct stored_job *ret, struct err *e)
+int store_job_find(struct store *s, enum job_kind kind, struct str name, struct stored_job *ret, struct err *e)
 {
-	return find_row(&s->writer, name, ret, e);
+	return find_row(&s->writer, kind, name, ret, e);
 }
 
 int store_job_each_live(struct store *s, int (*fn)(const struct stored_job *j, void *arg, struct err *e), void *arg,
@@ -313,11 +322,11 @@ int store_job_each_live(struct store *s, int (*fn)(const struct stored_job *j, v
 	int r;
 
 	if (conn_prepare(&s->writer,
-	                 "SELECT " JOB_COLUMNS
-	                 " FROM training_job WHERE status IN ('InProgress', 'Stopping') ORDER BY n",
+	                 "SELECT " JOB_COLUMNS " FROM job WHERE kind IN " ALL_KINDS
+	                 " AND status IN ('InProgress', 'Stopping') ORDER BY n",
 	                 &st, e) < 0)
 		return -1;
-	while ((r = db_row(st, e, "reading the training jobs")) > 0) {
+	while ((r = db_row(st, e, "reading the jobs")) > 0) {
 		struct stored_job j = { 0 };
 
 		r = row_read(st, &j, e);
@@ -340,9 +349,9 @@ int store_job_request(struct store *s, int64_t n, char **ret, struct err *e)
 
 	if (!c)
 		return -1;
-	if (conn_prepare(c, "SELECT request FROM training_job_text WHERE n = ?1", &st, e) == 0) {
+	if (conn_prepare(c, "SELECT request FROM job_text WHERE n = ?1", &st, e) == 0) {
 		sqlite3_bind_int64(st, 1, n);
-		r = db_row(st, e, "reading a training job's request");
+		r = db_row(st, e, "reading a job's request");
 		if (r > 0) {
 			*ret = column_dup(st, 0);
 			sqlite3_reset(st);
@@ -401,22 +410,22 @@ static int read_echo(struct conn *c, struct store_description *d, struct err *e)
 	sqlite3_stmt *st;
 	int r;
 
-	if (conn_prepare(c, "SELECT echo FROM training_job_text WHERE n = ?1", &st, e) < 0)
+	if (conn_prepare(c, "SELECT echo FROM job_text WHERE n = ?1", &st, e) < 0)
 		return -1;
 	sqlite3_bind_int64(st, 1, d->job.n);
-	r = db_row(st, e, "reading a training job");
+	r = db_row(st, e, "reading a job");
 	if (r < 0)
 		return -1;
 	if (r == 0)
-		return err_set(e, ERR_IO, "training job %s has lost its request in the database", d->job.name);
+		return err_set(e, ERR_IO, "job %s has lost its request in the database", d->job.name);
 	d->echo = str_dup(column_str(st, 0));
 	sqlite3_reset(st);
 	return 0;
 }
 
-static int describe(struct conn *c, struct str name, struct store_description *d, struct err *e)
+static int describe(struct conn *c, enum job_kind kind, struct str name, struct store_description *d, struct err *e)
 {
-	if (find_row(c, name, &d->job, e) < 0 || read_echo(c, d, e) < 0)
+	if (find_row(c, kind, name, &d->job, e) < 0 || read_echo(c, d, e) < 0)
 		return -1;
 	return read_transitions(c, d, e);
 }
@@ -430,7 +439,7 @@ static int step_text(struct conn *c, const char *sql, struct err *e)
 	return db_done(st, e, sql);
 }
 
-int store_describe(struct store *s, struct str name, struct store_description *ret, struct err *e)
+int store_describe(struct store *s, enum job_kind kind, struct str name, struct store_description *ret, struct err *e)
 {
 	struct store_description d = { 0 };
 	struct conn *c = reader_take(s, e);
@@ -441,7 +450,7 @@ int store_describe(struct store *s, struct str name, struct store_description *r
 	/* One snapshot, so that the status is that of the last transition. */
 	rc = step_text(c, "BEGIN", e);
 	if (rc == 0) {
-		rc = describe(c, name, &d, e);
+		rc = describe(c, kind, name, &d, e);
 		if (step_text(c, "COMMIT", rc == 0 ? e : NULL) < 0)
 			rc = -1;
 	}
