@@ -61,14 +61,15 @@ static int only_read(int objects_fd, struct err *e)
 	return restrict_files(all_rights, objects_fd, LANDLOCK_ACCESS_FS_READ_FILE, e);
 }
 
-static int drop_capabilities(bool keep_admin)
+/* All but these, which it keeps only if it had them. */
+static int drop_capabilities(uint32_t kept)
 {
 	struct __user_cap_header_struct head = { .version = _LINUX_CAPABILITY_VERSION_3 };
 	struct __user_cap_data_struct had[2] = { 0 }, rest[2] = { 0 };
 
-	if (keep_admin && syscall(SYS_capget, &head, had) < 0)
+	if (kept && syscall(SYS_capget, &head, had) < 0)
 		return -1;
-	rest[0].permitted = rest[0].effective = had[0].permitted & 1U << CAP_SYS_ADMIN;
+	rest[0].permitted = rest[0].effective = had[0].permitted & kept;
 	return (int)syscall(SYS_capset, &head, rest);
 }
 
@@ -83,11 +84,13 @@ static int become(uid_t uid, gid_t gid, struct err *e)
 }
 
 /* The rest of it, for a process that is user uid from here on. */
-static int give_up(uid_t uid, gid_t gid, bool keep_admin, struct err *e)
+static int give_up(uid_t uid, gid_t gid, uint32_t kept, struct err *e)
 {
+	if (kept && prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) < 0)
+		return err_sys(e, "keeping a capability");
 	if (become(uid, gid, e) < 0)
 		return -1;
-	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 || drop_capabilities(keep_admin) < 0)
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 || drop_capabilities(kept) < 0)
 		return err_sys(e, "dropping privileges");
 	return 0;
 }
@@ -110,10 +113,8 @@ int confine_reader(int objects_fd, bool keep_admin, uint32_t *ret_files, struct 
 	if (objects_fd >= 0 && fstat(objects_fd, &st) < 0)
 		return err_sys(e, "looking at the store");
 	prctl(PR_GET_PDEATHSIG, &dies);
-	if (keep_admin && prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) < 0)
-		return err_sys(e, "keeping a capability");
-	if (give_up(st.st_uid, st.st_gid, keep_admin, e) < 0 || only_read(objects_fd, e) < 0 ||
-	    die_with_parent_again(parent, dies, e) < 0)
+	if (give_up(st.st_uid, st.st_gid, keep_admin ? 1U << CAP_SYS_ADMIN : 0, e) < 0 ||
+	    only_read(objects_fd, e) < 0 || die_with_parent_again(parent, dies, e) < 0)
 		return -1;
 	*ret_files = files;
 	return 0;
@@ -125,7 +126,19 @@ int confine_writer(int dirfd, struct err *e)
 	int dies = 0;
 
 	prctl(PR_GET_PDEATHSIG, &dies);
-	if (give_up(NOBODY, NOBODY, false, e) < 0 || restrict_files(all_rights & ~reading, dirfd, writing, e) < 0)
+	if (give_up(NOBODY, NOBODY, 0, e) < 0 || restrict_files(all_rights & ~reading, dirfd, writing, e) < 0)
+		return -1;
+	return die_with_parent_again(parent, dies, e);
+}
+
+int confine_searcher(struct err *e)
+{
+	pid_t parent = getppid();
+	int dies = 0;
+
+	prctl(PR_GET_PDEATHSIG, &dies);
+	if (give_up(NOBODY, NOBODY, 1U << CAP_DAC_READ_SEARCH, e) < 0 ||
+	    restrict_files(all_rights & ~reading, -1, 0, e) < 0)
 		return -1;
 	return die_with_parent_again(parent, dies, e);
 }

@@ -104,13 +104,15 @@ const struct cli_command cli_commands[] = {
 	  up_options, 0, 0, command_up },
 	{ "env", "", "print what a shell needs to reach the server", "Use it as: eval \"$(bloomery env)\"", env_options,
 	  0, 0, command_env },
-	{ "image", "import|pull|list|remove ...", "the images that jobs run",
+	{ "image", "import|pull|list|remove|scan ...", "the images that jobs run",
 	  "  bloomery image import NAME[:TAG] FILE|DIR|-   a root file system (tar or directory), OCI or docker "
 	  "archive\n"
 	  "  bloomery image pull NAME                      from a registry\n"
 	  "  bloomery image list\n"
-	  "  bloomery image remove NAME[:TAG]\n\n"
-	  "exit status besides 0, 1, 2: 3 not found, 4 in use, 5 not a valid image or name, 6 cannot be pulled",
+	  "  bloomery image remove NAME[:TAG]\n"
+	  "  bloomery image scan NAME                      what speaks against it, and its packages\n\n"
+	  "exit status besides 0, 1, 2: 3 not found, 4 in use, 5 not a valid image or name, 6 cannot be pulled, "
+	  "7 scanned and not passed",
 	  image_options, 1, 3, command_image },
 	{ "train", "", "create a training job", NULL, train_options, 0, 0, command_train },
 	{ "jobs", "", "list training jobs", NULL, jobs_options, 0, 0, command_jobs },

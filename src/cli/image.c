@@ -8,7 +8,7 @@
 static const struct {
 	const char *name;
 	size_t least, most;
-} verbs[] = { { "import", 2, 2 }, { "pull", 1, 1 }, { "list", 0, 0 }, { "remove", 1, 1 } };
+} verbs[] = { { "import", 2, 2 }, { "pull", 1, 1 }, { "list", 0, 0 }, { "remove", 1, 1 }, { "scan", 1, 1 } };
 
 static int check_verb(const struct cli_args *a, struct err *e)
 {

@@ -14,14 +14,16 @@
 #include "base/secret.h"
 #include "oci/image.h"
 #include "oci/import.h"
+#include "oci/command_scan.h"
+#include "oci/scan.h"
 
-enum { LIST_MAX = 128, OPEN_FILES = 8192 };
+enum { LIST_MAX = 128, OPEN_FILES = 8192, LOW_SHOWN = 20 };
 
 struct call {
 	struct import_options o;
 	const char *as, *config;
 	int conf_fd;
-	bool json, quiet;
+	bool json, quiet, pull;
 	const char *entrypoint[LIST_MAX + 1], *env[LIST_MAX + 1];
 };
 
@@ -30,6 +32,7 @@ static const char usage[] =
         "       bloomery-image [--images DIR] [--json] [--quiet] pull [--as NAME[:TAG]] [options] NAME\n"
         "       bloomery-image [--images DIR] [--json] list\n"
         "       bloomery-image [--images DIR] remove NAME[:TAG]\n"
+        "       bloomery-image [--images DIR] [--json] scan [--pull] NAME\n"
         "\n"
         "import takes a root file system (tar, also compressed, or a directory), an OCI layout (directory or tar)\n"
         "or a docker archive; - is standard input. Options of import and pull:\n"
@@ -41,11 +44,12 @@ static const char usage[] =
         "  --config FILE         what bloomery.conf says of registries (default: beside the image store)\n"
         "  --conf-fd FD          the same, from a descriptor\n"
         "  --provider ARN        pull with the credentials that registry_credentials.ARN of bloomery.conf names\n"
+        "  --pull                scan: pull it first when it is not there\n"
         "digest NAME and pack NAME FD are for bloomery-host, and import --like FILE for bloomery-job: an image on its "
         "way to another "
         "machine\n"
         "exit status: 0 done, 1 failed, 2 wrong usage, 3 not found, 4 in use, 5 not a valid image or name, 6 cannot be "
-        "pulled\n";
+        "pulled, 7 scanned and not passed\n";
 
 static int usage_error(const char *what)
 {
@@ -209,11 +213,59 @@ static int do_pack(const struct call *c, char **args, int n)
 	return image_pack(c->o.images_dir, str_of(args[0]), (int)fd, &e) < 0 ? failed(&e) : 0;
 }
 
+static int pull_first(const struct call *c, const char *name, struct err *e)
+{
+	struct import_options o = c->o;
+	struct import_result r = { 0 };
+	struct conf conf;
+	int rc;
+
+	conf_init(&conf);
+	o.conf = &conf;
+	rc = read_conf(c, &conf, e);
+	if (rc == 0)
+		rc = image_pull(&o, str_of(name), (struct str){ 0 }, &r, e);
+	conf_fini(&conf);
+	import_result_fini(&r);
+	return rc;
+}
+
+static int do_scan(const struct call *c, char **args, int n)
+{
+	struct err e = { 0 };
+	json_t *report;
+	bool passed;
+	int rc;
+
+	if (n != 1)
+		return usage_error("scan needs one name");
+	rc = image_scan(c->o.images_dir, str_of(args[0]), &report, &e);
+	if (rc < 0 && e.kind == ERR_NOT_FOUND && c->pull) {
+		e = (struct err){ 0 };
+		rc = pull_first(c, args[0], &e);
+		if (rc == 0)
+			rc = image_scan(c->o.images_dir, str_of(args[0]), &report, &e);
+	}
+	if (rc < 0)
+		return failed(&e);
+	passed = json_is_true(json_object_get(report, "passed"));
+	if (c->json) {
+		print_json(report);
+	} else if (c->quiet) { /* bloomery-host's way: one line */
+		printf("%s\n", passed ? "passed" : json_string_value(json_object_get(report, "reason")));
+		json_decref(report);
+	} else {
+		scan_print(report, isatty(1) ? LOW_SHOWN : 0);
+		json_decref(report);
+	}
+	return passed ? 0 : IMAGE_EXIT_FINDINGS;
+}
+
 static const struct {
 	const char *name;
 	int (*fn)(const struct call *c, char **args, int n);
-} verbs[] = { { "import", do_import }, { "pull", do_pull }, { "list", do_list },
-	      { "remove", do_remove }, { "pack", do_pack }, { "digest", do_digest } };
+} verbs[] = { { "import", do_import }, { "pull", do_pull },     { "list", do_list }, { "remove", do_remove },
+	      { "pack", do_pack },     { "digest", do_digest }, { "scan", do_scan } };
 
 enum {
 	OPT_IMAGES = 256,
@@ -228,7 +280,8 @@ enum {
 	OPT_CONFIG,
 	OPT_CONF_FD,
 	OPT_PROVIDER,
-	OPT_LIKE
+	OPT_LIKE,
+	OPT_PULL
 };
 
 static bool add(const char **list, const char *text)
@@ -259,6 +312,7 @@ static bool set_option(struct call *c, int option, const char *value)
 	case OPT_IMAGES: c->o.images_dir = value; return true;
 	case OPT_JSON: c->json = true; return true;
 	case OPT_QUIET: c->quiet = true; return true;
+	case OPT_PULL: c->pull = true; return true;
 	case OPT_AS: c->as = value; return true;
 	case OPT_ENTRYPOINT: c->o.entrypoint = c->entrypoint; return add(c->entrypoint, value);
 	case OPT_ENV: c->o.env = c->env; return strchr(value, '=') && add(c->env, value);
@@ -289,6 +343,7 @@ static bool parse(struct call *c, int argc, char **argv)
 		{ "conf-fd", required_argument, NULL, OPT_CONF_FD },
 		{ "provider", required_argument, NULL, OPT_PROVIDER },
 		{ "like", required_argument, NULL, OPT_LIKE },
+		{ "pull", no_argument, NULL, OPT_PULL },
 		{ 0 },
 	};
 	int option;

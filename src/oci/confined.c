@@ -16,6 +16,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/confine.h"
 #include "base/fd.h"
 
 enum { CONFINED_CPU_S = 2 * 3600, CONFINED_FILES = 2048, RESULT_MAX_BYTES = 48 << 10 };
@@ -98,6 +99,13 @@ static void close_others(const int *keep, size_t n)
 	free(sorted);
 }
 
+static int drop_privileges(struct err *e)
+{
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 || keep_few_capabilities() < 0)
+		return err_sys(e, "dropping privileges");
+	return 0;
+}
+
 static int confine(const struct confined_options *o, int reply_fd, struct err *e)
 {
 	uint64_t mapped = mapped_bytes(); /* before /proc is gone */
@@ -113,8 +121,8 @@ static int confine(const struct confined_options *o, int reply_fd, struct err *e
 	for (size_t i = 0; i < o->keep_count && n < sizeof(keep) / sizeof(*keep); i++)
 		keep[n++] = o->keep[i];
 	close_others(keep, n);
-	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 || keep_few_capabilities() < 0)
-		return err_sys(e, "dropping privileges");
+	if (o->only_reads ? confine_searcher(e) < 0 : drop_privileges(e) < 0)
+		return -1;
 	lower(RLIMIT_AS, mapped + CONFINED_MEMORY_BYTES);
 	lower(RLIMIT_CPU, CONFINED_CPU_S);
 	lower(RLIMIT_NOFILE, CONFINED_FILES);
@@ -161,7 +169,7 @@ int confined_start(const struct confined_options *o, int (*fn)(void *arg, void *
 		close(fds[0]);
 		return -1;
 	}
-	*ret = (struct confined){ pid, fds[0], result_bytes };
+	*ret = (struct confined){ pid, fds[0], result_bytes, o->doing ? o->doing : "unpacking" };
 	return 0;
 }
 
@@ -182,20 +190,21 @@ int confined_finish(struct confined *w, void *result, struct err *e)
 	size_t bytes = sizeof(struct reply) + w->result_bytes, n = w->result_bytes, got = 0;
 	_cleanup_free_ char *all = calloc(1, bytes);
 	struct reply *reply = (struct reply *)all;
+	const char *doing = w->doing;
 	int status, rc;
 
 	must(all);
 	rc = fd_read_full(w->fd, all, bytes, &got, e);
 	status = reap(w);
 	if (rc < 0)
-		return err_in(e, "waiting for the unpacking");
+		return err_in(e, "waiting for the %s", doing);
 	if (WIFSIGNALED(status))
 		return err_set(e, ERR_INVALID,
-		               "unpacking it was ended by signal %d (%s): the archive is damaged, or asks for more "
-		               "memory or time than it may have",
-		               WTERMSIG(status), strsignal(WTERMSIG(status)));
+		               "%s it was ended by signal %d (%s): it is damaged, or asks for more memory or time "
+		               "than it may have",
+		               doing, WTERMSIG(status), strsignal(WTERMSIG(status)));
 	if (got != bytes)
-		return err_set(e, ERR_IO, "unpacking it ended without a result");
+		return err_set(e, ERR_IO, "%s it ended without a result", doing);
 	if (!reply->ok) {
 		if (e)
 			*e = reply->err;

@@ -8,6 +8,7 @@
 #pragma once
 #include <sys/types.h>
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -17,6 +18,7 @@ struct confined {
 	pid_t pid;
 	int fd; /* where its result comes from */
 	size_t result_bytes;
+	const char *doing; /* for sentences: "unpacking" */
 };
 
 struct confined_options {
@@ -24,6 +26,8 @@ struct confined_options {
 	const int *keep; /* descriptors besides stdio that the child keeps; confined children lose all others */
 	size_t keep_count;
 	uint64_t file_bytes_max;
+	bool only_reads;   /* it can read all files below confine_to, and change none (confine_searcher) */
+	const char *doing; /* for sentences; NULL: "unpacking" */
 };
 
 /* Runs fn(arg, result, e) in a child; result has result_bytes (below 48 KiB) zeroed bytes, and is handed back by

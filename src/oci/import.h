@@ -8,6 +8,7 @@
  *                  what bloomery.conf says of registries is read from DIR/../bloomery.conf when no option says where
  *   bloomery-image --images DIR list
  *   bloomery-image --images DIR remove NAME[:TAG]
+ *   bloomery-image --images DIR scan [--pull] NAME     scan.h; its exit status says whether it has passed
  *
  * each with --json for one JSON document on stdout; --quiet for no progress line. On failure one sentence
  * "bloomery-image: ..." on stderr and an exit status that image_exit_kind() turns back into a kind. Whatever happens,
@@ -68,7 +69,8 @@ enum {
 	IMAGE_EXIT_NOT_FOUND,
 	IMAGE_EXIT_IN_USE,
 	IMAGE_EXIT_INVALID,
-	IMAGE_EXIT_PULL
+	IMAGE_EXIT_PULL,
+	IMAGE_EXIT_FINDINGS /* of a scan: not passed */
 };
 int image_exit_status(enum err_kind kind);
 enum err_kind image_exit_kind(int exit_status);
