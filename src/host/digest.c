@@ -1,5 +1,5 @@
-/* What names of images mean at their registries: bloomery-image asks, a few at a time, with the secrets that only root
- * reads. Nothing is kept: who wants to know asks again.
+/* What names of images mean at their registries, and what scans find in images: bloomery-image does it, a few at a
+ * time, with the secrets that only root reads. Nothing is kept: who wants to know asks again.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include <signal.h>
@@ -11,14 +11,23 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "host/inside.h"
+#include "oci/import.h"
 #include "oci/reference.h"
 
-enum { AT_WORK_MAX = 4, WAITING_MAX = 1000, SAID_MAX = 64 << 10, WORDS_MAX = 1000, LIMIT_MS = 180000 };
+enum {
+	AT_WORK_MAX = 4,
+	WAITING_MAX = 1000,
+	SAID_MAX = 64 << 10,
+	WORDS_MAX = 1000,
+	LIMIT_MS = 180000,
+	SCAN_LIMIT_MS = 3600000
+};
 
 struct ask {
 	struct host *host;
 	struct ask *next;
-	int64_t n;
+	bool scan;
+	int64_t n; /* of a digest that is asked for */
 	char *image;
 	pid_t pid; /* 0: it waits */
 	int out_fd, said_fd;
@@ -69,14 +78,25 @@ static char *last_line(int fd)
 	return str_dup(line);
 }
 
+static void refuse(struct ask *a, const char *why)
+{
+	if (a->scan)
+		link_scan(a->host, a->image, why);
+	else
+		link_digest(a->host, a->n, NULL, why);
+}
+
 static void on_end(void *arg, int code, int status)
 {
 	struct ask *a = arg;
 	struct host *h = a->host;
 	bool good = code == CLD_EXITED && status == 0;
-	_cleanup_free_ char *text = last_line(good ? a->out_fd : a->said_fd);
+	bool found = a->scan && code == CLD_EXITED && status == IMAGE_EXIT_FINDINGS;
+	_cleanup_free_ char *text = last_line(good || found ? a->out_fd : a->said_fd);
 
-	if (good && digest_valid(str_of(text)))
+	if (a->scan)
+		link_scan(h, a->image, good ? NULL : *text ? text : "bloomery-image did not scan it");
+	else if (good && digest_valid(str_of(text)))
 		link_digest(h, a->n, text, NULL);
 	else
 		link_digest(h, a->n, NULL, good || !*text ? "bloomery-image did not find out the digest" : text);
@@ -88,7 +108,7 @@ static void on_limit(void *arg)
 {
 	struct ask *a = arg;
 
-	log_warn("asking what image %s is takes too long", a->image);
+	log_warn("%s image %s is takes too long", a->scan ? "scanning what" : "asking what", a->image);
 	kill(a->pid, SIGKILL); /* on_end follows */
 }
 
@@ -97,10 +117,12 @@ static int start(struct ask *a, struct err *e)
 	struct host *h = a->host;
 	_cleanup_free_ char *programs = program_dir(), *program = strf("%s/bloomery-image", programs);
 	_cleanup_free_ char *images = strf("%s/images", h->options.data_dir), *conf = strf("%d", h->conf_fd);
-	const char *const argv[] = { program,     "--images", images, "--quiet", "digest",
+	const char *const digest[] = { program,     "--images", images, "--quiet", "digest",
+		                       "--conf-fd", conf,       "--",   a->image,  NULL };
+	const char *const scan[] = { program,     "--images", images, "--quiet", "scan", "--pull",
 		                     "--conf-fd", conf,       "--",   a->image,  NULL };
 	struct spawn_options o = {
-		.argv = argv, .in = -1, .keep = &h->conf_fd, .keep_count = 1, .die_with_parent = true
+		.argv = a->scan ? scan : digest, .in = -1, .keep = &h->conf_fd, .keep_count = 1, .die_with_parent = true
 	};
 
 	a->out_fd = memfd_create("digest", MFD_CLOEXEC);
@@ -112,7 +134,7 @@ static int start(struct ask *a, struct err *e)
 	if (spawn(&o, &a->pid, e) < 0)
 		return -1;
 	h->asks.at_work++;
-	a->limit = loop_timer(h->loop, LIMIT_MS, 0, on_limit, a);
+	a->limit = loop_timer(h->loop, a->scan ? SCAN_LIMIT_MS : LIMIT_MS, 0, on_limit, a);
 	a->process = loop_process(h->loop, a->pid, true, on_end, a);
 	return a->process ? 0 : err_sys(e, "watching bloomery-image");
 }
@@ -125,7 +147,7 @@ static void start_some(struct host *h)
 		next = a->next;
 		if (a->pid || start(a, &e) == 0)
 			continue;
-		link_digest(h, a->n, NULL, e.frame[0]);
+		refuse(a, e.frame[0]);
 		if (a->pid) {
 			kill(a->pid, SIGKILL);
 			waitpid(a->pid, NULL, 0);
@@ -134,30 +156,42 @@ static void start_some(struct host *h)
 	}
 }
 
-void digest_ask(struct host *h, int64_t n, const char *image)
+static void ask(struct host *h, bool scan, int64_t n, const char *image)
 {
-	struct ask **at = &h->asks.first, *a;
+	struct ask **at = &h->asks.first, *a = xcalloc(1, sizeof(*a));
 	struct reference r;
 	size_t waiting = 0;
 
-	if (!image || reference_parse(str_of(image), &r, NULL) < 0) {
-		link_digest(h, n, NULL, "this is no name of an image");
+	*a = (struct ask){
+		.host = h, .scan = scan, .n = n, .image = xstrdup(image), .out_fd = -EBADF, .said_fd = -EBADF
+	};
+	if (reference_parse(str_of(image), &r, NULL) < 0) {
+		refuse(a, "this is no name of an image");
+		ask_free(a);
 		return;
 	}
 	for (; *at; at = &(*at)->next, waiting++)
-		if ((*at)->n == n)
+		if ((*at)->scan == scan && (scan ? !strcmp((*at)->image, image) : (*at)->n == n)) {
+			ask_free(a);
 			return;
+		}
 	if (waiting >= WAITING_MAX) {
-		link_digest(h, n, NULL, "too many images are being asked for");
+		refuse(a, "too many images are being asked for");
+		ask_free(a);
 		return;
 	}
-	a = xcalloc(1, sizeof(*a));
-	a->host = h;
-	a->n = n;
-	a->image = xstrdup(image);
-	a->out_fd = a->said_fd = -EBADF;
 	*at = a;
 	start_some(h);
+}
+
+void digest_ask(struct host *h, int64_t n, const char *image)
+{
+	ask(h, false, n, image ? image : "");
+}
+
+void scan_ask(struct host *h, const char *image)
+{
+	ask(h, true, 0, image ? image : "");
 }
 
 void digest_close(struct host *h)

@@ -127,6 +127,7 @@ void link_close(struct host *h);
 void link_lost(struct host *h, const char *id, const char *reason);
 /* error NULL: there is a digest. Not sent when the daemon takes nothing now: it asks again. */
 void link_digest(struct host *h, int64_t n, const char *digest, const char *error);
+void link_scan(struct host *h, const char *image, const char *failure); /* NULL: it has passed */
 /* Sends what the daemon has not been sent of a watched job, as far as it takes it. */
 void job_pump(struct job *j);
 
@@ -137,8 +138,9 @@ void refusals_open(struct host *h);
 void pack_image(struct host *h, struct str id, const char *image);
 void pack_close(struct host *h);
 
-/* ---- digest.c: what names of images mean at their registries ---- */
+/* ---- digest.c: what names of images mean at their registries, and what scans find in them ---- */
 void digest_ask(struct host *h, int64_t n, const char *image);
+void scan_ask(struct host *h, const char *image); /* of one that is being scanned, the answer comes once */
 void digest_close(struct host *h);
 
 /* ---- follow.c: journals ---- */

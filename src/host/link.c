@@ -102,6 +102,18 @@ void link_digest(struct host *h, int64_t n, const char *digest, const char *erro
 		log_err(LOG_WARN, &e, "the digest of an image");
 }
 
+void link_scan(struct host *h, const char *image, const char *failure)
+{
+	json_t *msg = json_pack("{ss ss sb}", "t", "scan", "image", image, "passed", (int)!failure);
+	struct err e = { 0 };
+
+	must(msg);
+	if (failure)
+		json_object_set_new(msg, "reason", json_string(failure));
+	if (send_message(h, msg, &e) < 0)
+		log_err(LOG_WARN, &e, "the scan of an image");
+}
+
 void job_pump(struct job *j)
 {
 	struct err e = { 0 };
@@ -211,6 +223,10 @@ static void obey(struct host *h, const json_t *msg)
 	if (strcmp(t, "digest") == 0) {
 		digest_ask(h, json_integer_value(json_object_get(msg, "n")),
 		           json_string_value(json_object_get(msg, "image")));
+		return;
+	}
+	if (strcmp(t, "scan") == 0) {
+		scan_ask(h, json_string_value(json_object_get(msg, "image")));
 		return;
 	}
 	for (size_t i = 0; i < ARRAY_LEN(commands); i++) {

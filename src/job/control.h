@@ -87,6 +87,7 @@ struct jobs {
 	struct job_list waiting, running;
 	void *by_id; /* tsearch tree of struct job_host */
 	struct freezer *freezer;
+	struct scans *scans;
 	struct ingest *ingest; /* NULL: metrics go nowhere */
 	struct loop_source *ingested_source;
 	struct freezer *gatherer; /* another of the kind, for what may take long at the end */
@@ -148,6 +149,19 @@ void hosts_gathered(struct jobs *js, const char *id, const struct err *why);
 /* The launcher is up: what registries have to say is asked for, anew. */
 void algorithms_go_on(struct jobs *js);
 void algorithms_digest(void *arg, int64_t n, struct str digest, struct str error);
+
+/* ---- scans.c: what is found in the images of algorithms that are to be certified ---- */
+struct scans;
+struct scans *scans_new(void);
+void scans_free(struct scans *s); /* NULL is fine */
+enum scans_outcome { SCANS_UNDER_WAY, SCANS_PASSED, SCANS_FAILED };
+/* Has the images of an algorithm scanned, unless that is so or is being done: its training image, by digest, and those
+ * of its InferenceSpecification; none unless request, as CreateAlgorithm was given, has CertifyForMarketplace. Often,
+ * also after a restart. *ret_statuses, a new reference: ImageScanStatuses as of now. *ret_failure: which image has
+ * failed and why, malloc'd; NULL unless that is so. When a scan has ended, algorithms_go_on() is called. */
+enum scans_outcome scans_go_on(struct jobs *js, const json_t *request, const char *image, json_t **ret_statuses,
+                               char **ret_failure);
+void scans_take(void *arg, struct str image, bool passed, struct str reason);
 
 /* ---- measure.c: the metrics of hosts ---- */
 void measure_start(struct jobs *js, struct series_store *s); /* s NULL: there are none */

@@ -252,6 +252,9 @@ static void on_sealing(void *arg, struct str name)
 			atomic_store(&js->sealing, (int)s);
 }
 
-const struct launcher_events facts_events = {
-	.on_up = on_up, .on_fact = on_fact, .on_lost = on_lost, .on_sealing = on_sealing, .on_digest = algorithms_digest
-};
+const struct launcher_events facts_events = { .on_up = on_up,
+	                                      .on_fact = on_fact,
+	                                      .on_lost = on_lost,
+	                                      .on_sealing = on_sealing,
+	                                      .on_digest = algorithms_digest,
+	                                      .on_scan = scans_take };

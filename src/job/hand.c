@@ -433,6 +433,11 @@ static void hand_remove(struct launcher *l, const char *id)
 		log_err(LOG_WARN, &e, "removing %s", path);
 }
 
+static void hand_scan(struct launcher *l, const char *image)
+{
+	launcher_local.scan(l->local, image);
+}
+
 const struct launcher_ops launcher_hand = {
 	.name = "hand",
 	.open = hand_open,
@@ -443,4 +448,5 @@ const struct launcher_ops launcher_hand = {
 	.go = hand_go,
 	.forget = hand_forget,
 	.remove = hand_remove,
+	.scan = hand_scan,
 };

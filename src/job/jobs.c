@@ -165,6 +165,7 @@ static void log_gpus(const struct gpu_table *t)
 void jobs_start(struct jobs *js, const char *api_url)
 {
 	js->api_url = api_url ? xstrdup(api_url) : NULL;
+	js->scans = scans_new();
 	js->freezer = freezer_new(js);
 	js->gatherer = freezer_new(js);
 	js->launcher = js->via->open(&(struct launcher_options){
@@ -223,6 +224,7 @@ void jobs_free(struct jobs *js)
 	loop_source_free(js->retry_timer);
 	loop_source_free(js->cleanup_timer);
 	loop_source_free(js->sweep_timer);
+	scans_free(js->scans);
 	network_pool_free(js->networks);
 	gpu_pool_free(js->gpus);
 	vpc_free(js->vpc);

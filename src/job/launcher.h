@@ -20,6 +20,8 @@ struct launcher_events {
 	void (*on_sealing)(void *arg, struct str name);
 	/* What was asked for by this number: digest, or why there is none (the other is empty); may be NULL */
 	void (*on_digest)(void *arg, int64_t n, struct str digest, struct str error);
+	/* What the scan of an image has found; reason says why it has not passed; may be NULL */
+	void (*on_scan)(void *arg, struct str image, bool passed, struct str reason);
 };
 
 /* All borrowed, for the launcher's life. */
@@ -47,5 +49,7 @@ struct launcher_ops {
 	void (*pack)(struct launcher *l, const char *id, const char *image);
 	/* Asks the image's registry what the name means, under a number of the caller's; local only. */
 	void (*digest)(struct launcher *l, int64_t n, const char *image);
+	/* Has the image scanned (oci/scan.h), and pulled for that when it is not there. */
+	void (*scan)(struct launcher *l, const char *image);
 };
 extern const struct launcher_ops launcher_local, launcher_hand;

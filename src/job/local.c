@@ -109,6 +109,9 @@ static void take(struct launcher *l, const json_t *msg)
 	else if (str_is(type, "digest") && l->events->on_digest)
 		l->events->on_digest(l->arg, json_integer_value(json_object_get(msg, "n")), text_of(msg, "digest"),
 		                     text_of(msg, "error"));
+	else if (str_is(type, "scan") && l->events->on_scan)
+		l->events->on_scan(l->arg, text_of(msg, "image"), json_is_true(json_object_get(msg, "passed")),
+		                   text_of(msg, "reason"));
 	else if (!job_id_valid(id))
 		log_warn("bloomery-host: a message (" PRIstr ") without a job", ARGstr(type));
 	else if (str_is(type, "fact"))
@@ -263,6 +266,11 @@ static void local_digest(struct launcher *l, int64_t n, const char *image)
 	say(l, json_pack("{s:s, s:I, s:s}", "t", "digest", "n", (json_int_t)n, "image", image));
 }
 
+static void local_scan(struct launcher *l, const char *image)
+{
+	say(l, json_pack("{s:s, s:s}", "t", "scan", "image", image));
+}
+
 const struct launcher_ops launcher_local = {
 	.name = "local",
 	.open = local_open,
@@ -275,4 +283,5 @@ const struct launcher_ops launcher_local = {
 	.remove = local_remove,
 	.pack = local_pack,
 	.digest = local_digest,
+	.scan = local_scan,
 };

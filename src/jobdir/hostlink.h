@@ -14,6 +14,8 @@
  *                   {"t":"pack","job":ID,"image":NAME}   put the image into the directory, for a host that is
  *                                                     elsewhere (job/desk.h): image.tar and then image.json, or
  *                                                     image.error, {"status":bloomery-image's,"text"}
+ *                   {"t":"scan","image":NAME}          scan the image (oci/scan.h), pulling it first when it is not
+ * there
  *                   {"t":"digest","n":N,"image":NAME}   ask the image's registry what the name means just now
  * (idempotent) host → daemon   {"t":"hello","v":1,"runtime":"runc 1.1.5","cgroups":"v1", "sealing":"kernel"}   by what
  * traffic between hosts could be encrypted, or "wireguard-go" or ""
@@ -21,6 +23,8 @@
  *                   {"t":"lost","job":ID,"reason":TEXT}   the supervisor is gone without ENDED; all is cleaned up;
  *                                                         "at":MS, where it is known, when it was seen to be gone
  *
+ *                   {"t":"scan","image":NAME,"passed":BOOL}   with "reason":TEXT when it has not passed; or
+ * "error":TEXT
  *                   {"t":"digest","n":N,"digest":"sha256:..."}   of what was asked for by that number; or "error":TEXT
  *
  * A supervisor answers in the same way on <job>/sock: {"t":"stop"} and {"t":"go"} with {"t":"ok"}, {"t":"ping"} with
