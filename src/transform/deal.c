@@ -106,6 +106,7 @@ static void drop_part(struct deal *d, struct object *o)
 static void object_free(struct object *o)
 {
 	cleanup_closep(&o->fd);
+	cleanup_closep(&o->file);
 	free((char *)o->key.p);
 	free((char *)o->bucket.p);
 	free(o->name);

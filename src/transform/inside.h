@@ -13,6 +13,7 @@ struct object {
 	struct str key, bucket; /* both owned */
 	char *name;             /* "bucket/key" */
 	bool failed;            /* under deal.shared.mu */
+	int file;               /* it, where parts of it are sent from there; -EBADF */
 	/* Touched only by who writes the output: */
 	int fd; /* -EBADF: not yet */
 	uint64_t records, bytes;
@@ -25,10 +26,12 @@ struct task {
 	bool end;              /* nothing to post: the object is over */
 	bool done;             /* under deal.shared.mu: result is there, or the object has failed */
 	uint64_t at;           /* the object's byte that it begins with */
-	uint64_t first;        /* records before it */
-	uint64_t records;      /* in it; of a stream: known when it was sent */
-	struct buf payload;    /* the records */
-	struct reader *stream; /* or all of the object */
+	uint64_t first;        /* records before it; of a part: only about() counts them */
+	uint64_t records;      /* in it; of a stream and a part: known when it was sent */
+	struct buf payload;    /* the records, */
+	struct reader *stream; /* or all of the object, */
+	uint64_t part;         /* or so many bytes of its file, whole lines; 0: no part */
+	bool open;             /* the part's last line has no line feed */
 	struct result result;
 };
 
@@ -38,6 +41,7 @@ struct intake {
 	uint64_t numbers; /* given out */
 	struct object *object;
 	struct reader *reader;
+	uint64_t size; /* of the object, as it is stored */
 	struct splitter splitter;
 	struct buf bytes; /* of the object, from `start` on not yet taken */
 	size_t start;

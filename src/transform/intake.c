@@ -1,9 +1,11 @@
 /* intake.c - objects into requests.  SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 
 #include "transform/inside.h"
 
-enum { PIECE = 1 << 20, FIRST_PIECE = 256 << 10 };
+enum { PIECE = 1 << 20, FIRST_PIECE = 256 << 10, LOOK = 16 << 10 };
 
 int intake_open(struct deal *d, struct err *e)
 {
@@ -42,10 +44,21 @@ static struct object *object_new(const struct deal *d, const struct list_entry *
 
 	o->number = number;
 	o->fd = -EBADF;
+	o->file = -EBADF;
 	o->key = (struct str){ str_dup(entry->key), entry->key.n };
 	o->bucket = (struct str){ str_dup(bucket), bucket.n };
 	o->name = strf(PRIstr "/" PRIstr, ARGstr(bucket), ARGstr(entry->key));
 	return o;
+}
+
+/* Lines of a file are sent from there, and only looked at where a request has to end. */
+static int part_file(const struct deal *d)
+{
+	const struct work *w = d->o->work;
+
+	if (w->split != SPLIT_LINE || d->o->terms.single || w->process)
+		return -EBADF;
+	return reader_file(d->intake.reader);
 }
 
 /* Begins with the next object of the list. 1; 0: there is none. */
@@ -55,7 +68,7 @@ static int next_object(struct deal *d, struct err *e)
 	struct intake *in = &d->intake;
 	struct list_entry entry;
 	struct err why = { 0 };
-	int rc;
+	int rc, file;
 
 	do { /* what a console makes for a folder is no input */
 		rc = list_next(in->list, &entry, e);
@@ -69,10 +82,15 @@ static int next_object(struct deal *d, struct err *e)
 		                          .single = d->o->terms.single || w->split == SPLIT_NONE,
 		                          .limit = limit(d) };
 	in->start = 0;
+	in->size = entry.size;
 	in->ended = entry.size == 0;
 	buf_reset(&in->bytes);
 	if (reader_open(d->o->from, &entry, &in->reader, &why) < 0)
 		deal_fail(d, in->object, &why, "");
+	else if ((file = part_file(d)) >= 0 && (in->object->file = fcntl(file, F_DUPFD_CLOEXEC, 3)) < 0) {
+		(void)err_sys(&why, "opening the object's file");
+		deal_fail(d, in->object, &why, "");
+	}
 	return 1;
 }
 
@@ -157,6 +175,77 @@ static void take_single(struct intake *in, const struct split_take *s, struct ta
 	in->start += s->bytes;
 }
 
+/* Where the last of the n bytes at `at` is a line feed; 0: there is none. */
+static int last_line(int fd, uint64_t at, uint64_t n, uint64_t *ret, struct err *e)
+{
+	char look[LOOK];
+
+	while (n) {
+		size_t size = n < LOOK ? (size_t)n : LOOK;
+		const char *lf;
+
+		if (reader_part(fd, at + n - size, look, size, e) < 0)
+			return -1;
+		lf = memrchr(look, '\n', size);
+		if (lf) {
+			*ret = n - size + (size_t)(lf - look) + 1;
+			return 0;
+		}
+		n -= size;
+	}
+	*ret = 0;
+	return 0;
+}
+
+/* As next_records(), and the task has them: 1. A line that is too large is left to next_records(): 2. */
+static int next_part(struct intake *in, struct task *t, struct err *e)
+{
+	int fd = in->object->file;
+	uint64_t left = in->size - in->splitter.at, n = left;
+	char last;
+
+	if (!left)
+		return 0;
+	if (left > in->splitter.limit) {
+		if (last_line(fd, in->splitter.at, in->splitter.limit, &n, e) < 0)
+			return -1;
+		if (!n)
+			return 2;
+	} else if (reader_part(fd, in->size - 1, &last, 1, e) < 0) {
+		return -1;
+	} else {
+		t->open = last != '\n';
+	}
+	t->part = n;
+	in->splitter.at += n;
+	return 1;
+}
+
+static int take_next(struct deal *d, struct task *t, struct err *e)
+{
+	struct intake *in = &d->intake;
+	struct split_take s;
+	int rc;
+
+	if (in->object->file >= 0) {
+		rc = next_part(in, t, e);
+		if (rc != 2)
+			return rc;
+		if (reader_count_lines(in->object->file, 0, in->splitter.at, &in->splitter.records, e) < 0)
+			return -1;
+		reader_seek(in->reader, in->splitter.at);
+	}
+	rc = next_records(d, &s, e);
+	if (rc <= 0)
+		return rc;
+	t->records = s.records;
+	if (in->splitter.single)
+		take_single(in, &s, t);
+	else
+		take(in, &s, t);
+	return 1;
+}
+
 static void end_object(struct intake *in, struct task *t)
 {
 	t->end = true;
@@ -168,7 +257,6 @@ static void end_object(struct intake *in, struct task *t)
 int intake_next(struct deal *d, struct task *t, struct err *e)
 {
 	struct intake *in = &d->intake;
-	struct split_take s = { 0 };
 	struct err why = { 0 };
 	int rc = 1;
 
@@ -188,17 +276,10 @@ int intake_next(struct deal *d, struct task *t, struct err *e)
 		in->ended = true;
 		return 1;
 	}
-	rc = next_records(d, &s, &why);
+	rc = take_next(d, t, &why);
 	if (rc < 0)
 		deal_fail(d, in->object, &why, "");
-	if (rc <= 0) {
+	if (rc <= 0)
 		end_object(in, t);
-		return 1;
-	}
-	t->records = s.records;
-	if (in->splitter.single)
-		take_single(in, &s, t);
-	else
-		take(in, &s, t);
 	return 1;
 }

@@ -32,14 +32,18 @@ struct step {
 static int post_once(struct deal *d, struct poster *p, struct task *t, struct step *s, struct err *e)
 {
 	const struct work *w = d->o->work;
-	bool streamed = t->stream && s->container == 0;
+	bool first = s->container == 0, streamed = first && t->stream, part = first && t->part;
 	uint64_t lines = 0;
 	struct post post = { .content_type = s->type,
 		             .accept = s->container + 1 == w->container_count ? w->accept : NULL,
 		             .body = s->body,
 		             .stream = streamed ? t->stream : NULL,
+		             .is_part = part,
+		             .file = t->object->file,
+		             .at = t->at,
+		             .size = t->part,
 		             .chunked = !d->o->terms.payload_mb,
-		             .lines = streamed && w->split == SPLIT_LINE ? &lines : NULL,
+		             .lines = part || (streamed && w->split == SPLIT_LINE) ? &lines : NULL,
 		             .timeout_s = w->timeout_s };
 	int rc;
 
@@ -48,8 +52,8 @@ static int post_once(struct deal *d, struct poster *p, struct task *t, struct st
 	if (streamed)
 		reader_rewind(t->stream);
 	rc = poster_invoke(p, &post, &t->result, &s->reply, e);
-	if (rc == 0 && streamed)
-		t->records = post.lines ? lines : 1;
+	if (rc == 0 && (streamed || part))
+		t->records = post.lines ? lines + t->open : 1;
 	return rc;
 }
 
@@ -86,10 +90,14 @@ static int pass_on(struct deal *d, struct poster *p, struct task *t, struct step
 }
 
 /* Which of the records it is about. Of a request of many the container does not say which one it did not like. */
-static int about(const struct task *t, struct err *e)
+static int about(struct task *t, struct err *e)
 {
 	if (t->stream)
 		return err_in(e, "all of it");
+	if (t->part && (reader_count_lines(t->object->file, 0, t->at, &t->first, NULL) < 0 ||
+	                reader_count_lines(t->object->file, t->at, t->part, &t->records, NULL) < 0))
+		return err_in(e, "the records from byte %llu on", (unsigned long long)t->at);
+	t->records += t->open;
 	if (t->records == 1)
 		return err_in(e, "record %llu at byte %llu", (unsigned long long)(t->first + 1),
 		              (unsigned long long)t->at);
@@ -124,7 +132,7 @@ static int post(struct deal *d, struct poster *const *posters, struct task *t, s
 /* ---- DataProcessing ---- */
 
 /* The record that a filter failed at: the bad-th of the request's. */
-static void blame(struct deal *d, const struct task *t, size_t bad, struct err *why)
+static void blame(struct deal *d, struct task *t, size_t bad, struct err *why)
 {
 	struct str rest = buf_view(&t->payload);
 	uint64_t at = t->at;
@@ -188,7 +196,7 @@ static void finished(struct deal *d, struct task *t)
 void invoke(struct deal *d, struct poster *const *posters, struct task *t)
 {
 	_cleanup_buf_ struct buf scratch = { 0 };
-	uint64_t bytes = t->payload.n;
+	uint64_t bytes = t->part ? t->part : t->payload.n;
 	struct str body;
 
 	if (deal_failed(d, t->object) || filtered(d, t, &scratch, &body) < 0 || post(d, posters, t, body) < 0)

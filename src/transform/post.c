@@ -7,7 +7,7 @@
 
 #include "transform/split.h"
 
-enum { BUFFER_BYTES = 512 << 10, SAID_MAX = 300 };
+enum { BUFFER_BYTES = 128 << 10, UPLOAD_BYTES = 256 << 10, SAID_MAX = 300 };
 
 struct poster {
 	CURL *curl;
@@ -21,7 +21,7 @@ struct call {
 	const struct post *post;
 	struct result *result; /* NULL: everything goes to body */
 	struct buf *body;
-	size_t sent;
+	uint64_t sent;
 	bool local;
 	struct err err; /* kind is ERR_NONE while nothing of ours has gone wrong */
 };
@@ -74,17 +74,21 @@ static size_t on_read(char *p, size_t size, size_t n, void *arg)
 	struct call *c = arg;
 	size_t got = size * n;
 
-	if (!c->post->stream) {
+	if (!c->post->stream && !c->post->is_part) {
 		if (got > c->post->body.n - c->sent)
 			got = c->post->body.n - c->sent;
 		memcpy(p, c->post->body.p + c->sent, got);
 		c->sent += got;
 		return got;
 	}
-	if (reader_read(c->post->stream, p, got, &got, &c->err) < 0) {
+	if (c->post->is_part && got > c->post->size - c->sent)
+		got = (size_t)(c->post->size - c->sent);
+	if (c->post->is_part ? reader_part(c->post->file, c->post->at + c->sent, p, got, &c->err) < 0
+	                     : reader_read(c->post->stream, p, got, &got, &c->err) < 0) {
 		c->local = true;
 		return CURL_READFUNC_ABORT;
 	}
+	c->sent += got;
 	if (c->post->lines)
 		*c->post->lines += split_count_lines((struct str){ p, got });
 	return got;
@@ -134,7 +138,7 @@ static void set_common(struct poster *p, const char *url, struct call *c, long t
 	curl_easy_setopt(curl, CURLOPT_NOPROXY, "*");
 	curl_easy_setopt(curl, CURLOPT_USERAGENT, "bloomery/" BLOOMERY_VERSION);
 	curl_easy_setopt(curl, CURLOPT_BUFFERSIZE, (long)BUFFER_BYTES);
-	curl_easy_setopt(curl, CURLOPT_UPLOAD_BUFFERSIZE, (long)BUFFER_BYTES);
+	curl_easy_setopt(curl, CURLOPT_UPLOAD_BUFFERSIZE, (long)UPLOAD_BYTES);
 	curl_easy_setopt(curl, CURLOPT_TIMEOUT_MS, timeout_ms);
 	curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, on_body);
 	curl_easy_setopt(curl, CURLOPT_WRITEDATA, c);
@@ -161,15 +165,18 @@ static struct curl_slist *set_post(CURL *curl, const struct post *post, struct c
 	headers = add_header(headers, "Content-Type", post->content_type);
 	headers = add_header(headers, "Accept", post->accept);
 	curl_easy_setopt(curl, CURLOPT_POST, 1L);
-	if (post->stream || post->chunked) {
+	if (post->stream || post->chunked)
 		headers = add_header(headers, "Transfer-Encoding", "chunked");
+	else
+		curl_easy_setopt(curl, CURLOPT_POSTFIELDSIZE_LARGE,
+		                 (curl_off_t)(post->is_part ? post->size : post->body.n));
+	if (post->stream || post->chunked || post->is_part) {
 		curl_easy_setopt(curl, CURLOPT_READFUNCTION, on_read);
 		curl_easy_setopt(curl, CURLOPT_READDATA, c);
 		curl_easy_setopt(curl, CURLOPT_SEEKFUNCTION, on_seek);
 		curl_easy_setopt(curl, CURLOPT_SEEKDATA, c);
 	} else {
 		curl_easy_setopt(curl, CURLOPT_POSTFIELDS, post->body.n ? post->body.p : "");
-		curl_easy_setopt(curl, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)post->body.n);
 	}
 	curl_easy_setopt(curl, CURLOPT_HTTPHEADER, headers);
 	return headers;

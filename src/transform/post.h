@@ -24,9 +24,12 @@ struct post {
 	const char *content_type, *accept; /* NULL or empty: no such header */
 	struct str body;
 	struct reader *stream; /* not NULL: sent in chunks to its end, instead of body */
-	bool chunked;          /* send body so as well */
-	uint64_t *lines;       /* not NULL: the line feeds that went out of stream are added */
-	unsigned timeout_s;    /* for all of it */
+	bool is_part;          /* bytes of a file instead, which are read as they are sent: */
+	int file;
+	uint64_t at, size;
+	bool chunked;       /* send body so as well */
+	uint64_t *lines;    /* not NULL: the line feeds that went out of stream or file are added */
+	unsigned timeout_s; /* for all of it */
 };
 
 struct post_reply {

@@ -9,10 +9,12 @@
 
 #include "base/fd.h"
 #include "feed/inflate.h"
+#include "transform/split.h"
 
 enum {
 	RAW_LOCAL = 256 << 10, /* of what is packed, at a time */
 	RANGE = 4 << 20,       /* of another S3, in one request */
+	COUNT = 256 << 10,
 };
 
 struct reader {
@@ -89,19 +91,53 @@ void reader_rewind(struct reader *r)
 		inflater_reset(r->inflater);
 }
 
-static int read_file(struct reader *r, char *dst, size_t n, size_t *ret_n, struct err *e)
+/* 1 to n bytes. */
+static int read_some(int fd, uint64_t at, char *dst, size_t n, size_t *ret_n, struct err *e)
 {
 	ssize_t got;
 
 	do
-		got = pread(r->fd, dst, n, (off_t)r->at);
+		got = pread(fd, dst, n, (off_t)at);
 	while (got < 0 && errno == EINTR);
 	if (got < 0)
 		return err_sys(e, "reading the object's file");
 	if (got == 0)
-		return err_set(e, ERR_IO, "the object's file ends after %llu bytes", (unsigned long long)r->at);
+		return err_set(e, ERR_IO, "the object's file ends after %llu bytes", (unsigned long long)at);
 	*ret_n = (size_t)got;
 	return 0;
+}
+
+int reader_part(int fd, uint64_t at, char *dst, size_t n, struct err *e)
+{
+	for (size_t got; n; dst += got, at += got, n -= got)
+		if (read_some(fd, at, dst, n, &got, e) < 0)
+			return -1;
+	return 0;
+}
+
+int reader_count_lines(int fd, uint64_t at, uint64_t n, uint64_t *ret, struct err *e)
+{
+	_cleanup_free_ char *piece = xrealloc(NULL, COUNT);
+	uint64_t lines = 0;
+
+	for (size_t got; n; at += got, n -= got) {
+		if (read_some(fd, at, piece, n < COUNT ? (size_t)n : COUNT, &got, e) < 0)
+			return -1;
+		lines += split_count_lines((struct str){ piece, got });
+	}
+	*ret = lines;
+	return 0;
+}
+
+int reader_file(const struct reader *r)
+{
+	return r->inflater ? -EBADF : r->fd;
+}
+
+void reader_seek(struct reader *r, uint64_t at)
+{
+	must(reader_file(r) >= 0 && at <= r->size);
+	r->at = at;
 }
 
 /* The object's own bytes. */
@@ -117,7 +153,7 @@ static int read_raw(struct reader *r, char *dst, size_t n, size_t *ret_n, struct
 	if (!n)
 		return 0;
 	if (r->s3 ? s3_get_range(r->s3, uri, str_of(r->etag), r->at, n, dst, e) < 0
-	          : read_file(r, dst, n, ret_n, e) < 0)
+	          : read_some(r->fd, r->at, dst, n, ret_n, e) < 0)
 		return -1;
 	r->at += *ret_n;
 	return 0;

@@ -23,3 +23,12 @@ DEFINE_CLEANUP(struct reader, reader_close)
 /* Up to n bytes to dst; *ret_n is 0 at the end only. ERR_CLIENT: what should be gzip is not. */
 int reader_read(struct reader *r, char *dst, size_t n, size_t *ret_n, struct err *e) must_check;
 void reader_rewind(struct reader *r); /* to the object's start */
+
+/* The file of an object that is one, as it is; borrowed. -EBADF: it is none, or packed. */
+int reader_file(const struct reader *r);
+void reader_seek(struct reader *r, uint64_t at); /* of such a one */
+
+/* Exactly n bytes of such a file, by any thread. */
+int reader_part(int fd, uint64_t at, char *dst, size_t n, struct err *e) must_check;
+/* The line feeds in n bytes of it. */
+int reader_count_lines(int fd, uint64_t at, uint64_t n, uint64_t *ret, struct err *e) must_check;

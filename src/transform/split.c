@@ -175,33 +175,49 @@ size_t split_window(const struct splitter *s)
 	return s->limit + 1 + (parts ? PIECES_MAX * (RECORD_HEAD + 3) : s->type >= SPLIT_RECORDIO ? FRAME_MAX : 0);
 }
 
-/* Eight bytes at a time: a lane of the sum for each of them, which holds so many before it is full. */
-enum { LANE = sizeof(uint64_t), LANE_MAX = 255 * LANE };
+/* Many bytes at a time: each of a vector's lanes counts its own, for as long as it cannot overflow. */
+typedef uint8_t lanes __attribute__((vector_size(16)));
+enum { LANES = sizeof(lanes), BLOCK = 4 * LANES, BLOCKS_MAX = 255 };
 
-/* s.n: a multiple of LANE, at most LANE_MAX. */
-static size_t count_lanes(struct str s)
+static lanes load(const char *p)
 {
-	const uint64_t low = UINT64_C(0x7f7f7f7f7f7f7f7f), feeds = UINT64_C(0x0a0a0a0a0a0a0a0a);
-	const uint64_t ones = UINT64_C(0x0101010101010101), even = UINT64_C(0x00ff00ff00ff00ff);
-	uint64_t sum = 0, v;
+	lanes v;
 
-	for (size_t i = 0; i < s.n; i += LANE) {
-		memcpy(&v, s.p + i, LANE);
-		v ^= feeds;
-		sum += (~(((v & low) + low) | v) >> 7) & ones; /* 1 where the byte is 0 now */
+	memcpy(&v, p, sizeof(v));
+	return v;
+}
+
+static size_t sum_lanes(lanes v)
+{
+	size_t sum = 0;
+
+	for (size_t i = 0; i < LANES; i++)
+		sum += v[i];
+	return sum;
+}
+
+/* s.n: a multiple of BLOCK, at most BLOCKS_MAX of them. */
+static size_t count_blocks(struct str s)
+{
+	lanes a = { 0 }, b = { 0 }, c = { 0 }, d = { 0 };
+
+	for (const char *p = s.p, *end = s.p + s.n; p < end; p += BLOCK) { /* a comparison that holds is -1 */
+		a -= (lanes)(load(p) == '\n');
+		b -= (lanes)(load(p + LANES) == '\n');
+		c -= (lanes)(load(p + 2 * LANES) == '\n');
+		d -= (lanes)(load(p + 3 * LANES) == '\n');
 	}
-	sum = (sum & even) + (sum >> 8 & even);
-	return (size_t)((sum * UINT64_C(0x0001000100010001)) >> 48);
+	return sum_lanes(a) + sum_lanes(b) + sum_lanes(c) + sum_lanes(d);
 }
 
 size_t split_count_lines(struct str s)
 {
 	size_t lines = 0;
 
-	while (s.n >= LANE) {
-		size_t n = s.n < LANE_MAX ? s.n - s.n % LANE : LANE_MAX;
+	while (s.n >= BLOCK) {
+		size_t n = s.n < (size_t)BLOCKS_MAX * BLOCK ? s.n - s.n % BLOCK : (size_t)BLOCKS_MAX * BLOCK;
 
-		lines += count_lanes((struct str){ s.p, n });
+		lines += count_blocks((struct str){ s.p, n });
 		s.p += n;
 		s.n -= n;
 	}
