@@ -82,6 +82,7 @@ void algorithms_go_on(struct jobs *js)
 	_cleanup_(open_ones_fini) struct open_ones all = { 0 };
 	struct err e = { 0 };
 
+	scans_again(js);
 	if (!js->launcher || !js->via->digest)
 		return;
 	if (store_algorithm_each_open(js->store, add_open, &all, &e) < 0)

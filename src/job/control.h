@@ -154,13 +154,8 @@ void algorithms_digest(void *arg, int64_t n, struct str digest, struct str error
 struct scans;
 struct scans *scans_new(void);
 void scans_free(struct scans *s); /* NULL is fine */
-enum scans_outcome { SCANS_UNDER_WAY, SCANS_PASSED, SCANS_FAILED };
-/* Has the images of an algorithm scanned, unless that is so or is being done: its training image, by digest, and those
- * of its InferenceSpecification; none unless request, as CreateAlgorithm was given, has CertifyForMarketplace. Often,
- * also after a restart. *ret_statuses, a new reference: ImageScanStatuses as of now. *ret_failure: which image has
- * failed and why, malloc'd; NULL unless that is so. When a scan has ended, algorithms_go_on() is called. */
-enum scans_outcome scans_go_on(struct jobs *js, const json_t *request, const char *image, json_t **ret_statuses,
-                               char **ret_failure);
+/* Asks once more for the scans that have not ended; often. */
+void scans_again(struct jobs *js);
 void scans_take(void *arg, struct str image, bool passed, struct str reason);
 
 /* ---- measure.c: the metrics of hosts ---- */

@@ -121,6 +121,17 @@ int jobs_image_digest(const struct jobs *js, struct str image, char **ret, struc
 /* "host/path@sha256:..." (image_pinned in oci/image.h). */
 int jobs_image_pinned(struct str image, struct str digest, char **ret, struct err *e) must_check;
 
+/* ---- scans of images (job/scans.c); any thread ---- */
+
+enum scans_outcome { SCANS_UNDER_WAY, SCANS_PASSED, SCANS_FAILED };
+/* Has the images of an algorithm scanned, unless that is so or is being done: its training image, by digest, and those
+ * of its InferenceSpecification; none unless request, as CreateAlgorithm was given, has CertifyForMarketplace. May be
+ * called at any time, also after a restart. *ret_statuses, a new reference: ImageScanStatuses as of now. *ret_failure:
+ * which image has failed and why, malloc'd; NULL unless that is so. When a scan has ended there is news (jobs_on_news).
+ */
+enum scans_outcome jobs_scans(struct jobs *js, const json_t *request, const char *image, json_t **ret_statuses,
+                              char **ret_failure);
+
 /* ---- models (job/models.c); any thread ---- */
 
 /* As store_model_insert and store_model_delete. */

@@ -24,7 +24,7 @@ struct scans {
 	size_t n;
 };
 
-/* What bloomery-host was told while it was gone is not known to it; it ignores what it knows. */
+/* An answer can be lost; bloomery-host ignores questions that it works at. */
 enum { AGAIN_MS = 30000 };
 
 struct scans *scans_new(void)
@@ -107,8 +107,8 @@ static void add_status(struct jobs *js, const char *name, const char *image, jso
 	json_array_append_new(statuses, j);
 }
 
-enum scans_outcome scans_go_on(struct jobs *js, const json_t *request, const char *image, json_t **ret_statuses,
-                               char **ret_failure)
+static enum scans_outcome go_on(struct jobs *js, const json_t *request, const char *image, json_t **ret_statuses,
+                                char **ret_failure)
 {
 	const json_t *inference = json_object_get(request, "InferenceSpecification");
 	const json_t *containers = json_object_get(inference, "Containers"), *c;
@@ -130,6 +130,40 @@ enum scans_outcome scans_go_on(struct jobs *js, const json_t *request, const cha
 	return under_way ? SCANS_UNDER_WAY : *ret_failure ? SCANS_FAILED : SCANS_PASSED;
 }
 
+struct call {
+	struct jobs *js;
+	const json_t *request;
+	const char *image;
+	json_t **ret_statuses;
+	char **ret_failure;
+	enum scans_outcome outcome;
+};
+
+static void on_call(void *arg)
+{
+	struct call *c = arg;
+
+	c->outcome = go_on(c->js, c->request, c->image, c->ret_statuses, c->ret_failure);
+}
+
+enum scans_outcome jobs_scans(struct jobs *js, const json_t *request, const char *image, json_t **ret_statuses,
+                              char **ret_failure)
+{
+	struct call c = { js, request, image, ret_statuses, ret_failure, SCANS_UNDER_WAY };
+
+	loop_call(js->loop, on_call, &c);
+	return c.outcome;
+}
+
+void scans_again(struct jobs *js)
+{
+	for (size_t i = 0; i < js->scans->n; i++)
+		if (!js->scans->v[i].done) {
+			js->scans->v[i].asked = (struct mono){ 0 };
+			ask(js, js->scans->v[i].image);
+		}
+}
+
 void scans_take(void *arg, struct str image, bool passed, struct str reason)
 {
 	struct jobs *js = arg;
@@ -141,5 +175,5 @@ void scans_take(void *arg, struct str image, bool passed, struct str reason)
 	x->failure = passed ? NULL : str_dup(reason.n ? reason : STR("it says nothing of why"));
 	log_info("image " PRIstr " is scanned%s%s", ARGstr(image), passed ? ", and has passed" : ": ",
 	         passed ? "" : x->failure);
-	algorithms_go_on(js);
+	jobs_news(js);
 }
