@@ -140,3 +140,21 @@ int jobs_model_delete(struct jobs *js, struct str name, struct err *e) must_chec
 /* Whether the image is here, or a registry may have it, which is not asked. ERR_INVALID: neither, or it is not the name
  * of an image. */
 int jobs_check_image(const struct jobs *js, struct str image, struct err *e) must_check;
+
+/* ---- model packages (job/packages.c); any thread ---- */
+
+/* As store_group_insert and store_group_delete. */
+int jobs_group_create(struct jobs *js, const struct store_new_group *g, struct err *e) must_check;
+int jobs_group_delete(struct jobs *js, struct str name, struct err *e) must_check;
+/* As store_package_insert and store_package_delete. */
+int jobs_package_create(struct jobs *js, const struct store_new_package *p, char **ret_arn, struct err *e) must_check;
+int jobs_package_delete(struct jobs *js, struct str arn, struct err *e) must_check;
+/* Changes a package: edit() gets it as it is and says what becomes of its request and approval (NULL: none), which are
+ * ours then; it runs on the loop's thread and must not block. ERR_NOT_FOUND. */
+struct jobs_package_edit {
+	int (*edit)(void *arg, const struct stored_package *p, char **ret_request, char **ret_approval, struct err *e);
+	void *arg;
+	const char *by; /* ARN of who */
+	struct wall at;
+};
+int jobs_package_update(struct jobs *js, struct str arn, const struct jobs_package_edit *how, struct err *e) must_check;

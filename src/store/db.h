@@ -69,12 +69,13 @@ void schema_text(unsigned version, struct buf *out);
 /* Kinds as SQL has them, for statements that are about all. */
 #define ALL_KINDS "('training', 'transform')"
 /* list.c: a page of a list of resources. Their table has n, name, name_lower, status, created_ms and modified_ms, and
- * indexes NAME_by_creation, NAME_by_name and NAME_by_status that begin as algorithm's do, behind the columns of only.
+ * indexes NAME_by_creation, NAME_by_name and NAME_by_status that begin as algorithm's do, behind columns of only.
  * fn gets each row; its columns are n, created_ms, name_lower, status, and those of the table from the fifth on. Else
  * as store_job_list. */
 struct list_table {
 	const char *name, *columns, *doing;
-	const char *only; /* of the table: "kind = 'training'"; NULL: all of it */
+	const char *only;    /* of the table: "kind = 'training'"; NULL: all of it */
+	struct str bound[2]; /* ?12 and ?13 in `only` */
 };
 int list_walk(struct store *s, const struct list_table *t, const struct store_list *q,
               void (*fn)(sqlite3_stmt *st, void *arg), void *arg, char **ret_token, struct err *e) must_check;

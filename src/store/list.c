@@ -34,7 +34,7 @@ static void token_check(const struct list_table *t, const struct store_list *q, 
 {
 	_cleanup_buf_ struct buf b = { 0 };
 	unsigned char digest[SHA256_BYTES];
-	const struct str words[] = { q->name_contains, q->status, q->training_plan, body };
+	const struct str words[] = { q->name_contains, q->status, q->training_plan, body, t->bound[0], t->bound[1] };
 
 	buf_f(&b, "%s %s %d %d ", t->name, t->only ? t->only : "", (int)q->sort, q->descending);
 	add_i64(&b, q->created_after.ms);
@@ -149,7 +149,8 @@ static void query_text(const struct list_table *t, const struct store_list *q, s
 		buf_f(sql, " ORDER BY created_ms %s, n %s LIMIT ?11", way, way);
 }
 
-static void query_bind(const struct store_list *q, const struct place *from, sqlite3_stmt *st)
+static void query_bind(const struct list_table *t, const struct store_list *q, const struct place *from,
+                       sqlite3_stmt *st)
 {
 	sqlite3_bind_int64(st, 1, from->created_ms);
 	sqlite3_bind_int64(st, 2, from->n);
@@ -162,6 +163,8 @@ static void query_bind(const struct store_list *q, const struct place *from, sql
 	bind_str(st, 9, q->name_contains);
 	bind_str(st, 10, q->training_plan);
 	sqlite3_bind_int64(st, 11, (int64_t)q->max + 1); /* one more tells whether there is another page */
+	bind_str(st, 12, t->bound[0]);
+	bind_str(st, 13, t->bound[1]);
 }
 
 /* Hands out up to max rows; *last is the place of the last one, *more says that there was another. */
@@ -203,7 +206,7 @@ int list_walk(struct store *s, const struct list_table *t, const struct store_li
 	query_text(t, q, &sql);
 	c = reader_take(s, e);
 	if (c && conn_prepare(c, sql.p, &st, e) == 0) {
-		query_bind(q, &at, st);
+		query_bind(t, q, &at, st);
 		rc = walk_rows(st, t, q, fn, arg, &at, &more, e);
 	}
 	if (c)

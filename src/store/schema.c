@@ -139,7 +139,8 @@ static void version_3(struct buf *out)
 	           "CREATE INDEX validation_by_step ON validation (step);\n");
 }
 
-/* Models; no list of them is by status. */
+/* Models, groups of model packages, and model packages; no list of them is by status. A package of a group has the
+ * group's name and a version, of which none is given twice; each of the others has a name of its own. */
 static void version_4(struct buf *out)
 {
 	buf_z(out, "CREATE TABLE model (\n"
@@ -157,6 +158,45 @@ static void version_4(struct buf *out)
 	           " n INTEGER PRIMARY KEY,\n"
 	           " request TEXT NOT NULL,\n"
 	           " containers TEXT NOT NULL\n"
+	           ");\n");
+	buf_z(out, "CREATE TABLE model_package_group (\n"
+	           " n INTEGER PRIMARY KEY AUTOINCREMENT,\n"
+	           " name TEXT NOT NULL,\n"
+	           " name_lower TEXT NOT NULL UNIQUE,\n"
+	           " arn TEXT NOT NULL UNIQUE,\n"
+	           " status TEXT NOT NULL DEFAULT 'Completed',\n"
+	           " created_ms INTEGER NOT NULL,\n"
+	           " modified_ms INTEGER NOT NULL,\n"
+	           " description TEXT,\n"
+	           " created_by TEXT NOT NULL,\n"
+	           " last_version INTEGER NOT NULL DEFAULT 0\n"
+	           ");\n"
+	           "CREATE INDEX model_package_group_by_creation ON model_package_group"
+	           " (created_ms, n, status, modified_ms, name);\n"
+	           "CREATE INDEX model_package_group_by_name ON model_package_group"
+	           " (name_lower, n, status, created_ms, modified_ms, name);\n"
+	           "CREATE TABLE model_package (\n"
+	           " n INTEGER PRIMARY KEY AUTOINCREMENT,\n"
+	           " name TEXT NOT NULL,\n"
+	           " name_lower TEXT NOT NULL,\n"
+	           " version INTEGER NOT NULL DEFAULT 0,\n"
+	           " arn TEXT NOT NULL UNIQUE,\n"
+	           " status TEXT NOT NULL,\n"
+	           " approval TEXT,\n"
+	           " created_ms INTEGER NOT NULL,\n"
+	           " modified_ms INTEGER NOT NULL,\n"
+	           " token TEXT UNIQUE,\n"
+	           " UNIQUE (name_lower, version)\n"
+	           ");\n"
+	           "CREATE INDEX model_package_by_creation ON model_package"
+	           " (created_ms, n, status, modified_ms, name, name_lower, version, approval);\n"
+	           "CREATE INDEX model_package_by_name ON model_package"
+	           " (name_lower, n, status, created_ms, modified_ms, name, version, approval);\n"
+	           "CREATE TABLE model_package_text (\n"
+	           " n INTEGER PRIMARY KEY,\n"
+	           " created_by TEXT NOT NULL,\n"
+	           " modified_by TEXT,\n"
+	           " request TEXT NOT NULL\n"
 	           ");\n");
 }
 

@@ -341,6 +341,81 @@ int store_model_list(struct store *s, const struct store_list *q,
                      void (*fn)(const struct store_model_summary *m, void *arg), void *arg, char **ret_token,
                      struct err *e) must_check;
 
+/* ---- groups of model packages ---- */
+
+/* The row of a group; strings are never NULL but for description. */
+struct stored_group {
+	int64_t n;
+	char *name, *arn, *description;
+	char *created_by; /* ARN of who */
+	struct wall created;
+};
+void stored_group_fini(struct stored_group *g);
+struct store_new_group {
+	const char *name, *arn, *description, *created_by; /* as in stored_group */
+	struct wall created;
+	const struct store_tag *tags;
+	size_t tag_count;
+};
+/* [loop] As store_model_insert. */
+int store_group_insert(struct store *s, const struct store_new_group *g, int64_t *ret_n, struct err *e) must_check;
+/* [loop] Removes the group and its tags. ERR_CONFLICT: it has packages. ERR_NOT_FOUND. On disk when it returns. */
+int store_group_delete(struct store *s, struct str name, struct err *e) must_check;
+/* By name without case. ERR_NOT_FOUND. The caller finishes *ret. */
+int store_group_find(struct store *s, struct str name, struct stored_group *ret, struct err *e) must_check;
+/* As store_job_list; by name or creation. The row is a view; created_by is not read. */
+int store_group_list(struct store *s, const struct store_list *q, void (*fn)(const struct stored_group *g, void *arg),
+                     void *arg, char **ret_token, struct err *e) must_check;
+
+/* ---- model packages ---- */
+
+/* The row of a package; strings are never NULL but for those that say so. */
+struct stored_package {
+	int64_t n;
+	char *name;       /* its own; of a version its group's */
+	unsigned version; /* from 1; 0: it is in no group */
+	char *arn;        /* ends in /name or /name/version, in lower case */
+	char *status;     /* ModelPackageStatus */
+	char *approval;   /* ModelApprovalStatus; NULL: none */
+	struct wall created, modified;
+	char *created_by, *modified_by; /* ARNs of who; modified_by NULL: nobody has */
+	char *request; /* CreateModelPackage as accepted and updated since, as Describe says it; JSON, opaque to the
+	                  store */
+};
+void stored_package_fini(struct stored_package *p);
+struct store_new_package {
+	const char *name;
+	bool versioned; /* name is a group's: it becomes its next version, and `arn` gets /version */
+	const char *arn, *status, *approval, *created_by, *request; /* as in stored_package */
+	const char *token;                                          /* ClientToken; NULL: none */
+	struct wall created;
+	const struct store_tag *tags;
+	size_t tag_count;
+};
+/* [loop] *ret_arn: of the new package, or of that which the same token made before; the caller frees. ERR_INVALID: the
+ * name is taken. ERR_NOT_FOUND: there is no such group. ERR_CONFLICT: the token made a package of another name. On disk
+ * when it returns 0. */
+int store_package_insert(struct store *s, const struct store_new_package *p, char **ret_arn, struct err *e) must_check;
+/* [loop] Another approval (NULL: none) and another request. On disk when it returns. */
+int store_package_rewrite(struct store *s, int64_t n, const char *approval, const char *request,
+                          const char *modified_by, struct wall modified, struct err *e) must_check;
+/* [loop] Removes the package and its tags. ERR_NOT_FOUND. On disk when it returns. */
+int store_package_delete(struct store *s, struct str arn, struct err *e) must_check;
+/* By ARN, in lower case. ERR_NOT_FOUND. The caller finishes *ret. */
+int store_package_find(struct store *s, struct str arn, struct stored_package *ret, struct err *e) must_check;
+/* [loop] As store_package_find, from the write connection. */
+int store_package_find_to_write(struct store *s, struct str arn, struct stored_package *ret, struct err *e) must_check;
+enum store_package_kind { PACKAGES_ALL, PACKAGES_UNVERSIONED, PACKAGES_VERSIONED };
+struct store_package_filter {
+	enum store_package_kind kind;
+	struct str group;    /* its name; empty: any */
+	struct str approval; /* empty: any */
+};
+/* As store_job_list; by name or creation. The row is a view, with the request and without who made it. */
+int store_package_list(struct store *s, const struct store_list *q, const struct store_package_filter *f,
+                       void (*fn)(const struct stored_package *p, void *arg), void *arg, char **ret_token,
+                       struct err *e) must_check;
+
 /* ---- numbers ---- */
 
 /* How many jobs of a kind are in each state. Jobs that have ended are counted by their TrainingJobStatus, at the first

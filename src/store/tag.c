@@ -14,7 +14,9 @@ static int resource_exists(struct conn *c, struct str arn, struct err *e)
 	if (conn_prepare(c,
 	                 "SELECT 1 FROM job WHERE kind IN " ALL_KINDS " AND name_lower = ?1 AND arn = ?2"
 	                 " UNION ALL SELECT 1 FROM algorithm WHERE name_lower = ?1 AND arn = ?2"
-	                 " UNION ALL SELECT 1 FROM model WHERE name_lower = ?1 AND arn = ?2",
+	                 " UNION ALL SELECT 1 FROM model WHERE name_lower = ?1 AND arn = ?2"
+	                 " UNION ALL SELECT 1 FROM model_package_group WHERE arn = ?2"
+	                 " UNION ALL SELECT 1 FROM model_package WHERE arn = ?2",
 	                 &st, e) < 0)
 		return -1;
 	sqlite3_bind_text(st, 1, name_lower, -1, SQLITE_STATIC);
