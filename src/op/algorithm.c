@@ -147,7 +147,7 @@ int op_create_algorithm(const struct api_call *call, json_t *in, json_t **ret_ou
 	row.image = found.image;
 	row.status = found.failure ? "Failed" : found.asked ? "Pending" : validated ? "InProgress" : "Completed";
 	row.step = found.failure || !validated ? NULL : found.asked ? VALIDATION_IMAGE : VALIDATION_BEGIN;
-	row.details = details = row.step ? validation_details(in, "NotStarted", NULL)
+	row.details = details = row.step ? validation_details(in, "NotStarted", NULL, NULL)
 	                                 : jobs_algorithm_details(found.failure);
 	row.description = json_string_value(json_object_get(in, "AlgorithmDescription"));
 	mark_creator(call, in);

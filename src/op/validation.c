@@ -111,14 +111,23 @@ static enum outcome move(const struct work *w, const char *to, const char *name,
 	return TRY_AGAIN;
 }
 
-static enum outcome end(const struct work *w, const char *failure)
+static enum outcome end_with(const struct work *w, const char *failure, json_t *scans)
 {
 	_cleanup_free_ char *reason = failure ? jobs_reason_cut(failure) : NULL;
-	_cleanup_free_ char *details = validation_details(w->request, failure ? "Failed" : "Completed", reason);
+	_cleanup_free_ char *details = validation_details(w->request, failure ? "Failed" : "Completed", reason, scans);
 	enum outcome o = move(w, VALIDATION_ENDED, NULL, failure ? "Failed" : "Completed", details);
 
 	if (o == TAKEN)
 		log_info("algorithm %s is validated: %s", w->algorithm, failure ? failure : "Completed");
+	return o;
+}
+
+static enum outcome end(const struct work *w, const char *failure)
+{
+	json_t *before = json_loads(w->row.details, JSON_ALLOW_NUL, NULL);
+	enum outcome o = end_with(w, failure, json_object_get(before, "ImageScanStatuses"));
+
+	json_decref(before);
 	return o;
 }
 
@@ -134,7 +143,7 @@ static bool job_exists(const struct work *w, const char *name, struct err *e)
 
 static enum outcome begin(const struct work *w)
 {
-	_cleanup_free_ char *details = validation_details(w->request, "InProgress", NULL), *name = NULL;
+	_cleanup_free_ char *details = validation_details(w->request, "InProgress", NULL, NULL), *name = NULL;
 	int64_t epoch = wall_now().ms / 1000;
 	struct err e = { 0 };
 
@@ -145,7 +154,38 @@ static enum outcome begin(const struct work *w)
 		if (!job_exists(w, name, &e))
 			break;
 	}
-	return move(w, "train", name, "InProgress", details);
+	return move(w, json_is_true(json_object_get(w->request, "CertifyForMarketplace")) ? "scan" : "train", name,
+	            "InProgress", details);
+}
+
+static bool same_scans(const struct work *w, const json_t *scans)
+{
+	json_t *before = json_loads(w->row.details, JSON_ALLOW_NUL, NULL);
+	bool same = json_equal(json_object_get(before, "ImageScanStatuses"), scans);
+
+	json_decref(before);
+	return same;
+}
+
+/* Before anything of the images runs. */
+static enum outcome scan(const struct work *w)
+{
+	_cleanup_free_ char *failure = NULL, *details = NULL;
+	json_t *scans;
+	enum scans_outcome said = jobs_scans(w->api->jobs, w->request, w->row.image, &scans, &failure);
+	enum outcome o = WAITS;
+
+	if (said == SCANS_FAILED) {
+		o = end_with(w, failure, scans);
+	} else if (said == SCANS_PASSED) {
+		details = validation_details(w->request, "InProgress", NULL, scans);
+		o = move(w, "train", NULL, NULL, details);
+	} else if (!same_scans(w, scans)) {
+		details = validation_details(w->request, "InProgress", NULL, scans);
+		o = move(w, w->step, NULL, NULL, details);
+	}
+	json_decref(scans);
+	return o;
 }
 
 /* A resource of the validation: its kind of name, and what its operations are called. */
@@ -312,6 +352,8 @@ static enum outcome take(const struct work *w)
 
 	if (str_is(step, VALIDATION_BEGIN))
 		return begin(w);
+	if (str_is(step, "scan"))
+		return scan(w);
 	if (str_is(step, "train"))
 		return create(w, &training_job, validation_training_job(w->request, w->row.arn, w->name), "training");
 	if (str_is(step, "training"))

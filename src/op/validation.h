@@ -6,6 +6,7 @@
  *
  *     image         the algorithm's image is not found yet (job/algorithms.c)
  *     begin         a name is chosen
+ *     scan          the images of one that is to be certified are scanned
  *     train         the training job is made      training       ... has not ended
  *     model         the model is made             made           ... is there
  *     transform     the transform job is made     transforming   ... has not ended
@@ -43,8 +44,9 @@ json_t *validation_transform_job(const json_t *algorithm, const char *name);
 /* ALGORITHM-PROFILE-EPOCH, the first two cut so that it can be a job's name; the caller frees. */
 char *validation_name(const json_t *algorithm, int64_t epoch);
 
-/* AlgorithmStatusDetails with the profile in this status; failure may be NULL. JSON, the caller frees. */
-char *validation_details(const json_t *algorithm, const char *status, const char *failure);
+/* AlgorithmStatusDetails with the profile in this status; failure may be NULL. scans: ImageScanStatuses; NULL: none.
+ * JSON, the caller frees. */
+char *validation_details(const json_t *algorithm, const char *status, const char *failure, json_t *scans);
 
 /* Calls an operation of SageMaker as the API does, all its checks included, but for the caller's rights. in: taken
  * over. *ret: the answer, a new reference. words may be NULL; else, on failure, the whole message where e has only its

@@ -139,7 +139,7 @@ json_t *validation_transform_job(const json_t *algorithm, const char *name)
 	return r;
 }
 
-char *validation_details(const json_t *algorithm, const char *status, const char *failure)
+char *validation_details(const json_t *algorithm, const char *status, const char *failure, json_t *scans)
 {
 	json_t *one = json_pack("{s:o, s:s}", "Name", string_of(in_str(profile_of(algorithm), "ProfileName")), "Status",
 	                        status),
@@ -149,7 +149,8 @@ char *validation_details(const json_t *algorithm, const char *status, const char
 	must(one);
 	if (failure)
 		json_object_set_new(one, "FailureReason", json_string(failure));
-	all = json_pack("{s:[o], s:[]}", "ValidationStatuses", one, "ImageScanStatuses");
+	all = json_pack("{s:[o], s:o}", "ValidationStatuses", one, "ImageScanStatuses",
+	                scans ? json_incref(scans) : json_array());
 	must(all);
 	text = json_dumps(all, JSON_COMPACT);
 	must(text);

@@ -155,5 +155,6 @@ def test_certified_ones_are_validated_in_isolation(server, data):
                                ValidationSpecification=validation(training(data)))
     d = wait(server, name)
     assert d["AlgorithmStatus"] == "Completed" and d["CertifyForMarketplace"] is True, d
+    assert d["AlgorithmStatusDetails"]["ImageScanStatuses"] == [{"Name": "TrainingImage", "Status": "Completed"}]
     [job] = jobs_of(server, name)
     assert server.describe(job)["EnableNetworkIsolation"] is True
