@@ -139,8 +139,11 @@ void algorithms_digest(void *arg, int64_t n, struct str digest, struct str error
 		return;
 	if (!failure && image_pinned(str_of(one.v[0].image), digest, &pinned, &e) < 0)
 		failure = xstrdup(e.frame[0]);
-	rc = !failure && one.v[0].validated ? begin_validation(js, &one.v[0], pinned, &e)
-	                                    : complete(js, &one.v[0], pinned, failure, &e);
+	if (!failure && pins_add(js, pinned, &e) < 0)
+		rc = -1; /* asked again */
+	else
+		rc = !failure && one.v[0].validated ? begin_validation(js, &one.v[0], pinned, &e)
+		                                    : complete(js, &one.v[0], pinned, failure, &e);
 	if (rc < 0)
 		log_err(LOG_WARN, &e, "algorithm %lld", (long long)n);
 }
@@ -152,7 +155,9 @@ static void on_create(void *arg)
 	struct call *c = arg;
 	int64_t n;
 
-	c->rc = store_algorithm_insert(c->js->store, c->create, &n, c->e);
+	c->rc = pins_add(c->js, c->create->image, c->e) < 0 || pins_add(c->js, c->create->request, c->e) < 0 ? -1 : 0;
+	if (c->rc == 0)
+		c->rc = store_algorithm_insert(c->js->store, c->create, &n, c->e);
 	if (c->rc == 0)
 		log_info("algorithm %s is created: %s, %s", c->create->name, c->create->image, c->create->status);
 	if (c->rc == 0 && !strcmp(c->create->status, "Pending"))
@@ -174,8 +179,10 @@ static void on_delete(void *arg)
 	struct call *c = arg;
 
 	c->rc = store_algorithm_delete(c->js->store, c->name, c->e);
-	if (c->rc == 0)
-		log_info("algorithm " PRIstr " is deleted", ARGstr(c->name));
+	if (c->rc < 0)
+		return;
+	log_info("algorithm " PRIstr " is deleted", ARGstr(c->name));
+	pins_sweep(c->js);
 }
 
 int jobs_algorithm_delete(struct jobs *js, struct str name, struct err *e)

@@ -158,6 +158,11 @@ void scans_free(struct scans *s); /* NULL is fine */
 void scans_again(struct jobs *js);
 void scans_take(void *arg, struct str image, bool passed, struct str reason);
 
+/* ---- pins.c: images by digest ---- */
+/* All images whose digests are in the text stay until pins_sweep() finds that nothing names them. NULL is fine. */
+int pins_add(struct jobs *js, const char *text, struct err *e) must_check;
+void pins_sweep(struct jobs *js);
+
 /* ---- measure.c: the metrics of hosts ---- */
 void measure_start(struct jobs *js, struct series_store *s); /* s NULL: there are none */
 void measure_stop(struct jobs *js);

@@ -145,6 +145,7 @@ int jobs_new(const struct jobs_options *o, struct jobs **ret, struct err *e)
 	js->sweep_timer = loop_timer(js->loop, -1, 0, sweep_tick, js);
 	if (store_job_each_live(js->store, load_one, js, e) < 0)
 		return -1;
+	pins_sweep(js);
 	measure_start(js, o->series);
 	*ret = take_ptr(js);
 	return 0;

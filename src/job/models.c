@@ -17,7 +17,9 @@ static void on_create(void *arg)
 	struct call *c = arg;
 	int64_t n;
 
-	c->rc = store_model_insert(c->js->store, c->create, &n, c->e);
+	c->rc = pins_add(c->js, c->create->containers, c->e);
+	if (c->rc == 0)
+		c->rc = store_model_insert(c->js->store, c->create, &n, c->e);
 	if (c->rc == 0)
 		log_info("model %s is created", c->create->name);
 }
@@ -35,8 +37,10 @@ static void on_delete(void *arg)
 	struct call *c = arg;
 
 	c->rc = store_model_delete(c->js->store, c->name, c->e);
-	if (c->rc == 0)
-		log_info("model " PRIstr " is deleted", ARGstr(c->name));
+	if (c->rc < 0)
+		return;
+	log_info("model " PRIstr " is deleted", ARGstr(c->name));
+	pins_sweep(c->js);
 }
 
 int jobs_model_delete(struct jobs *js, struct str name, struct err *e)

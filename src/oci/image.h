@@ -3,6 +3,7 @@
  *   sha256-<hex>/rootfs/     unpacked once, owned as in the image, never written again; lower layer of every job
  *   sha256-<hex>/image.json  Entrypoint, Cmd, Env, WorkingDir, User, architecture, digest, size_bytes, created
  *   refs/<percent-encoded name:tag>   symbolic link to ../sha256-<hex>; replaced by rename
+ *   ../pins/<hex>            of an image that bloomeryd has an algorithm or a model by: it stays without a name too
  *   tmp/                     half-done imports, swept by whoever finds them older than their process
  *
  * A digest's directory is 0750 with the group of <data>/images, so that set-user-id files of an image are out of reach
@@ -54,5 +55,5 @@ bool image_reference_pullable(struct str training_image);
 /* Array of {"reference","digest","size_bytes","created","architecture"}; new reference. */
 int image_list(const char *images_dir, json_t **ret, struct err *e) must_check;
 /* Removes the name, and the digest's directory with the last name. ERR_NOT_FOUND: no such name. ERR_IN_USE: it is the
- * last name of an image that somebody holds (image_hold); nothing is changed then. */
+ * last name of an image that somebody holds (image_hold) or that is pinned; nothing is changed then. */
 int image_remove(const char *images_dir, struct str reference, struct err *e) must_check;

@@ -190,6 +190,15 @@ static int doom_digest_locked(int images, const char *hex, struct doomed *out, s
 	return 0;
 }
 
+/* Whether bloomeryd has algorithms or models that name the image by its digest. The file is in a directory of
+ * bloomeryd's; all that it can do is to keep an image. */
+static bool is_pinned(int images, const char *hex)
+{
+	_cleanup_free_ char *pin = strf("../pins/%s", hex);
+
+	return faccessat(images, pin, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
+}
+
 /* Images without a name that nobody holds. The store is locked. */
 static void find_nameless_locked(int images, struct doomed *out)
 {
@@ -203,7 +212,8 @@ static void find_nameless_locked(int images, struct doomed *out)
 		if (!str_skip(&hex, STR("sha256-")))
 			continue;
 		digest = strf("sha256:" PRIstr, ARGstr(hex));
-		if (digest_valid(str_of(digest)) && !image_store_digest_named(images, hex.p, NULL))
+		if (digest_valid(str_of(digest)) && !image_store_digest_named(images, hex.p, NULL) &&
+		    !is_pinned(images, hex.p))
 			(void)(doom_digest_locked(images, hex.p, out, NULL) == 0);
 	}
 	if (d)
@@ -283,6 +293,11 @@ static int remove_locked(int images, const char *reference, struct doomed *gone,
 	if (!image_store_ref_read(images, reference, hex))
 		return err_set(e, ERR_NOT_FOUND,
 		               "there is no local image '%s'; `bloomery image list` shows those there are", reference);
+	if (!image_store_digest_named(images, hex, reference) && is_pinned(images, hex))
+		return err_set(e, ERR_IN_USE,
+		               "removing image %s: an algorithm or a model names it by its digest, and it has no other "
+		               "name; delete that first",
+		               reference);
 	if (!image_store_digest_named(images, hex, reference) && doom_digest_locked(images, hex, gone, e) < 0)
 		return err_in(e, "removing image %s", reference);
 	if (unlinkat(images, path, 0) < 0)

@@ -43,7 +43,7 @@ int daemon_take_directory(const char *data_dir, int *ret_lock_fd, struct err *e)
 		return err_sys(e, "opening %s", data_dir);
 	/* Data and logs are for us and for root; what others may have, the API gives them. */
 	if (mkdir_all(dir, "jobs", 0700, e) < 0 || mkdir_all(dir, "objects", 0700, e) < 0 ||
-	    mkdir_all(dir, "images", 0755, e) < 0)
+	    mkdir_all(dir, "images", 0755, e) < 0 || mkdir_all(dir, "pins", 0755, e) < 0)
 		return err_in(e, "%s", data_dir);
 	*ret_lock_fd = take_fd(fd);
 	return 0;

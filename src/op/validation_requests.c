@@ -5,11 +5,14 @@
 #include "algorithm/algorithm.h"
 #include "job/jobs.h"
 #include "op/algorithm.h"
+#include "op/model.h"
 #include "op/training_job.h"
 #include "op/validation.h"
 
 enum { NAME_MAX_BYTES = 63 };
 
+/* What stands for the artifacts of a training job that there is not yet. */
+#define ARTIFACTS "s3://bloomery/not/there/yet"
 #define AT "ValidationSpecification.ValidationProfiles.1."
 
 static const json_t *profile_of(const json_t *algorithm)
@@ -76,6 +79,14 @@ json_t *validation_training_job(const json_t *algorithm, const char *algorithm_a
 	return r;
 }
 
+/* Whether the artifacts are not packed. */
+static bool is_plain(const json_t *algorithm)
+{
+	const json_t *job = json_object_get(profile_of(algorithm), "TrainingJobDefinition");
+
+	return str_is(in_str(json_object_get(job, "OutputDataConfig"), "CompressionType"), "NONE");
+}
+
 static json_t *model_container(const json_t *c, struct str artifacts, bool plain)
 {
 	static const char *const members[] = { "ContainerHostname", "Environment", "ModelDataUrl" };
@@ -103,16 +114,13 @@ json_t *validation_model(const json_t *algorithm, const char *name, struct str a
 {
 	const json_t *inference = json_object_get(algorithm, "InferenceSpecification"), *c;
 	const json_t *containers = json_object_get(inference, "Containers");
-	const json_t *output = json_object_get(json_object_get(profile_of(algorithm), "TrainingJobDefinition"),
-	                                       "OutputDataConfig");
-	bool plain = str_is(in_str(output, "CompressionType"), "NONE");
 	json_t *r = json_object(), *all = json_array();
 	size_t i;
 
 	json_object_set_new(r, "ModelName", json_string(name));
 	json_object_set_new(r, "ExecutionRoleArn", string_of(role_of(algorithm)));
 	json_array_foreach (containers, i, c)
-		json_array_append_new(all, model_container(c, artifacts, plain));
+		json_array_append_new(all, model_container(c, artifacts, is_plain(algorithm)));
 	if (json_array_size(all) == 1)
 		json_object_set(r, "PrimaryContainer", json_array_get(all, 0));
 	else
@@ -209,6 +217,25 @@ static void check_training(struct checked *c, const struct api_call *call, json_
 	capacity_needs_fini(&needs);
 }
 
+/* Its data is not there yet, but for what a container brings along. */
+static void check_model(struct checked *c, const struct api_call *call, json_t *in)
+{
+	json_t *primary = json_object_get(in, "PrimaryContainer"), *containers = json_object_get(in, "Containers");
+	size_t n = primary ? 1 : json_array_size(containers);
+
+	for (size_t i = 0; i < n; i++) {
+		json_t *one = primary ? primary : json_array_get(containers, i);
+		_cleanup_free_ char *where = strf("Containers.%zu", i + 1);
+		bool own = json_object_get(one, "ModelDataUrl") && !str_is(in_str(one, "ModelDataUrl"), ARTIFACTS);
+		struct err e = { 0 };
+
+		if (container_check_form(one, where, &e) < 0 ||
+		    (own ? container_check_there(call, one, where, &e)
+		         : jobs_check_image(call->api->jobs, in_str(one, "Image"), &e)) < 0)
+			add(c, (struct str){ 0 }, &e);
+	}
+}
+
 static int check_one(struct checked *c, json_t *in, struct err *e)
 {
 	_cleanup_buf_ struct buf words = { 0 }, spare = { 0 };
@@ -246,10 +273,13 @@ static int check_all(const struct api_call *call, const struct validating *v, co
 	json_decref(r);
 	if (rc < 0 || !json_object_get(in, "InferenceSpecification"))
 		return rc;
-	c = (struct checked){
-		.call = call, .v = v, .f = f, .operation = "CreateModel", .where = "InferenceSpecification"
-	};
-	r = validation_model(in, name, STR("s3://bucket/model.tar.gz"));
+	c = (struct checked){ .call = call,
+		              .v = v,
+		              .f = f,
+		              .operation = "CreateModel",
+		              .where = "InferenceSpecification",
+		              .more = check_model };
+	r = validation_model(in, name, str_of(is_plain(in) ? ARTIFACTS "/" : ARTIFACTS));
 	rc = check_one(&c, r, e);
 	json_decref(r);
 	if (rc < 0 || !json_object_get(profile_of(in), "TransformJobDefinition"))

@@ -302,6 +302,9 @@ int store_validation_each(struct store *s, void (*fn)(const struct stored_valida
  * ERR_NOT_FOUND: there was none, or it has made nothing. */
 int store_validation_name(struct store *s, int64_t algorithm, char **ret, struct err *e) must_check;
 
+/* The texts in which algorithms and models name images, views. fn must not write. */
+int store_pins_each(struct store *s, void (*fn)(const char *text, void *arg), void *arg, struct err *e) must_check;
+
 /* ---- models ---- */
 
 /* The row of a model; strings are never NULL. */
@@ -415,7 +418,6 @@ struct store_package_filter {
 int store_package_list(struct store *s, const struct store_list *q, const struct store_package_filter *f,
                        void (*fn)(const struct stored_package *p, void *arg), void *arg, char **ret_token,
                        struct err *e) must_check;
-
 /* ---- numbers ---- */
 
 /* How many jobs of a kind are in each state. Jobs that have ended are counted by their TrainingJobStatus, at the first

@@ -137,3 +137,32 @@ int store_validation_name(struct store *s, int64_t algorithm, char **ret, struct
 	reader_give(s, c);
 	return rc;
 }
+
+/* ---- images ---- */
+
+static int each_pin(struct conn *c, void (*fn)(const char *text, void *arg), void *arg, struct err *e)
+{
+	sqlite3_stmt *st;
+	int r;
+
+	if (conn_prepare(c,
+	                 "SELECT image FROM algorithm UNION ALL SELECT request FROM algorithm_text"
+	                 " UNION ALL SELECT containers FROM model_text",
+	                 &st, e) < 0)
+		return -1;
+	while ((r = db_row(st, e, "looking for images that are named by digest")) > 0)
+		fn((const char *)sqlite3_column_text(st, 0), arg);
+	return r;
+}
+
+int store_pins_each(struct store *s, void (*fn)(const char *text, void *arg), void *arg, struct err *e)
+{
+	struct conn *c = reader_take(s, e);
+	int rc;
+
+	if (!c)
+		return -1;
+	rc = each_pin(c, fn, arg, e);
+	reader_give(s, c);
+	return rc;
+}

@@ -195,6 +195,37 @@ def test_exactly_one_of_name_and_image(server, algorithm, data):
     refusal(server.sm.create_training_job, "algorithm/no-such does not exist.", **job(server, "no-such", data))
 
 
+def test_an_image_stays_as_long_as_an_algorithm_or_a_model_names_it(server, rootfs, data, tmp_path):
+    def bring(word):
+        root = tmp_path / word
+        subprocess.run(["cp", "-a", rootfs, root], check=True)
+        (root / "etc/word").write_text(word)
+        assert server.bloomery("image", "import", "changing", root).returncode == 0
+
+    def there(digest):
+        return (server.data / "images" / digest.replace(":", "-")).is_dir()
+    bring("first")
+    name, _ = make(server, image="changing")
+    digest = server.sm.describe_algorithm(AlgorithmName=name)["TrainingSpecification"]["TrainingImageDigest"]
+    removed = server.bloomery("image", "remove", "changing")
+    assert removed.returncode != 0 and "an algorithm or a model names it" in removed.stderr, removed
+    bring("second")
+    assert there(digest)
+    r = job(server, name, data, "cat /etc/word; echo")
+    server.sm.create_training_job(**r)
+    assert server.wait(r["TrainingJobName"])["TrainingJobStatus"] == "Completed"
+    assert server.logs(r["TrainingJobName"])[0] == "first"
+    model = "model-" + uuid.uuid4().hex[:10]
+    server.sm.create_model(ModelName=model, ExecutionRoleArn="arn:aws:iam::000000000000:role/r", PrimaryContainer={"Image": "changing@" + digest})
+    server.sm.delete_algorithm(AlgorithmName=name)
+    bring("third")
+    assert there(digest)
+    server.sm.delete_model(ModelName=model)
+    bring("fourth")
+    assert not there(digest)
+    assert server.bloomery("image", "remove", "changing").returncode == 0
+
+
 def test_by_the_aws_cli(server, tmp_path):
     def aws(*args):
         done = subprocess.run(["aws", "sagemaker", *args], env=server.env, capture_output=True, text=True, timeout=120)
