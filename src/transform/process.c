@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "transform/process.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
+#include "base/clock.h"
+#include "base/hash.h"
 #include "transform/jsontext.h"
 #include "transform/path.h"
 
@@ -15,7 +18,8 @@ static const char *const types[] = {
 
 struct process {
 	struct path *input, *output;
-	bool join;
+	bool join, ids;
+	char started[CLOCK_TEXT_BYTES];
 	enum format content, accept;
 };
 
@@ -41,14 +45,13 @@ static const char *or_none(const char *z)
 
 /* ---- what goes together ---- */
 
-static int check_format(enum format f, const char *member, const char *said, struct err *e)
+static int check_format(enum format f, const char *who, const char *member, const char *said, struct err *e)
 {
 	if (f != FORMAT_OTHER)
 		return 0;
-	return err_set(
-	        e, ERR_INVALID,
-	        "DataProcessing needs %s to be one of text/csv, application/json and application/jsonlines, not '%s'",
-	        member, said ? said : "");
+	return err_set(e, ERR_INVALID,
+	               "%s needs %s to be one of text/csv, application/json and application/jsonlines, not '%s'", who,
+	               member, said ? said : "");
 }
 
 static int check_split(const struct process *p, const struct process_options *o, struct err *e)
@@ -70,8 +73,10 @@ static int check(const struct process *p, const struct process_options *o, struc
 {
 	bool in = p->join || !path_is_all(p->input), out = p->join || !path_is_all(p->output);
 
-	if ((in && check_format(p->content, "TransformInput.ContentType", o->content_type, e) < 0) ||
-	    (out && check_format(p->accept, "TransformOutput.Accept", o->accept, e) < 0))
+	if ((in && check_format(p->content, "DataProcessing", "TransformInput.ContentType", o->content_type, e) < 0) ||
+	    (out && check_format(p->accept, "DataProcessing", "TransformOutput.Accept", o->accept, e) < 0) ||
+	    (p->ids && check_format(p->accept, "DataCaptureConfig.GenerateInferenceId", "TransformOutput.Accept",
+	                            o->accept, e) < 0))
 		return -1;
 	if (in && check_split(p, o, e) < 0)
 		return -1;
@@ -92,6 +97,8 @@ int process_new(const struct process_options *o, struct process **ret, struct er
 	p->content = format_of(o->content_type);
 	p->accept = format_of(o->accept);
 	p->join = is(o->join_source, "Input");
+	p->ids = o->inference_id;
+	snprintf(p->started, sizeof(p->started), "%s", o->started ? o->started : "");
 	if (!p->join && strcmp(or_none(o->join_source), "None"))
 		return err_set(e, ERR_INVALID, "JoinSource is None or Input, not '%s'", o->join_source);
 	if (path_parse(str_of(o->input_filter), &p->input, e) < 0)
@@ -100,7 +107,7 @@ int process_new(const struct process_options *o, struct process **ret, struct er
 		return err_in(e, "DataProcessing.OutputFilter");
 	if (check(p, o, e) < 0)
 		return -1;
-	*ret = p->join || !path_is_all(p->input) || !path_is_all(p->output) ? take_ptr(p) : NULL;
+	*ret = p->join || p->ids || !path_is_all(p->input) || !path_is_all(p->output) ? take_ptr(p) : NULL;
 	return 0;
 }
 
@@ -120,7 +127,7 @@ bool process_filters_input(const struct process *p)
 
 bool process_changes_output(const struct process *p)
 {
-	return p && (p->join || !path_is_all(p->output));
+	return p && (p->join || p->ids || !path_is_all(p->output));
 }
 
 /* ---- records ---- */
@@ -170,31 +177,38 @@ int process_input(const struct process *p, struct str records, struct buf *out, 
 	return 0;
 }
 
+/* The members of an object but for those with these names, each with a comma behind. */
+static void copy_members(struct str object, struct str but, struct str but_too, struct buf *out)
+{
+	struct jsontext_walk w;
+	struct str name, value;
+
+	if (!jsontext_begin(object, &w))
+		return;
+	while (jsontext_next(&w, &name, &value)) {
+		if (jsontext_is_name(name, but) || jsontext_is_name(name, but_too))
+			continue;
+		buf_str(out, name);
+		buf_c(out, ':');
+		buf_str(out, value);
+		buf_c(out, ',');
+	}
+}
+
 /* {"a":1} and 2 → {"a":1,"SageMakerOutput":2}. What is no object becomes SageMakerInput of one. */
 static void join_json(struct str in, struct str result, struct buf *out)
 {
 	struct jsontext_walk w;
-	struct str name, value;
-	bool first = true;
 
 	buf_c(out, '{');
 	if (jsontext_begin(in, &w) && w.object) {
-		while (jsontext_next(&w, &name, &value)) {
-			if (jsontext_is_name(name, STR("SageMakerOutput")))
-				continue;
-			if (!first)
-				buf_c(out, ',');
-			first = false;
-			buf_str(out, name);
-			buf_c(out, ':');
-			buf_str(out, value);
-		}
+		copy_members(in, STR("SageMakerOutput"), STR("SageMakerOutput"), out);
 	} else {
 		buf_z(out, "\"SageMakerInput\":");
 		buf_str(out, in);
-		first = false;
+		buf_c(out, ',');
 	}
-	buf_z(out, first ? "\"SageMakerOutput\":" : ",\"SageMakerOutput\":");
+	buf_z(out, "\"SageMakerOutput\":");
 	buf_str(out, result);
 	buf_c(out, '}');
 }
@@ -218,18 +232,62 @@ static int join(const struct process *p, struct str in, struct str result, struc
 	return 0;
 }
 
+/* Appends the record with an id and the job's start, by which it is found again when the truth about it is known. */
+static int mark(const struct process *p, struct str result, struct buf *out, struct err *e)
+{
+	static const struct str id_name = STR("SageMakerInferenceId"), time_name = STR("SageMakerInferenceTime");
+	struct jsontext_walk w;
+	char id[37];
+
+	random_uuid(id);
+	if (p->accept == FORMAT_CSV) {
+		buf_str(out, result);
+		buf_f(out, ",%s,%s", id, p->started);
+		return 0;
+	}
+	if (jsontext_check(result, &result, e) < 0) {
+		if (e)
+			e->kind = ERR_TRAINER;
+		return err_in(e, "DataCaptureConfig.GenerateInferenceId: the container's answer");
+	}
+	buf_c(out, '{');
+	if (jsontext_begin(result, &w) && w.object) {
+		copy_members(result, id_name, time_name, out);
+	} else {
+		buf_z(out, "\"SageMakerOutput\":");
+		buf_str(out, result);
+		buf_c(out, ',');
+	}
+	buf_f(out, "\"SageMakerInferenceId\":\"%s\",\"SageMakerInferenceTime\":\"%s\"}", id, p->started);
+	return 0;
+}
+
+/* Memory that one record after the other uses. */
+struct scratch {
+	struct buf joined, picked;
+};
+
+static void scratch_fini(struct scratch *s)
+{
+	buf_fini(&s->joined);
+	buf_fini(&s->picked);
+}
+
 /* One record's way out. end: the line's end that the container wrote. */
-static int finish(const struct process *p, struct str in, struct str result, struct str end, struct buf *scratch,
+static int finish(const struct process *p, struct str in, struct str result, struct str end, struct scratch *s,
                   struct buf *out, struct err *e)
 {
 	if (p->join) {
-		buf_reset(scratch);
-		if (join(p, in, result, scratch, e) < 0)
+		buf_reset(&s->joined);
+		if (join(p, in, result, &s->joined, e) < 0)
 			return -1;
-		result = buf_view(scratch);
+		result = buf_view(&s->joined);
 	}
-	if (pick(p->output, p->accept, result, out, e) < 0)
+	buf_reset(&s->picked);
+	if (pick(p->output, p->accept, result, p->ids ? &s->picked : out, e) < 0)
 		return err_in(e, "DataProcessing.OutputFilter");
+	if (p->ids && mark(p, buf_view(&s->picked), out, e) < 0)
+		return -1;
 	buf_str(out, end);
 	return 0;
 }
@@ -247,7 +305,7 @@ static size_t count_records(enum format f, struct str s)
 int process_output(const struct process *p, struct str records, struct str answer, struct buf *out, size_t *ret_bad,
                    struct err *e)
 {
-	_cleanup_buf_ struct buf scratch = { 0 };
+	_cleanup_(scratch_fini) struct scratch scratch = { 0 };
 	struct str in = { 0 }, in_end, result, end;
 	size_t sent = p->join ? count_records(p->content, records) : 0, got = count_records(p->accept, answer);
 

@@ -1,5 +1,6 @@
-/* process.h - DataProcessing (contract 7.8): what is left of a record before it is sent (InputFilter), and what becomes
- * of the record and what the container made of it (JoinSource, then OutputFilter).
+/* process.h - DataProcessing (contract 7.8) and DataCaptureConfig.GenerateInferenceId: what is left of a record before
+ * it is sent (InputFilter), and what becomes of the record and what the container made of it (JoinSource, then
+ * OutputFilter, then an id and the job's start).
  *
  * Whether the parameters go together is known without any data, so CreateTransformJob asks as well. A struct process
  * does not change once made; many threads use it.
@@ -13,7 +14,9 @@ struct process_options {
 	const char *input_filter, *output_filter; /* "$" */
 	const char *join_source;                  /* "None" */
 	const char *content_type, *accept, *split_type, *assemble_with;
-	bool single; /* SingleRecord */
+	bool single;         /* SingleRecord */
+	bool inference_id;   /* each record gets an id of its own, and `started` behind it */
+	const char *started; /* the job's start; NULL where nothing is processed */
 };
 
 #define PROCESS_ALL SIZE_MAX /* not one record, but all of them */

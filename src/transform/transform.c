@@ -12,9 +12,11 @@
 #include <unistd.h>
 
 #include "base/fd.h"
+#include "transform/capture.h"
 #include "transform/datalog.h"
 #include "transform/deal.h"
 #include "transform/negotiate.h"
+#include "transform/text.h"
 
 enum { REPORT_EVERY_MS = 500, PATIENCE_S = 120 };
 
@@ -24,6 +26,7 @@ struct program {
 	bool watched;
 	struct work work;
 	struct s3 *s3;
+	struct capture *capture;
 	struct dialer dialer;
 	struct poster_to to[CONTAINERS_MAX];
 	_Atomic uint64_t records, bytes, objects;
@@ -50,23 +53,12 @@ static void answer(struct program *p, json_t *j, bool last)
 	json_decref(j);
 }
 
-/* Text from foreign data may be any bytes. */
-static json_t *safe_text(struct str s)
-{
-	_cleanup_buf_ struct buf safe = { 0 };
-	bool valid = utf8_valid(s);
-
-	for (size_t i = 0; i < s.n; i++)
-		buf_c(&safe, valid || (signed char)s.p[i] > 0 ? s.p[i] : '?');
-	return json_stringn(buf_view(&safe).p, safe.n);
-}
-
 static json_t *error_object(const struct err *e)
 {
 	char text[ERR_FRAMES * ERR_FRAME_BYTES];
 
 	return json_pack("{s:{s:s, s:o}}", "error", "kind", err_info[e->kind].name, "text",
-	                 safe_text(str_of(err_text(e, text, sizeof(text)))));
+	                 text_json(str_of(err_text(e, text, sizeof(text)))));
 }
 
 static void report(struct program *p)
@@ -92,10 +84,19 @@ static void on_done(void *arg, const struct deal_object *o)
 
 	work_out_key(str_of(p->work.prefix), o->key, &key);
 	atomic_fetch_add(&p->objects, 1);
+	capture_add(p->capture, o->bucket, o->key, buf_view(&key));
 	answer(p,
 	       json_pack("{s:{s:I, s:o, s:o, s:I, s:I}}", "object", "number", (json_int_t)o->number, "bucket",
-	                 safe_text(o->bucket), "key", safe_text(buf_view(&key)), "records", (json_int_t)o->records,
+	                 text_json(o->bucket), "key", text_json(buf_view(&key)), "records", (json_int_t)o->records,
 	                 "bytes", (json_int_t)o->bytes),
+	       false);
+}
+
+static void on_capture(void *arg, const char *leaf, const char *uri, uint64_t bytes)
+{
+	answer(arg,
+	       json_pack("{s:{s:s, s:o, s:I}}", "capture", "file", leaf, "uri", text_json(str_of(uri)), "bytes",
+	                 (json_int_t)bytes),
 	       false);
 }
 
@@ -186,7 +187,7 @@ static int agree(struct program *p, struct terms *ret, struct err *e)
 	j = json_pack("{s:i, s:i, s:s}", "MaxConcurrentTransforms", (int)t.concurrent, "MaxPayloadInMB",
 	              (int)t.payload_mb, "BatchStrategy", t.single ? "SINGLE_RECORD" : "MULTI_RECORD");
 	if (ignored.n)
-		json_object_set_new(j, "ignored", safe_text(buf_view(&ignored)));
+		json_object_set_new(j, "ignored", text_json(buf_view(&ignored)));
 	answer(p, json_pack("{s:o}", "ready", j), false);
 	*ret = t;
 	return 0;
@@ -196,6 +197,7 @@ static int run(struct program *p, int in_fd, struct err *e)
 {
 	struct reader_place from;
 	struct deal_options o;
+	int rc;
 
 	if (work_read(in_fd, &p->work, e) < 0 || watch_start(p, e) < 0 || open_s3(p, e) < 0)
 		return -1;
@@ -212,7 +214,10 @@ static int run(struct program *p, int in_fd, struct err *e)
 		                   .progress = on_progress,
 		                   .arg = p,
 		                   .stop_fd = p->stop_fd };
-	return agree(p, &o.terms, e) < 0 ? -1 : deal(&o, e);
+	if (agree(p, &o.terms, e) < 0 || capture_open(&p->work, &p->capture, e) < 0)
+		return -1;
+	rc = deal(&o, e);
+	return capture_close(p->capture, on_capture, p, rc < 0 ? NULL : e) < 0 ? -1 : rc;
 }
 
 int transform_main(int in_fd, int out_fd)
@@ -232,6 +237,7 @@ int transform_main(int in_fd, int out_fd)
 		       true);
 	else
 		answer(&p, error_object(&e), true);
+	capture_free(p.capture);
 	s3_free(p.s3);
 	work_fini(&p.work);
 	dialer_fini(&p.dialer);

@@ -17,10 +17,11 @@
  *     "out": 7,                          descriptor: the directory that outputs are made in
  *     "log": 8,                          descriptor: where lines of the data-log go (datalog.h); optional
  *     "ping_timeout_s": 240, "patience_s": 120,    optional
+ *     "started": "2026-11-21T19:00:00Z", the job's start, as it is captured; optional: now
  *     "request": { ... } }               of CreateTransformJob: MaxConcurrentTransforms, MaxPayloadInMB, BatchStrategy,
  *                                        ModelClientConfig, TransformInput.{ContentType, SplitType, CompressionType},
- *                                        TransformOutput.{Accept, AssembleWith}, DataProcessing; others are not looked
- * at
+ *                                        TransformOutput.{Accept, AssembleWith, S3OutputPath}, DataProcessing,
+ *                                        DataCaptureConfig; others are not looked at
  *
  * Answers are JSON objects on stdout, one a line:
  *
@@ -29,6 +30,9 @@
  *   {"progress": {"records": 3, "bytes": 1234}}                                      twice a second
  *   {"object": {"number": 0, "bucket": "b", "key": "x.csv.out", "records": 10, "bytes": 99}}   the file "0" in `out` is
  *                                        the output of object 0 of the list, and goes to that key below S3OutputPath
+ *   {"capture": {"file": "capture-input", "uri": "s3://b/c/input/2026/11/21/19/ID.jsonl", "bytes": 99}}   a manifest of
+ *                                        DataCaptureConfig (capture.h) in `out`, and what it is to become; also when
+ *                                        other objects failed
  *   {"done": {"objects": 10, "records": 100}}                 the last line of what went well, exit 0
  *   {"error": {"kind": "TRAINER", "text": "one sentence"}}    the last line of what did not, exit 1
  *

@@ -127,6 +127,21 @@ static int read_containers(const struct input *in, struct work *w)
 	return 0;
 }
 
+/* "2026-11-21T19:00:00.000Z", or now; without a fraction. */
+static int read_started(const struct input *in, struct work *w)
+{
+	_cleanup_free_ char *said = NULL;
+	struct wall start = wall_now();
+
+	if (text(in, in->work, "started", &said) < 0)
+		return -1;
+	if (said && !wall_from_iso8601(str_of(said), &start))
+		return err_set(in->e, ERR_INVALID, "the work order's 'started' is no time");
+	wall_iso8601(start, w->started);
+	memcpy(w->started + strcspn(w->started, ".Z"), "Z", 2);
+	return 0;
+}
+
 static int read_share(const struct input *in, struct work *w)
 {
 	if (unsigned_number(in, in->work, "share_count", 1, INT32_MAX, &w->share_count) < 0)
@@ -177,6 +192,7 @@ static int read_places(const struct input *in, struct work *w)
 static int read_process(const struct input *in, struct work *w, const char *split)
 {
 	_cleanup_free_ char *input = NULL, *output = NULL, *join = NULL;
+	const json_t *ids = at(in->request, "DataCaptureConfig.GenerateInferenceId");
 	struct process_options o;
 
 	if (text(in, in->request, "DataProcessing.InputFilter", &input) < 0 ||
@@ -189,7 +205,9 @@ static int read_process(const struct input *in, struct work *w, const char *spli
 		                      .content_type = w->content_type,
 		                      .accept = w->accept,
 		                      .split_type = split,
-		                      .single = strcmp(w->strategy, "SingleRecord") == 0 };
+		                      .single = strcmp(w->strategy, "SingleRecord") == 0,
+		                      .inference_id = json_is_true(ids),
+		                      .started = w->started };
 	return process_new(&o, &w->process, in->e);
 }
 
@@ -206,6 +224,8 @@ static int read_request(const struct input *in, struct work *w)
 	    text(in, r, "TransformInput.ContentType", &w->content_type) < 0 ||
 	    text(in, r, "TransformOutput.Accept", &w->accept) < 0 ||
 	    text(in, r, "TransformInput.SplitType", &split) < 0 ||
+	    text(in, r, "TransformOutput.S3OutputPath", &w->output) < 0 ||
+	    text(in, r, "DataCaptureConfig.DestinationS3Uri", &w->capture) < 0 ||
 	    choice(in, "TransformInput.CompressionType", "None", "Gzip", &w->gzip) < 0 ||
 	    choice(in, "TransformOutput.AssembleWith", "None", "Line", &w->lines) < 0)
 		return -1;
@@ -227,8 +247,8 @@ static int read_all(const json_t *j, struct work *w, struct err *e)
 		return err_set(e, ERR_INVALID, "the work order is not a JSON object");
 	if (in.request && !json_is_object(in.request))
 		return err_set(e, ERR_INVALID, "the work order's 'request' is not a JSON object");
-	return read_containers(&in, w) < 0 || read_share(&in, w) < 0 || read_places(&in, w) < 0 ||
-	                       read_request(&in, w) < 0
+	return read_started(&in, w) < 0 || read_containers(&in, w) < 0 || read_share(&in, w) < 0 ||
+	                       read_places(&in, w) < 0 || read_request(&in, w) < 0
 	               ? -1
 	               : 0;
 }
@@ -246,7 +266,7 @@ int work_read(int fd, struct work *ret, struct err *e)
 		          .ping_timeout_s = PING_TIMEOUT_S,
 		          .timeout_s = INVOCATIONS_TIMEOUT_S,
 		          .retries = INVOCATIONS_RETRIES };
-	char **never_null[] = { &w.bucket, &w.prefix, &w.strategy, &w.content_type, &w.accept };
+	char **never_null[] = { &w.output, &w.capture, &w.bucket, &w.prefix, &w.strategy, &w.content_type, &w.accept };
 	char *raw = xcalloc(1, WORK_BYTES_MAX + 1);
 	json_t *j = NULL;
 	size_t n = 0;
@@ -272,8 +292,8 @@ int work_read(int fd, struct work *ret, struct err *e)
 
 void work_fini(struct work *w)
 {
-	char *texts[] = { w->bucket,     w->prefix,        w->endpoint, w->region,       w->access_key,
-		          w->secret_key, w->session_token, w->strategy, w->content_type, w->accept };
+	char *texts[] = { w->output,     w->capture,    w->bucket,        w->prefix,   w->endpoint,     w->region,
+		          w->access_key, w->secret_key, w->session_token, w->strategy, w->content_type, w->accept };
 
 	if (w->secret_key)
 		explicit_bzero(w->secret_key, strlen(w->secret_key));

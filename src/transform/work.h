@@ -3,6 +3,7 @@
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #pragma once
+#include "base/clock.h"
 #include "transform/process.h"
 #include "transform/split.h"
 
@@ -28,7 +29,9 @@ struct work {
 	unsigned timeout_s, retries;
 	char *content_type, *accept;
 	enum split_type split;
-	bool gzip, lines; /* CompressionType Gzip; AssembleWith Line */
+	bool gzip, lines;               /* CompressionType Gzip; AssembleWith Line */
+	char *output, *capture;         /* S3OutputPath; DataCaptureConfig.DestinationS3Uri, "" for none */
+	char started[CLOCK_TEXT_BYTES]; /* the job's start */
 	struct process *process;
 };
 /* Reads fd to its end. ERR_INVALID names the member that is missing or wrong; nothing of a secret is in an error. */
