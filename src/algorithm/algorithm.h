@@ -28,6 +28,7 @@ enum {
 struct faults {
 	size_t count, unsaid;
 	struct buf text; /* joined by "; " */
+	json_t *each;    /* an array that gets each sentence; borrowed; NULL: none */
 };
 void faults_fini(struct faults *f);
 void fault(struct faults *f, const char *fmt, ...) printf_like(2, 3);

@@ -13,6 +13,7 @@ void faults_fini(struct faults *f)
 void fault(struct faults *f, const char *fmt, ...)
 {
 	va_list ap;
+	size_t from;
 
 	f->count++;
 	if (f->text.n > FAULTS_TEXT_BYTES) {
@@ -20,9 +21,12 @@ void fault(struct faults *f, const char *fmt, ...)
 		return;
 	}
 	buf_z(&f->text, f->text.n ? "; " : "");
+	from = f->text.n;
 	va_start(ap, fmt);
 	buf_vf(&f->text, fmt, ap);
 	va_end(ap);
+	if (f->each)
+		json_array_append_new(f->each, json_stringn(f->text.p + from, f->text.n - from));
 }
 
 int faults_end(const struct faults *f, struct buf *ret_text, struct err *e)

@@ -84,10 +84,16 @@ int model_check(const struct operation *op, json_t *in, struct err *e) must_chec
 /* The same, and on failure the message is also appended to *ret_text, which is not cut as err frames are. */
 int model_check_text(const struct operation *op, json_t *in, struct buf *ret_text, struct err *e) must_check;
 
+/* The same of an operation with an input, with each violation appended to the array: {"Where": "resourceConfig",
+ * "What": the sentence}. */
+int model_check_each(const struct operation *op, json_t *in, json_t *each, struct err *e) must_check;
+
 /* Looks for what model/support.json refuses in a checked request: ERR_INVALID naming the first such member with its
  * value and the reason written there, e.g. ResourceConfig.InstanceCount (251) is refused: a job can have at most
  * 250 hosts on this machine */
 int model_refuse(const struct operation *op, const json_t *in, struct err *e) must_check;
+/* The same, on and on from row *at (0 at first), which is left behind the one that refused. */
+int model_refuse_next(const struct operation *op, const json_t *in, size_t *at, struct err *e) must_check;
 
 /* Appends x as compact JSON, with secret members' values replaced by "***" and members unknown to s left out. */
 void model_redact(const struct shape *s, const json_t *x, struct buf *out);

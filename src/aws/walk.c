@@ -398,6 +398,22 @@ int model_check_text(const struct operation *op, json_t *in, struct buf *ret_tex
 	return rc;
 }
 
+int model_check_each(const struct operation *op, json_t *in, json_t *each, struct err *e)
+{
+	struct walk w = { .e = e, .found.each = each };
+	_cleanup_buf_ struct buf text = { 0 };
+	json_t *unused = NULL;
+	int rc;
+
+	w.text = &text;
+	rc = check(&w, NULL, op->input, in, 0, &unused);
+	if (rc == 0 && w.found.count)
+		rc = err_set(e, ERR_INVALID, "%zu violations of the model", w.found.count);
+	buf_fini(&w.found.text);
+	pattern_scratch_free(w.scratch);
+	return rc;
+}
+
 int model_check(const struct operation *op, json_t *in, struct err *e)
 {
 	_cleanup_buf_ struct buf text = { 0 };

@@ -58,6 +58,8 @@ enum {
 struct violations {
 	size_t count, unsaid; /* unsaid: counted in count, but did not fit */
 	struct buf text;      /* joined by "; " */
+	size_t last;          /* where in it the last one begins */
+	json_t *each;         /* gets them one by one as model_check_each says; NULL: nobody wants them so */
 };
 /* Adds one violation for each bit. value NULL says "Value null". */
 void say_broken(struct violations *v, const struct at *at, const struct shape *s, const json_t *value, unsigned broken);

@@ -65,13 +65,23 @@ static int refuse(const struct refusal *r, struct str rest, const json_t *x, str
 	return 0;
 }
 
-int model_refuse(const struct operation *op, const json_t *in, struct err *e)
+int model_refuse_next(const struct operation *op, const json_t *in, size_t *at, struct err *e)
 {
 	_cleanup_buf_ struct buf path = { 0 };
 
 	buf_init(&path);
-	for (size_t i = 0; i < op->refusal_count; i++)
-		if (refuse(&op->refusals[i], str_of(op->refusals[i].path), in, &path, e) < 0)
+	while (*at < op->refusal_count) {
+		const struct refusal *r = &op->refusals[(*at)++];
+
+		if (refuse(r, str_of(r->path), in, &path, e) < 0)
 			return -1;
+	}
 	return 0;
+}
+
+int model_refuse(const struct operation *op, const json_t *in, struct err *e)
+{
+	size_t at = 0;
+
+	return model_refuse_next(op, in, &at, e);
 }

@@ -145,6 +145,7 @@ static bool open_violation(struct violations *v, const struct at *at, const json
 	}
 	if (v->text.n)
 		buf_z(&v->text, "; ");
+	v->last = v->text.n;
 	buf_z(&v->text, "Value ");
 	if (!value) {
 		buf_z(&v->text, "null ");
@@ -159,11 +160,40 @@ static bool open_violation(struct violations *v, const struct at *at, const json
 	return true;
 }
 
+/* As doc/generated/api.md has it: InputDataConfig[1].ChannelName; the first item is 0. */
+static void at_say_plainly(const struct at *at, struct buf *out)
+{
+	if (!at || (!at->name && !at->index && !at->key.p))
+		return;
+	at_say_plainly(at->up, out);
+	if (at->index)
+		buf_f(out, "[%zu]", at->index - 1);
+	else
+		buf_f(out, "%s", out->n ? "." : "");
+	if (at->name)
+		buf_z(out, at->name);
+	else if (at->key.p)
+		buf_add(out, at->key.p, border(at->key.p, at->key.n, WALK_KEY_BYTES));
+}
+
+static void close_violation(struct violations *v, const struct at *at)
+{
+	_cleanup_buf_ struct buf where = { 0 };
+
+	if (!v->each)
+		return;
+	at_say_plainly(at, &where);
+	json_array_append_new(v->each, json_pack("{ss# ss#}", "Where", buf_view(&where).p, (int)where.n, "What",
+	                                         v->text.p + v->last, (int)(v->text.n - v->last)));
+}
+
 void say_broken(struct violations *v, const struct at *at, const struct shape *s, const json_t *value, unsigned broken)
 {
 	for (unsigned bit = 1; bit <= broken; bit <<= 1)
-		if ((broken & bit) && open_violation(v, at, value, s->secret))
+		if ((broken & bit) && open_violation(v, at, value, s->secret)) {
 			say_constraint(s, bit, &v->text);
+			close_violation(v, at);
+		}
 }
 
 void say_items(struct violations *v, const struct at *at, const struct shape *item, const char *role,
@@ -186,6 +216,7 @@ void say_items(struct violations *v, const struct at *at, const struct shape *it
 			say_constraint(item, order[i], &v->text);
 		}
 	buf_c(&v->text, ']');
+	close_violation(v, at);
 }
 
 void say_all(const struct violations *v, struct buf *out)

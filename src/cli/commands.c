@@ -32,7 +32,10 @@ static const struct cli_option image_options[] = {
 	END,
 };
 static const struct cli_option train_options[] = {
-	{ "image", 'i', "NAME", "the training image (required)", false },
+	{ "image", 'i', "NAME", "the training image (this, --algorithm or --request is required)", false },
+	{ "algorithm", 'a', "NAME", "instead of --image: train by an algorithm", false },
+	{ "request", 0, "FILE", "instead: the request as CreateTrainingJob takes it, JSON; - is standard input",
+	  false },
 	{ "name", 'n', "NAME", "the job's name (default: the image's, and the time)", false },
 	{ "channel", 'c', "NAME=FROM", "a channel: an s3:// address, or a local path that is uploaded first", true },
 	{ "hp", 'p', "NAME=VALUE", "a hyperparameter", true },
@@ -49,7 +52,16 @@ static const struct cli_option train_options[] = {
 	{ "role", 0, "ARN", "the role named in the request; it is kept, and gives no rights", false },
 	{ "wait", 'w', NULL, "until it has ended; exit status 0 only when it is Completed", false },
 	{ "follow", 'f', NULL, "as --wait, and print its log as it comes", false },
+	{ "dry-run", 0, NULL, "create nothing, and say what would fail", false },
+	{ "aws", 0, NULL, "--dry-run: what would fail at AWS only counts for the exit status, too", false },
 	{ "json", 0, NULL, "the API's reply; with --wait the last description. Log lines go to standard error", false },
+	END,
+};
+static const struct cli_option check_options[] = {
+	{ "algorithm", 'a', "NAME", "check it as the image of this algorithm, and the algorithm with it", false },
+	{ "serve", 0, NULL, "as the container of a model, which is started with `serve`, instead of `train`", false },
+	{ "aws", 0, NULL, "what would fail at AWS only counts for the exit status, too", false },
+	{ "json", 0, NULL, "the server's answer", false },
 	END,
 };
 static const struct cli_option jobs_options[] = {
@@ -114,7 +126,19 @@ const struct cli_command cli_commands[] = {
 	  "exit status besides 0, 1, 2: 3 not found, 4 in use, 5 not a valid image or name, 6 cannot be pulled, "
 	  "7 scanned and not passed",
 	  image_options, 1, 3, command_image },
-	{ "train", "", "create a training job", NULL, train_options, 0, 0, command_train },
+	{ "check", "[IMAGE]", "say what would fail with an image, here and at AWS, before there is a job",
+	  "Looks for the program that would be executed and whether it can be, its user, and what AWS has other rules "
+	  "for.\n"
+	  "exit status besides 0, 1, 2: 3 it would fail here, 4 with --aws: only at AWS",
+	  check_options, 0, 1, command_check },
+	{ "train", "", "create a training job",
+	  "With --dry-run nothing is created or uploaded: the server makes all checks that it makes of a job, and "
+	  "looks "
+	  "into the\n"
+	  "image and at the data. Exit status then: 0 nothing would fail here, 3 something would, 4 with --aws: only "
+	  "at "
+	  "AWS",
+	  train_options, 0, 0, command_train },
 	{ "jobs", "", "list training jobs", NULL, jobs_options, 0, 0, command_jobs },
 	{ "describe", "NAME", "say all about a job, where its time went, and how its channels are fed",
 	  "Of a channel that is fed while the job runs (Pipe, or FastFile without links) it says whether the trainer "

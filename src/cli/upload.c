@@ -26,7 +26,7 @@ static int put_file(struct upload *u, const char *path, const char *name, uint64
 
 	if (fd < 0)
 		return err_sys(e, "opening %s", path);
-	if (s3_put_file(u->s3, at, fd, "application/octet-stream", NULL, e) < 0)
+	if (u->s3 && s3_put_file(u->s3, at, fd, "application/octet-stream", NULL, e) < 0)
 		return err_in(e, "uploading %s", path);
 	u->files++;
 	u->bytes += size;
@@ -69,17 +69,10 @@ static int put_tree(struct upload *u, const char *path, struct err *e)
 	return rc;
 }
 
-int upload_directory(struct access *s, const char *path, const char *bucket, const char *job, const char *channel,
-                     bool quiet, char **ret_uri, struct err *e)
+/* Takes the path apart, and does it. */
+static int put_path(struct upload *u, const char *path, struct err *e)
 {
-	_cleanup_free_ char *prefix = strf("%s/input/%s/", job, channel), *root = NULL;
-	_cleanup_(s3_freep) struct s3 *s3 = NULL;
-	struct s3_options o = { .endpoint = s->endpoint,
-		                .region = s->region,
-		                .access_key = s->access_key,
-		                .secret_key = s->secret_key,
-		                .session_token = s->token };
-	struct upload u = { .bucket = bucket, .prefix = prefix, .progress = !quiet && isatty(2) };
+	_cleanup_free_ char *root = NULL;
 	struct str trimmed = str_of(path);
 	struct stat st;
 	int rc;
@@ -90,15 +83,47 @@ int upload_directory(struct access *s, const char *path, const char *bucket, con
 	while (trimmed.n > 1 && str_ends(trimmed, STR("/")))
 		trimmed.n--;
 	root = str_dup(trimmed);
-	u.root_n = trimmed.n + (str_is(trimmed, "/") ? 0 : S_ISDIR(st.st_mode) ? 1 : 0);
+	u->root_n = trimmed.n + (str_is(trimmed, "/") ? 0 : S_ISDIR(st.st_mode) ? 1 : 0);
+	rc = put_tree(u, root, e);
+	if (rc == 0 && u->files == 0)
+		rc = err_set(e, ERR_CLIENT, "there are no files in %s", path);
+	return rc;
+}
+
+int upload_measure(const char *path, const char *bucket, const char *job, const char *channel, uint64_t *ret_files,
+                   uint64_t *ret_bytes, char **ret_uri, struct err *e)
+{
+	struct upload u = { .bucket = bucket, .prefix = "" };
+
+	if (put_path(&u, path, e) < 0)
+		return -1;
+	*ret_files = u.files;
+	*ret_bytes = u.bytes;
+	*ret_uri = strf("s3://%s/%s/input/%s/", bucket, job, channel);
+	return 0;
+}
+
+int upload_directory(struct access *s, const char *path, const char *bucket, const char *job, const char *channel,
+                     bool quiet, char **ret_uri, struct err *e)
+{
+	_cleanup_free_ char *prefix = strf("%s/input/%s/", job, channel);
+	_cleanup_(s3_freep) struct s3 *s3 = NULL;
+	struct s3_options o = { .endpoint = s->endpoint,
+		                .region = s->region,
+		                .access_key = s->access_key,
+		                .secret_key = s->secret_key,
+		                .session_token = s->token };
+	struct upload u = { .bucket = bucket, .prefix = prefix, .progress = !quiet && isatty(2) };
+	int rc;
+
+	if (access(path, F_OK) < 0 && errno == ENOENT)
+		return err_set(e, ERR_CLIENT, "'%s' is neither an s3:// address nor here", path);
 	if (access_make_bucket(s, bucket, e) < 0 || s3_new(&o, &s3, e) < 0)
 		return -1;
 	u.s3 = s3;
-	rc = put_tree(&u, root, e);
+	rc = put_path(&u, path, e);
 	if (u.progress && u.files)
 		fputs("\r\033[K", stderr);
-	if (rc == 0 && u.files == 0)
-		rc = err_set(e, ERR_CLIENT, "there are no files in %s", path);
 	if (rc == 0)
 		*ret_uri = strf("s3://%s/%s", bucket, prefix);
 	return rc;

@@ -9,3 +9,7 @@
  * malloc'd. */
 int upload_directory(struct access *s, const char *path, const char *bucket, const char *job, const char *channel,
                      bool quiet, char **ret_uri, struct err *e) must_check;
+
+/* What upload_directory would upload, and nothing is. *ret_uri as there. */
+int upload_measure(const char *path, const char *bucket, const char *job, const char *channel, uint64_t *ret_files,
+                   uint64_t *ret_bytes, char **ret_uri, struct err *e) must_check;

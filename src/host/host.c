@@ -150,6 +150,7 @@ int host_run(const struct host_options *o, struct err *e)
 	link_close(&h);
 	pack_close(&h);
 	digest_close(&h);
+	look_close(&h);
 	while (h.jobs)
 		job_free(h.jobs);
 	follow_close(&h);

@@ -93,6 +93,11 @@ struct host {
 		unsigned at_work;
 	} asks;
 
+	struct {
+		struct look *first; /* likewise */
+		unsigned at_work;
+	} looks;
+
 	int inotify_fd;
 	struct loop_source *inotify, *poll_timer; /* poll_timer: only when inotify has no room */
 };
@@ -128,6 +133,8 @@ void link_lost(struct host *h, const char *id, const char *reason);
 /* error NULL: there is a digest. Not sent when the daemon takes nothing now: it asks again. */
 void link_digest(struct host *h, int64_t n, const char *digest, const char *error);
 void link_scan(struct host *h, const char *image, const char *failure); /* NULL: it has passed */
+/* report is stolen; NULL: there is none, and error says why. Not sent when the daemon takes nothing now. */
+void link_report(struct host *h, int64_t n, json_t *report, const char *error);
 /* Sends what the daemon has not been sent of a watched job, as far as it takes it. */
 void job_pump(struct job *j);
 
@@ -142,6 +149,10 @@ void pack_close(struct host *h);
 void digest_ask(struct host *h, int64_t n, const char *image);
 void scan_ask(struct host *h, const char *image); /* of one that is being scanned, the answer comes once */
 void digest_close(struct host *h);
+
+/* ---- look.c: what is in images ---- */
+void look_at_image(struct host *h, int64_t n, const json_t *order); /* hostlink.h's "check" */
+void look_close(struct host *h);
 
 /* ---- follow.c: journals ---- */
 int follow_open(struct host *h, struct err *e) must_check;

@@ -114,6 +114,17 @@ void link_scan(struct host *h, const char *image, const char *failure)
 		log_err(LOG_WARN, &e, "the scan of an image");
 }
 
+void link_report(struct host *h, int64_t n, json_t *report, const char *error)
+{
+	struct err e = { 0 };
+
+	if (send_message(h,
+	                 report ? json_pack("{ss sI so}", "t", "check", "n", (json_int_t)n, "report", report)
+	                        : json_pack("{ss sI ss}", "t", "check", "n", (json_int_t)n, "error", error),
+	                 &e) < 0)
+		log_err(LOG_WARN, &e, "the report on an image");
+}
+
 void job_pump(struct job *j)
 {
 	struct err e = { 0 };
@@ -227,6 +238,10 @@ static void obey(struct host *h, const json_t *msg)
 	}
 	if (strcmp(t, "scan") == 0) {
 		scan_ask(h, json_string_value(json_object_get(msg, "image")));
+		return;
+	}
+	if (strcmp(t, "check") == 0) {
+		look_at_image(h, json_integer_value(json_object_get(msg, "n")), msg);
 		return;
 	}
 	for (size_t i = 0; i < ARRAY_LEN(commands); i++) {

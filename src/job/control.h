@@ -83,6 +83,8 @@ struct jobs {
 	struct network_pool *networks;
 	struct gpu_pool *gpus;
 	struct vpc *vpc;
+	struct look *looks; /* images that somebody waits for */
+	int64_t last_look;
 	atomic_int sealing; /* enum net_sealing, as bloomery-host says; -1: it has not yet. Read by any thread */
 	struct job_list waiting, running;
 	void *by_id; /* tsearch tree of struct job_host */
@@ -157,6 +159,13 @@ void scans_free(struct scans *s); /* NULL is fine */
 /* Asks once more for the scans that have not ended; often. */
 void scans_again(struct jobs *js);
 void scans_take(void *arg, struct str image, bool passed, struct str reason);
+/* ---- looks.c ---- */
+/* The launcher is up: what it has not answered is asked for again. */
+void looks_go_on(struct jobs *js);
+void looks_report(void *arg, int64_t n, json_t *report, struct str error);
+
+/* ---- probe.c ---- */
+void probes_remove(const char *data_dir); /* what one that was killed has left */
 
 /* ---- pins.c: images by digest ---- */
 /* All images whose digests are in the text stay until pins_sweep() finds that nothing names them. NULL is fine. */

@@ -240,6 +240,7 @@ static void on_up(void *arg)
 		hosts_go_on(js, j);
 	}
 	algorithms_go_on(js);
+	looks_go_on(js);
 	cleanup_soon(js);
 }
 
@@ -257,4 +258,5 @@ const struct launcher_events facts_events = { .on_up = on_up,
 	                                      .on_lost = on_lost,
 	                                      .on_sealing = on_sealing,
 	                                      .on_digest = algorithms_digest,
-	                                      .on_scan = scans_take };
+	                                      .on_scan = scans_take,
+	                                      .on_report = looks_report };

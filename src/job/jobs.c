@@ -127,6 +127,7 @@ int jobs_new(const struct jobs_options *o, struct jobs **ret, struct err *e)
 	js->conf = o->conf;
 	js->iam = o->iam;
 	js->data_dir = xstrdup(o->data_dir);
+	probes_remove(js->data_dir);
 	js->fetch_program = o->fetch_program ? xstrdup(o->fetch_program) : strf("bloomery-fetch");
 	js->via = o->launcher;
 	js->desk = o->desk;

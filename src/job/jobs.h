@@ -102,6 +102,24 @@ int jobs_tags_put(struct jobs *js, struct str arn, const struct store_tag *tags,
 int jobs_tags_delete(struct jobs *js, struct str arn, const struct str *keys, size_t count,
                      struct err *e) must_check; /* as store_tags_delete */
 
+/* ---- before there is a job (job/looks.c, job/probe.c); any thread but the loop's ---- */
+
+/* Has an image looked into, by an order as hostlink.h's "check" has its members: "image", "command", "entrypoint",
+ * "arguments", "env". *ret: a report (oci/inspect.h), a new reference. Blocks for some seconds at most. ERR_BUSY: it
+ * could not be looked into, and why. */
+int jobs_look_into(struct jobs *js, const json_t *order, json_t **ret, struct err *e) must_check;
+
+/* Lists the channels of a request that has passed the checks of CreateTrainingJob, for so many hosts, in some seconds
+ * at most: *ret is an array of {"ChannelName", "Shares": a host gets every so many-th object (0: no host gets any),
+ * "Objects", "Bytes", "Copied": onto the volume here, too}; without the last three for a file system, with "Fault", a
+ * sentence, instead of them where a job would fail, and "Unknown" where that could not be found out. but: channels that
+ * are not listed, {NAME: {"Objects", "Bytes"}}; NULL: none. */
+int jobs_probe(struct jobs *js, const json_t *request, unsigned hosts, const json_t *but, json_t **ret,
+               struct err *e) must_check;
+/* What a job's first host is told of what it does not get of its instance type; NULL: it gets all. The caller frees. */
+char *jobs_clipped(const struct jobs *js, const struct capacity_needs *n);
+uint64_t jobs_free_bytes(const struct jobs *js); /* on the disk where volumes are; 0: not known */
+
 /* ---- algorithms (job/algorithms.c); any thread ---- */
 
 /* As store_algorithm_insert and store_algorithm_delete. One that is Pending goes on by itself: its image's registry is

@@ -22,6 +22,8 @@ struct launcher_events {
 	void (*on_digest)(void *arg, int64_t n, struct str digest, struct str error);
 	/* What the scan of an image has found; reason says why it has not passed; may be NULL */
 	void (*on_scan)(void *arg, struct str image, bool passed, struct str reason);
+	/* The same of a look into an image: report (borrowed), or NULL and why there is none; may be NULL */
+	void (*on_report)(void *arg, int64_t n, json_t *report, struct str error);
 };
 
 /* All borrowed, for the launcher's life. */
@@ -51,5 +53,7 @@ struct launcher_ops {
 	void (*digest)(struct launcher *l, int64_t n, const char *image);
 	/* Has the image scanned (oci/scan.h), and pulled for that when it is not there. */
 	void (*scan)(struct launcher *l, const char *image);
+	/* Has an image looked into: the members of the order are those of hostlink.h's "check"; local only. */
+	void (*check)(struct launcher *l, int64_t n, const json_t *order);
 };
 extern const struct launcher_ops launcher_local, launcher_hand;

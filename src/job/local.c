@@ -112,6 +112,9 @@ static void take(struct launcher *l, const json_t *msg)
 	else if (str_is(type, "scan") && l->events->on_scan)
 		l->events->on_scan(l->arg, text_of(msg, "image"), json_is_true(json_object_get(msg, "passed")),
 		                   text_of(msg, "reason"));
+	else if (str_is(type, "check") && l->events->on_report)
+		l->events->on_report(l->arg, json_integer_value(json_object_get(msg, "n")),
+		                     json_object_get(msg, "report"), text_of(msg, "error"));
 	else if (!job_id_valid(id))
 		log_warn("bloomery-host: a message (" PRIstr ") without a job", ARGstr(type));
 	else if (str_is(type, "fact"))
@@ -271,6 +274,14 @@ static void local_scan(struct launcher *l, const char *image)
 	say(l, json_pack("{s:s, s:s}", "t", "scan", "image", image));
 }
 
+static void local_check(struct launcher *l, int64_t n, const json_t *order)
+{
+	json_t *msg = json_pack("{s:s, s:I}", "t", "check", "n", (json_int_t)n);
+
+	must(msg && json_object_update_missing(msg, (json_t *)order) == 0);
+	say(l, msg);
+}
+
 const struct launcher_ops launcher_local = {
 	.name = "local",
 	.open = local_open,
@@ -284,4 +295,5 @@ const struct launcher_ops launcher_local = {
 	.pack = local_pack,
 	.digest = local_digest,
 	.scan = local_scan,
+	.check = local_check,
 };

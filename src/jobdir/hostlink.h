@@ -16,6 +16,8 @@
  *                                                     image.error, {"status":bloomery-image's,"text"}
  *                   {"t":"scan","image":NAME}          scan the image (oci/scan.h), pulling it first when it is not
  * there
+ *                   {"t":"check","n":N,"image":NAME,"command":"train","entrypoint":[..],"arguments":[..],
+ *                    "env":["K=V"]}                   look into the image (oci/inspect.h); lists may be left out
  *                   {"t":"digest","n":N,"image":NAME}   ask the image's registry what the name means just now
  * (idempotent) host → daemon   {"t":"hello","v":1,"runtime":"runc 1.1.5","cgroups":"v1", "sealing":"kernel"}   by what
  * traffic between hosts could be encrypted, or "wireguard-go" or ""
@@ -25,6 +27,7 @@
  *
  *                   {"t":"scan","image":NAME,"passed":BOOL}   with "reason":TEXT when it has not passed; or
  * "error":TEXT
+ *                   {"t":"check","n":N,"report":{...}}   of what was asked for by that number; or "error":TEXT
  *                   {"t":"digest","n":N,"digest":"sha256:..."}   of what was asked for by that number; or "error":TEXT
  *
  * A supervisor answers in the same way on <job>/sock: {"t":"stop"} and {"t":"go"} with {"t":"ok"}, {"t":"ping"} with

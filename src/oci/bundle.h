@@ -42,6 +42,20 @@ int bundle_config(const struct bundle_options *o, json_t **ret, struct err *e) m
 int bundle_preflight(const char *rootfs, const char *const *args, const char *const *env, const char *working_dir,
                      struct err *e) must_check;
 
+/* What was found out on the way. Zeroed before; valid as far as it got, also on failure. */
+struct program_facts {
+	char *path;        /* of what would be executed */
+	char *interpreter; /* of its first line, if it is a script; what is executed in the end may be another's */
+	unsigned machine;  /* ELF's e_machine of what is executed in the end; 0: not known */
+	bool foreign;      /* this machine does not run that */
+	uint32_t uid, gid, mode; /* of path */
+};
+void program_facts_fini(struct program_facts *f);
+/* The same as bundle_preflight. */
+int bundle_look(const char *rootfs, const char *const *args, const char *const *env, const char *working_dir,
+                struct program_facts *ret, struct err *e) must_check;
+const char *machine_name(unsigned machine); /* for people; of ELF's e_machine */
+
 /* runc or crun, whichever works here. */
 struct runtime {
 	char *path, *version; /* "/usr/sbin/runc", "runc 1.1.5" */

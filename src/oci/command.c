@@ -14,6 +14,7 @@
 #include "base/secret.h"
 #include "oci/image.h"
 #include "oci/import.h"
+#include "oci/inspect.h"
 #include "oci/command_scan.h"
 #include "oci/scan.h"
 
@@ -24,7 +25,7 @@ struct call {
 	const char *as, *config;
 	int conf_fd;
 	bool json, quiet, pull;
-	const char *entrypoint[LIST_MAX + 1], *env[LIST_MAX + 1];
+	const char *entrypoint[LIST_MAX + 1], *env[LIST_MAX + 1], *argument[LIST_MAX + 1];
 };
 
 static const char usage[] =
@@ -45,7 +46,8 @@ static const char usage[] =
         "  --conf-fd FD          the same, from a descriptor\n"
         "  --provider ARN        pull with the credentials that registry_credentials.ARN of bloomery.conf names\n"
         "  --pull                scan: pull it first when it is not there\n"
-        "digest NAME and pack NAME FD are for bloomery-host, and import --like FILE for bloomery-job: an image on its "
+        "digest NAME, pack NAME FD and check train|serve NAME are for bloomery-host, and import --like FILE for "
+        "bloomery-job: an image on its "
         "way to another "
         "machine\n"
         "exit status: 0 done, 1 failed, 2 wrong usage, 3 not found, 4 in use, 5 not a valid image or name, 6 cannot be "
@@ -261,11 +263,87 @@ static int do_scan(const struct call *c, char **args, int n)
 	return passed ? 0 : IMAGE_EXIT_FINDINGS;
 }
 
+/* Of what is not here, whether it can be had. */
+static int check_registry(const struct call *c, const char *name, json_t **ret, struct err *e)
+{
+	_cleanup_free_ char *digest = NULL, *text = NULL;
+	struct import_options o = c->o;
+	struct err why = { 0 };
+	struct conf conf;
+	int rc;
+
+	conf_init(&conf);
+	o.conf = &conf;
+	rc = read_conf(c, &conf, e);
+	if (rc == 0) {
+		rc = image_ask_digest(&o, str_of(name), &digest, &why);
+		text = xcalloc(1, ERR_FRAMES * ERR_FRAME_BYTES);
+		*ret = rc == 0 ? json_pack(
+		                         "{s:{s:s}, s:[{s:s, s:s, s:s, s:s}]}", "Image", "Digest", digest, "Findings",
+		                         "Level", INSPECT_WARNING, "Where", "TrainingImage", "What",
+		                         "the image is not here yet; its registry has it, and it is fetched when a job "
+		                         "starts. What is in it could not be looked at",
+		                         "Do", "fetch it now (`bloomery image pull`) and check again")
+		               : json_pack("{s:[{s:s, s:s, s:s, s:s}]}", "Findings", "Level", INSPECT_FAILS_HERE,
+		                           "Where", "TrainingImage", "What",
+		                           err_text(&why, text, ERR_FRAMES * ERR_FRAME_BYTES), "Do",
+		                           "import it (`bloomery image import`), or correct its name");
+		must(*ret);
+	}
+	conf_fini(&conf);
+	return rc < 0 && !*ret ? -1 : 0;
+}
+
+static json_t *not_here(const char *name)
+{
+	_cleanup_free_ char *what = strf("there is no image %s on this server, and its name is not one of a registry",
+	                                 name);
+	json_t *j = json_pack("{s:[{s:s, s:s, s:s, s:s}]}", "Findings", "Level", INSPECT_FAILS_HERE, "Where",
+	                      "TrainingImage", "What", what, "Do",
+	                      "import it (`bloomery image import`), or correct its name");
+
+	must(j);
+	return j;
+}
+
+/* For bloomery-host: a report (inspect.h) on standard output, whatever is wrong with the image. */
+static int do_check(const struct call *c, char **args, int n)
+{
+	struct inspect_order o = { .entrypoint = c->entrypoint[0] ? c->entrypoint : NULL,
+		                   .arguments = c->argument[0] ? c->argument : NULL,
+		                   .env = c->env };
+	struct image image;
+	json_t *report = NULL;
+	struct err e = { 0 };
+	int rc;
+
+	if (n != 2 || (strcmp(args[0], "train") != 0 && strcmp(args[0], "serve") != 0))
+		return usage_error("check needs `train` or `serve` and a name");
+	o.command = args[0];
+	rc = image_find(c->o.images_dir, str_of(args[1]), &image, &e);
+	if (rc == 0) {
+		rc = inspect_image(&image, &o, &report, &e);
+		image_fini(&image);
+	} else if (e.kind == ERR_NOT_FOUND) {
+		rc = 0;
+		if (!image_reference_pullable(str_of(args[1])))
+			report = not_here(args[1]);
+		else
+			rc = check_registry(c, args[1], &report, &e);
+	}
+	if (rc < 0)
+		return failed(&e);
+	rc = json_dumpf(report, stdout, JSON_COMPACT);
+	printf("\n");
+	json_decref(report);
+	return rc < 0 || fflush(stdout) != 0 ? IMAGE_EXIT_FAILED : 0;
+}
+
 static const struct {
 	const char *name;
 	int (*fn)(const struct call *c, char **args, int n);
 } verbs[] = { { "import", do_import }, { "pull", do_pull },     { "list", do_list }, { "remove", do_remove },
-	      { "pack", do_pack },     { "digest", do_digest }, { "scan", do_scan } };
+	      { "pack", do_pack },     { "digest", do_digest }, { "scan", do_scan }, { "check", do_check } };
 
 enum {
 	OPT_IMAGES = 256,
@@ -281,7 +359,8 @@ enum {
 	OPT_CONF_FD,
 	OPT_PROVIDER,
 	OPT_LIKE,
-	OPT_PULL
+	OPT_PULL,
+	OPT_ARGUMENT
 };
 
 static bool add(const char **list, const char *text)
@@ -323,6 +402,7 @@ static bool set_option(struct call *c, int option, const char *value)
 	case OPT_CONF_FD: return set_fd(c, value);
 	case OPT_PROVIDER: c->o.provider = value; return *value;
 	case OPT_LIKE: c->o.like = value; return true;
+	case OPT_ARGUMENT: return add(c->argument, value);
 	default: return false;
 	}
 }
@@ -344,6 +424,7 @@ static bool parse(struct call *c, int argc, char **argv)
 		{ "provider", required_argument, NULL, OPT_PROVIDER },
 		{ "like", required_argument, NULL, OPT_LIKE },
 		{ "pull", no_argument, NULL, OPT_PULL },
+		{ "argument", required_argument, NULL, OPT_ARGUMENT },
 		{ 0 },
 	};
 	int option;

@@ -28,6 +28,7 @@ struct look {
 	int rootfs;
 	const char *path_list;   /* PATH as the container will have it */
 	const char *working_dir; /* absolute */
+	struct program_facts *facts;
 };
 
 static const char *value_of(const char *const *env, const char *name, const char *otherwise)
@@ -115,7 +116,7 @@ static int search_path(const struct look *l, const char *name, const char *wante
 	               near_miss ? near_miss : "", near_miss ? "" : HOW_TO_NAME);
 }
 
-static const char *machine_name(unsigned machine)
+const char *machine_name(unsigned machine)
 {
 	switch (machine) {
 	case EM_X86_64: return "amd64 (x86-64)";
@@ -192,7 +193,9 @@ static int check_elf(const struct look *l, const char *path, int fd, const unsig
 	if (n < sizeof(Elf32_Ehdr))
 		return err_set(e, ERR_TRAINER, "%s is a damaged program: it ends within its header", path);
 	memcpy(&h, head, n < sizeof(h) ? n : sizeof(h)); /* e_type and e_machine lie alike in both classes */
-	if (!runs_here(h.e_machine))
+	l->facts->machine = h.e_machine;
+	l->facts->foreign = !runs_here(h.e_machine);
+	if (l->facts->foreign)
 		return err_set(e, ERR_TRAINER,
 		               "%s is built for %s, but this machine is %s; build the image for this one "
 		               "(docker build --platform)",
@@ -261,6 +264,8 @@ static int check_shebang(const struct look *l, const char *path, struct str head
 	program = interpreter.p[0] == '/' ? str_dup(interpreter)
 	                                  : strf("%s/" PRIstr, l->working_dir, ARGstr(interpreter));
 	where = strf("the interpreter in the first line of %s,", path);
+	if (!l->facts->interpreter)
+		l->facts->interpreter = xstrdup(program);
 	if (check_file(l, program, where, depth + 1, e) < 0)
 		return -1;
 	leaf = interpreter;
@@ -332,13 +337,32 @@ static int check_file(const struct look *l, const char *path, const char *what, 
 	return check_content(l, path, depth, e);
 }
 
-int bundle_preflight(const char *rootfs, const char *const *args, const char *const *env, const char *working_dir,
-                     struct err *e)
+void program_facts_fini(struct program_facts *f)
+{
+	free(f->path);
+	free(f->interpreter);
+	*f = (struct program_facts){ 0 };
+}
+
+static void note_owner(const struct look *l, const char *path)
+{
+	struct stat st;
+	int fd = open_program(l, path, &st);
+
+	if (fd < 0)
+		return;
+	close(fd);
+	l->facts->uid = st.st_uid;
+	l->facts->gid = st.st_gid;
+	l->facts->mode = st.st_mode & 07777;
+}
+
+int bundle_look(const char *rootfs, const char *const *args, const char *const *env, const char *working_dir,
+                struct program_facts *ret, struct err *e)
 {
 	_cleanup_close_ int root = open(rootfs, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	_cleanup_free_ char *cwd = strf("%s%s", working_dir[0] == '/' ? "" : "/", working_dir);
-	_cleanup_free_ char *path = NULL;
-	struct look l = { .rootfs = root, .path_list = value_of(env, "PATH", ""), .working_dir = cwd };
+	struct look l = { .rootfs = root, .path_list = value_of(env, "PATH", ""), .working_dir = cwd, .facts = ret };
 
 	if (root < 0)
 		return err_sys(e, "opening the root %s", rootfs);
@@ -347,8 +371,17 @@ int bundle_preflight(const char *rootfs, const char *const *args, const char *co
 		        e, ERR_TRAINER,
 		        "there is nothing to execute: neither the image nor the request names a program" HOW_TO_NAME);
 	if (strchr(args[0], '/'))
-		path = args[0][0] == '/' ? xstrdup(args[0]) : strf("%s/%s", cwd, args[0]);
-	else if (search_path(&l, args[0], NULL, &path, e) < 0)
+		ret->path = args[0][0] == '/' ? xstrdup(args[0]) : strf("%s/%s", cwd, args[0]);
+	else if (search_path(&l, args[0], NULL, &ret->path, e) < 0)
 		return -1;
-	return check_file(&l, path, "the program", 0, e);
+	note_owner(&l, ret->path);
+	return check_file(&l, ret->path, "the program", 0, e);
+}
+
+int bundle_preflight(const char *rootfs, const char *const *args, const char *const *env, const char *working_dir,
+                     struct err *e)
+{
+	_cleanup_(program_facts_fini) struct program_facts facts = { 0 };
+
+	return bundle_look(rootfs, args, env, working_dir, &facts, e);
 }

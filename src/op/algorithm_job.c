@@ -121,7 +121,7 @@ static char *failure_of(const char *details)
 static int check(const struct api_call *call, const struct stored_algorithm *row, const struct algorithm *a,
                  const json_t *in, struct err *e)
 {
-	struct faults f = { 0 };
+	struct faults f = { .each = call->each };
 	int rc;
 
 	algorithm_check_job(a, row->name, in, &f);

@@ -18,8 +18,6 @@
 #include "op/own.h"
 #include "store/store.h"
 
-enum { OWN_BODY_MAX = 256 << 10 };
-
 /* One request from its header to its answer; r->ctx. */
 struct request {
 	const struct api *api;
@@ -491,7 +489,7 @@ static void route_own(struct request *q, struct http_request *r, struct http_rou
 	own_auth_head(q->api, r, &q->auth);
 	r->ctx = q;
 	ret->done = done;
-	ret->collect_max = OWN_BODY_MAX;
+	ret->collect_max = API_BODY_MAX;
 	ret->refuse = q->auth.fault != SIG_OK;
 	ret->respond = ret->refuse ? refuse_own : respond_own;
 	ret->slow = !ret->refuse;

@@ -55,6 +55,7 @@ struct api_call {
 	struct buf *raw;   /* a handler that has its reply as text appends it here and leaves *ret_out NULL (Describe,
 	                      List) */
 	struct buf *words; /* a handler that fails with more to say than an err holds appends all of it here, besides */
+	json_t *each;      /* an array that gets each of an algorithm's faults; NULL: nobody wants them so */
 };
 
 /* in: checked, owned by the caller, may be changed. *ret_out: new reference, or left NULL for an empty 200. */

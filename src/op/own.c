@@ -14,6 +14,7 @@
 #include "op/credentials.h"
 #include "op/job_metrics.h"
 #include "op/metrics.h"
+#include "op/preflight.h"
 #include "op/training_job.h"
 #include "store/store.h"
 
@@ -137,6 +138,10 @@ static void refuse_err(const struct http_request *r, struct http_response *out, 
 	err_text(e, text, ERR_FRAMES * ERR_FRAME_BYTES);
 	if (e->kind == ERR_NOT_FOUND) {
 		refuse(r, out, 404, "ResourceNotFound", text);
+		return;
+	}
+	if (e->kind == ERR_DENIED || e->kind == ERR_SYNTAX) {
+		refuse(r, out, e->kind == ERR_DENIED ? 403 : 400, err_info[e->kind].wire, text);
 		return;
 	}
 	if (e->kind == ERR_BUSY || e->kind == ERR_INVALID || e->kind == ERR_IN_USE) {
@@ -339,6 +344,19 @@ static bool host_in(struct str path, struct buf *ret_name, unsigned *ret_host)
 	return buf_uri_decode(ret_name, name, false) && can_be_job(buf_view(ret_name));
 }
 
+static void answer_preflight(const struct api *api, const struct http_request *r, const struct api_auth *a,
+                             enum preflight_what what, struct http_response *out)
+{
+	struct err e = { 0 };
+
+	if (preflight_answer(api, r, a, what, &out->body, &e) < 0) {
+		buf_reset(&out->body);
+		refuse_err(r, out, &e);
+		return;
+	}
+	http_add_header(out, "Content-Type", "application/json");
+}
+
 static void answer_job_metrics(const struct api *api, const struct http_request *r, const struct job_metrics_path *path,
                                struct http_response *out)
 {
@@ -356,9 +374,10 @@ static void answer_job_metrics(const struct api *api, const struct http_request 
 static int may(const struct api *api, const struct http_request *r, const struct job_metrics_path *path,
                const struct api_auth *a, struct err *e)
 {
-	const char *action = path->what      ? job_metrics_action(path)
-	                     : is_metrics(r) ? "bloomery:GetMetrics"
-	                                     : "bloomery:GetFeeds";
+	const char *action = path->what                ? job_metrics_action(path)
+	                     : preflight_path(r->path) ? "bloomery:Preflight"
+	                     : is_metrics(r)           ? "bloomery:GetMetrics"
+	                                               : "bloomery:GetFeeds";
 
 	return authorise_action(api, a->session, action, STR("*"), e);
 }
@@ -368,7 +387,9 @@ void own_answer(const struct api *api, const struct http_request *r, const struc
 {
 	_cleanup_buf_ struct buf name = { 0 };
 	_cleanup_(job_metrics_path_fini) struct job_metrics_path path = { 0 };
-	const char *method = job_metrics_path(r->path, &path) && path.posted ? "POST" : "GET";
+	enum preflight_what preflight = preflight_path(r->path);
+	bool posted = (job_metrics_path(r->path, &path) && path.posted) || preflight;
+	const char *method = posted ? "POST" : "GET";
 	const struct question *asked;
 	struct err e = { 0 };
 	unsigned host;
@@ -382,10 +403,12 @@ void own_answer(const struct api *api, const struct http_request *r, const struc
 		refuse_who(api, r, a, out);
 	} else if (!str_is(r->method, method)) {
 		refuse(r, out, 405, "MethodNotAllowed",
-		       path.posted ? "There is only POST here." : "There is only GET here.");
+		       posted ? "There is only POST here." : "There is only GET here.");
 		http_add_header(out, "Allow", "%s", method);
 	} else if (may(api, r, &path, a, &e) < 0) {
 		refuse(r, out, 403, "AccessDeniedException", e.frame[0]);
+	} else if (preflight) {
+		answer_preflight(api, r, a, preflight, out);
 	} else if (path.what) {
 		answer_job_metrics(api, r, &path, out);
 	} else if (is_metrics(r)) {
@@ -397,7 +420,7 @@ void own_answer(const struct api *api, const struct http_request *r, const struc
 	} else {
 		refuse(r, out, 404, "ResourceNotFound",
 		       "There is /metrics here, /bloomery/jobs/NAME/feeds, /definitions, /metrics and "
-		       "/hosts/algo-N/spec.");
+		       "/hosts/algo-N/spec, and /bloomery/preflight/training-job and /image.");
 	}
 	log_debug("own " PRIstr " from " PRIstr ": %d, request %s", ARGstr(r->path), ARGstr(r->remote), out->status,
 	          r->request_id);

@@ -4,10 +4,11 @@
  *   GET /bloomery/jobs/NAME/feeds     how a training job's channels are being fed (feeds.h), JSON
  *   GET /bloomery/jobs/NAME/definitions   how its metric definitions have done: by host, the "counts" of metric/out.h
  *   /bloomery/jobs/NAME/metrics and below     what a job has reported, and its log once more (job_metrics.h)
+ *   POST /bloomery/preflight/training-job, .../image    what would go wrong (preflight.h)
  *   GET /bloomery/jobs/NAME/hosts/algo-N/spec    the work order of a host that is to be started by hand
  *   GET /bloomery/credentials, GET /v2/credentials/TOKEN    a job's session, by a token of its host (credentials.h)
  *
- * To the first five nobody gets in without the key: either HTTP Basic with the access key's id as the user and its
+ * To the first six nobody gets in without the key: either HTTP Basic with the access key's id as the user and its
  * secret as the password, or SigV4 signed for the service `bloomery` (`/metrics`: for any service but s3, of which
  * /metrics is a bucket). All else of these paths is S3's, so that no name of a bucket is taken away. Refused requests
  * get 401 and are told so.
