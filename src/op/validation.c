@@ -131,13 +131,26 @@ static enum outcome end(const struct work *w, const char *failure)
 	return o;
 }
 
-static bool job_exists(const struct work *w, const char *name, struct err *e)
+/* Of all that it is to make; what cannot be asked now may be there. */
+static bool is_taken(const struct work *w, const char *name)
 {
-	struct stored_job row;
+	static const enum job_kind kinds[] = { KIND_TRAINING, KIND_TRANSFORM };
+	struct stored_model model = { 0 };
+	struct stored_job job;
+	struct err e = { 0 };
 
-	if (store_job_find(w->api->store, KIND_TRAINING, str_of(name), &row, e) < 0)
-		return e->kind != ERR_NOT_FOUND;
-	stored_job_fini(&row);
+	for (size_t i = 0; i < ARRAY_LEN(kinds); i++) {
+		if (store_job_find(w->api->store, kinds[i], str_of(name), &job, &e) == 0) {
+			stored_job_fini(&job);
+			return true;
+		}
+		if (e.kind != ERR_NOT_FOUND)
+			return true;
+		e = (struct err){ 0 };
+	}
+	if (store_model_find(w->api->store, str_of(name), &model, &e) < 0)
+		return e.kind != ERR_NOT_FOUND;
+	stored_model_fini(&model);
 	return true;
 }
 
@@ -145,13 +158,11 @@ static enum outcome begin(const struct work *w)
 {
 	_cleanup_free_ char *details = validation_details(w->request, "InProgress", NULL, NULL), *name = NULL;
 	int64_t epoch = wall_now().ms / 1000;
-	struct err e = { 0 };
 
 	for (int i = 0; i < NAMES_TRIED; i++) {
 		free(name);
 		name = validation_name(w->request, epoch + i);
-		e = (struct err){ 0 };
-		if (!job_exists(w, name, &e))
+		if (!is_taken(w, name))
 			break;
 	}
 	return move(w, json_is_true(json_object_get(w->request, "CertifyForMarketplace")) ? "scan" : "train", name,

@@ -134,7 +134,7 @@ static void version_3(struct buf *out)
 	           "CREATE TABLE validation (\n"
 	           " algorithm INTEGER PRIMARY KEY,\n"
 	           " step TEXT NOT NULL,\n"
-	           " name TEXT\n"
+	           " name TEXT UNIQUE\n"
 	           ");\n"
 	           "CREATE INDEX validation_by_step ON validation (step);\n");
 }

@@ -20,6 +20,6 @@ CREATE TABLE algorithm_text (
 CREATE TABLE validation (
  algorithm INTEGER PRIMARY KEY,
  step TEXT NOT NULL,
- name TEXT
+ name TEXT UNIQUE
 );
 CREATE INDEX validation_by_step ON validation (step);
