@@ -68,5 +68,7 @@ int rules_forget(const char *port, uint32_t address, enum rules_set set);
 /* limits.h, for the interface by which a job's packets come in. */
 int rules_limit(const char *interface, const struct net_limits *l, struct err *e) must_check;
 int rules_unlimit(const char *interface, struct err *e) must_check;
+/* In the namespace of a host: what comes from these addresses goes on under the host's. */
+int rules_nest(const char *range, struct err *e) must_check;
 /* Each interface that has limits. 0 or an errno. */
 int rules_each_limited(void (*fn)(const char *interface, void *arg), void *arg);

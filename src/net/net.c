@@ -286,6 +286,71 @@ int net_join(const struct net_host *h, int ns_fd, struct err *e)
 	return rc < 0 ? err_in(e, "joining the network of the job") : 0;
 }
 
+/* ---- a namespace within that of a host ---- */
+
+#define NESTED_RANGE "169.254.171.0/24"
+enum { NESTED_BASE = 0xa9feab00, NESTED_PREFIX = 30 };
+
+struct nest {
+	struct net_host inner; /* what the namespace within has */
+	int ns_fd;
+	unsigned number;
+};
+
+/* In the host's namespace. */
+static int set_up_nest(void *arg, struct err *e)
+{
+	const struct nest *n = arg;
+	char name[NET_NAME_BYTES];
+	struct nl nl = { 0 };
+	unsigned index;
+	int why;
+
+	snprintf(name, sizeof(name), "in%u", n->number);
+	if (set("/proc/sys/net/ipv4/ip_forward", "1", e) < 0 || (n->number == 0 && rules_nest(NESTED_RANGE, e) < 0) ||
+	    nl_open(&nl, NETLINK_ROUTE, e) < 0)
+		return -1;
+	why = link_veth(&nl, name, 0, n->ns_fd, n->inner.address);
+	index = why ? 0 : if_nametoindex(name);
+	if (!why)
+		why = index ? link_add_address(&nl, index, n->inner.gateway, NESTED_PREFIX) : errno;
+	if (!why)
+		why = link_up(&nl, index);
+	nl_close(&nl);
+	return why ? os_error(e, why, "making the interface", name) : 0;
+}
+
+int net_nest(int host_ns_fd, int ns_fd, unsigned number, struct err *e)
+{
+	uint32_t base = NESTED_BASE + number * 4;
+	struct nest n = { .inner = { .address = base + 2, .gateway = base + 1, .prefix = NESTED_PREFIX },
+		          .ns_fd = ns_fd,
+		          .number = number };
+
+	must(number < NET_NESTED_MAX);
+	if (net_within(host_ns_fd, set_up_nest, &n, e) < 0 || net_within(ns_fd, set_up_inside, &n.inner, e) < 0)
+		return err_in(e, "making the network of a container");
+	return 0;
+}
+
+static int add_link_address(void *arg, struct err *e)
+{
+	struct nl nl = { 0 };
+	int why;
+
+	(void)arg;
+	if (nl_open(&nl, NETLINK_ROUTE, e) < 0)
+		return -1;
+	why = link_add_address(&nl, 1, LINK_ADDRESS, 32);
+	nl_close(&nl);
+	return why ? os_error(e, why, "setting up", "lo") : 0;
+}
+
+int net_link(int ns_fd, struct err *e)
+{
+	return net_within(ns_fd, add_link_address, NULL, e);
+}
+
 /* ---- parting ---- */
 
 struct seen {

@@ -75,6 +75,13 @@ int net_socket(int ns_fd, int domain, int type, struct err *e) must_check;
 int net_join(const struct net_host *h, int ns_fd, struct err *e) must_check;
 /* The other way; the bridge goes with its last port. Idempotent. Only bridge and port of *h are looked at. */
 int net_part(const struct net_host *h, struct err *e) must_check;
+/* A namespace within that of a host that has joined, for one of several containers: its eth0 is in a network of the
+ * two, and what it sends outwards goes under the host's address. Each has a number of its own, from 0 on. It goes with
+ * its host's. */
+enum { NET_NESTED_MAX = 16 };
+int net_nest(int host_ns_fd, int ns_fd, unsigned number, struct err *e) must_check;
+/* The link address alone, in a namespace that has no network. */
+int net_link(int ns_fd, struct err *e) must_check;
 /* Removes the host's port, should it be there, and whatever of ours nobody uses: bridges without ports, addresses
  * without interfaces. port NULL: only those. Idempotent. */
 int net_sweep(const char *port, struct err *e) must_check;

@@ -12,7 +12,7 @@
 
 #include "loop/loop.h"
 
-enum { PROXY_CONNECTIONS = 256, PROXY_QUESTIONS = 128, PROXY_RELAYS = 4 };
+enum { PROXY_CONNECTIONS = 256, PROXY_QUESTIONS = 128, PROXY_RELAYS = 64 };
 
 struct proxy_address {
 	struct sockaddr_storage to;

@@ -149,6 +149,16 @@ static int run_nft(struct str script, struct err *e)
 	return err_set(e, ERR_IO, "%s does not take the rules: " PRIstr, argv[0], ARGstr(str_trim(buf_view(&said))));
 }
 
+int rules_nest(const char *range, struct err *e)
+{
+	_cleanup_free_ char *script = strf("add table ip " TABLE
+	                                   "\n" HOOK("ip", "postrouting", "type nat hook postrouting priority 100")
+	                                           RULE("ip", "postrouting", "ip saddr %s oifname \"eth0\" masquerade"),
+	                                   range);
+
+	return run_nft(str_of(script), e);
+}
+
 int rules_load(struct err *e)
 {
 	_cleanup_buf_ struct buf telling = { 0 }, silent = { 0 };

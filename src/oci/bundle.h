@@ -109,6 +109,9 @@ bool cgroup_exists(const char *cgroup);
 /* The cgroup's directory where the files of a controller are ("cpuacct", "memory", "blkio"; of the unified hierarchy
  * the one there is), for who reads them often; -1 when there is none. The caller closes it. */
 int cgroup_open(const char *cgroup, const char *controller);
+/* Limits on a cgroup that is there, for all that is below it together. Others than the runtime's: that sets those of
+ * containers. */
+int cgroup_limit(const char *cgroup, double cpus, uint64_t memory_bytes, uint64_t pids, struct err *e) must_check;
 /* SIGKILLs everything in the cgroup and below, and removes it in every hierarchy. Idempotent, waits until empty. */
 int cgroup_destroy(const char *cgroup, struct err *e) must_check;
 /* Sends a signal to every process in it. */

@@ -26,7 +26,8 @@ enum {
 	DESTROY_TIMEOUT_MS = 30000, /* then it is a process stuck in the kernel */
 	WAIT_SLICE_MS = 1000,
 	DELEGATE_TRIES = 16,
-	BUSY_SLICE_MS = 2 /* rmdir says EBUSY for a moment after the last exit; no event tells when that ends */
+	LIMIT_PERIOD_US = 100000, /* the kernel's own; the runtimes write the same */
+	BUSY_SLICE_MS = 2         /* rmdir says EBUSY for a moment after the last exit; no event tells when that ends */
 };
 
 struct hierarchy {
@@ -525,4 +526,42 @@ int cgroup_delegate(const char *dir, const char *controllers, struct err *e)
 			return err_sys(e, "enabling the controller " PRIstr " below the cgroup %s", ARGstr(name), dir);
 	}
 	return 0;
+}
+
+struct limit {
+	const char *controller, *file;
+	char *value; /* owned */
+};
+
+static int write_limit(const struct hierarchies *h, const char *cgroup, const struct limit *l, struct err *e)
+{
+	const struct hierarchy *of = of_controller(h, l->controller);
+	_cleanup_free_ char *path = of ? strf("%s%s/%s", of->mount, cgroup, l->file) : NULL;
+
+	if (!path)
+		return err_set(e, ERR_NOT_FOUND, "there is no cgroup controller %s", l->controller);
+	return write_control(path, l->value) < 0 ? err_sys(e, "writing %s", path) : 0;
+}
+
+int cgroup_limit(const char *cgroup, double cpus, uint64_t memory_bytes, uint64_t pids, struct err *e)
+{
+	bool v2 = cgroup_version() == 2;
+	long long quota = (long long)(cpus * LIMIT_PERIOD_US);
+	struct limit limits[] = {
+		{ "memory", v2 ? "memory.max" : "memory.limit_in_bytes",
+		  strf("%llu", (unsigned long long)memory_bytes) },
+		{ "pids", "pids.max", strf("%llu", (unsigned long long)pids) },
+		{ "cpu", v2 ? "cpu.max" : "cpu.cfs_quota_us",
+		  v2 ? strf("%lld %d", quota, LIMIT_PERIOD_US) : strf("%lld", quota) },
+	};
+	struct hierarchies h = { 0 };
+	int rc = check_path(cgroup, e) < 0 || read_hierarchies(&h, e) < 0 ? -1 : 0;
+
+	for (size_t i = 0; i < ARRAY_LEN(limits); i++) {
+		if (rc == 0)
+			rc = write_limit(&h, cgroup, &limits[i], e);
+		free(limits[i].value);
+	}
+	hierarchies_fini(&h);
+	return rc;
 }

@@ -19,7 +19,7 @@ enum { COPY_BYTES = 256 << 10, TREE_DEPTH = 128, KEY_MAX_BYTES = 1024 };
 /* staged/ belongs to the job directory's owner, who renames files out of it, and so does what is put there: a file of
  * root's with a container's bytes is not left where somebody else can give it another name. The directory is made where
  * that owner has no hand in it: what is found under the name is never given away. */
-static int open_staged(const struct run *r, struct err *e)
+int deliver_open_staged(const struct run *r, struct err *e)
 {
 	_cleanup_close_ int fd = -EBADF;
 	struct stat st;
@@ -59,7 +59,7 @@ int delivery_init(struct delivery *d, const struct run *r, struct worker_link *l
 	d->outbox = open_outbox(r, e);
 	d->part = r->spec.host_count > 1 && d->compressed;
 	if (d->outbox >= 0 && is_staged(d))
-		d->staged = open_staged(r, e);
+		d->staged = deliver_open_staged(r, e);
 	return d->outbox < 0 || (is_staged(d) && d->staged < 0) ? -1 : 0;
 }
 

@@ -16,6 +16,8 @@ struct delivery {
 	json_t *pending; /* reports that wait for delivery_end's sync */
 };
 
+/* staged/ of the job, made for its owner. */
+int deliver_open_staged(const struct run *r, struct err *e) must_check;
 int delivery_init(struct delivery *d, const struct run *r, struct worker_link *link, struct err *e) must_check;
 void delivery_fini(struct delivery *d);
 /* The key of something of this job: <prefix>/<job name>/output/<rest>; caller frees. */

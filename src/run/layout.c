@@ -168,6 +168,15 @@ static void add_machines(const char *path, bool isolated, struct buf *out)
 		out->n = before;
 }
 
+static int put_etc(int tree_fd, struct str hosts, struct str name, struct str resolv, struct err *e)
+{
+	return file_put(tree_fd, "etc/hosts", hosts, 0644, e) < 0 ||
+	                       file_put(tree_fd, "etc/hostname", name, 0644, e) < 0 ||
+	                       file_put(tree_fd, "etc/resolv.conf", resolv, 0644, e) < 0
+	               ? -1
+	               : 0;
+}
+
 static int make_etc(int tree_fd, const struct job_spec *spec, bool isolated, struct err *e)
 {
 	struct buf hosts = { 0 }, machines = { 0 }, resolv = { 0 }, name = { 0 };
@@ -191,11 +200,7 @@ static int make_etc(int tree_fd, const struct job_spec *spec, bool isolated, str
 	else
 		buf_str(&resolv, buf_view(&machines));
 	buf_f(&name, "%s\n", spec->host_name);
-	r = file_put(tree_fd, "etc/hosts", buf_view(&hosts), 0644, e);
-	if (r == 0)
-		r = file_put(tree_fd, "etc/hostname", buf_view(&name), 0644, e);
-	if (r == 0)
-		r = file_put(tree_fd, "etc/resolv.conf", buf_view(&resolv), 0644, e);
+	r = put_etc(tree_fd, buf_view(&hosts), buf_view(&name), buf_view(&resolv), e);
 	buf_fini(&hosts);
 	buf_fini(&machines);
 	buf_fini(&resolv);
@@ -203,16 +208,18 @@ static int make_etc(int tree_fd, const struct job_spec *spec, bool isolated, str
 	return r;
 }
 
-/* The image's own /opt/ml does not show through (contract 1.1: hidden by the platform's). */
-static int hide_images(int tree_fd, struct err *e)
+/* The image's own directory does not show through. */
+static int hide_images(int tree_fd, const char *path, struct err *e)
 {
-	_cleanup_close_ int fd = open_beneath(tree_fd, "opt/ml", O_RDONLY | O_DIRECTORY, 0, e);
+	_cleanup_close_ int fd = open_beneath(tree_fd, path, O_RDONLY | O_DIRECTORY, 0, e);
 
 	if (fd < 0)
 		return -1;
 	if (fsetxattr(fd, "trusted.overlay.opaque", "y", 1, 0) < 0)
-		return err_sys(e, "marking /opt/ml opaque (the data directory must be on a file system with trusted "
-		                  "extended attributes, such as ext4 or xfs)");
+		return err_sys(e,
+		               "marking /%s opaque (the data directory must be on a file system with trusted "
+		               "extended attributes, such as ext4 or xfs)",
+		               path);
 	return 0;
 }
 
@@ -243,7 +250,56 @@ enum step phase_layout(struct run *r, struct err *e)
 		return STEP_FAIL;
 	}
 	fd = open_beneath(r->work_fd, "tree", O_RDONLY | O_DIRECTORY, 0, e);
-	if (fd < 0 || layout_tree(fd, &r->spec, r->network_interface, r->isolated, e) < 0 || hide_images(fd, e) < 0)
+	/* /opt/ml: hidden by the platform's, contract 1.1 */
+	if (fd < 0 || layout_tree(fd, &r->spec, r->network_interface, r->isolated, e) < 0 ||
+	    hide_images(fd, "opt/ml", e) < 0)
 		return STEP_FAIL;
+	return STEP_NEXT;
+}
+
+/* ---- of a transform job ---- */
+
+static int make_serving_etc(int tree_fd, const struct box *b, struct err *e)
+{
+	const struct job_spec *spec = &b->run->spec;
+	const struct network_spec *net = &spec->network;
+	bool has_address = net->bridge && spec->host_number <= net->peer_count && b->run->box_count == 1;
+	_cleanup_buf_ struct buf hosts = { 0 }, machines = { 0 }, resolv = { 0 }, name = { 0 };
+
+	buf_f(&hosts, "127.0.0.1\tlocalhost\n%s\t%s\n::1\tlocalhost ip6-localhost ip6-loopback\n",
+	      has_address ? net->peers[spec->host_number - 1].address : "127.0.0.1", b->hostname);
+	add_machines("/etc/resolv.conf", !net->bridge, &machines);
+	free(network_resolv(buf_view(&machines), net, &resolv));
+	buf_f(&name, "%s\n", b->hostname);
+	return put_etc(tree_fd, buf_view(&hosts), buf_view(&name), buf_view(&resolv), e);
+}
+
+/* What the image has in /opt/ml stays there, but where the model is to be (contract 7.1). */
+static int make_serving_tree(const struct box *b, struct err *e)
+{
+	_cleanup_free_ char *tree = box_path(b, "tree");
+	_cleanup_close_ int fd = -EBADF;
+
+	if (mkdir_all(b->run->work_fd, tree, 0755, e) < 0)
+		return -1;
+	fd = open_beneath(b->run->work_fd, tree, O_RDONLY | O_DIRECTORY, 0, e);
+	if (fd < 0 || mkdir_all(fd, "opt/ml/model", 0755, e) < 0 || mkdir_all(fd, "etc", 0755, e) < 0 ||
+	    mkdir_all(fd, "tmp", 0755, e) < 0)
+		return -1;
+	if (fchmodat(fd, "tmp", 01777, 0) < 0)
+		return err_sys(e, "making /tmp");
+	return make_serving_etc(fd, b, e);
+}
+
+int layout_hide_model(int model_fd, struct err *e)
+{
+	return hide_images(model_fd, ".", e);
+}
+
+enum step phase_serving_layout(struct run *r, struct err *e)
+{
+	for (size_t i = 0; i < r->box_count; i++)
+		if (make_serving_tree(&r->box[i], e) < 0)
+			return STEP_FAIL;
 	return STEP_NEXT;
 }

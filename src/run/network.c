@@ -27,7 +27,13 @@
 #include "net/seal.h"
 #include "run/phase.h"
 
-enum { SOCKETS = 4, BACKLOG = 64, STARTS = 5, RESOLV_MAX = 64 << 10 };
+enum {
+	SOCKETS_EACH = 4,
+	SOCKETS = SOCKETS_EACH * SPEC_MAX_CONTAINERS,
+	BACKLOG = 64,
+	STARTS = 5,
+	RESOLV_MAX = 64 << 10
+};
 
 struct network {
 	struct run *run;
@@ -122,9 +128,9 @@ static void end_proxy(struct network *n)
 }
 
 /* A socket of the container's, on the address that only it has. */
-static int add_socket(struct network *n, uint16_t port, bool datagrams, const char *to, struct err *e)
+static int add_socket(struct network *n, int ns_fd, uint16_t port, bool datagrams, const char *to, struct err *e)
 {
-	_cleanup_close_ int fd = net_socket(n->run->network_ns, AF_INET, datagrams ? SOCK_DGRAM : SOCK_STREAM, e);
+	_cleanup_close_ int fd = net_socket(ns_fd, AF_INET, datagrams ? SOCK_DGRAM : SOCK_STREAM, e);
 	struct sockaddr_in in = { .sin_family = AF_INET, .sin_port = htons(port) };
 
 	if (fd < 0)
@@ -150,17 +156,17 @@ static char *api_address(const char *url)
 	return proxy_address_parse(s, &a) ? str_dup(s) : NULL;
 }
 
-static int open_sockets(struct network *n, const char *resolver, struct err *e)
+static int open_sockets(struct network *n, int ns_fd, const char *resolver, struct err *e)
 {
 	_cleanup_free_ char *api = api_address(n->run->spec.api_url), *dns = resolver ? strf("%s:53", resolver) : NULL;
 
-	if (api && (add_socket(n, NETWORK_CREDENTIALS_PORT, false, api, e) < 0 ||
-	            add_socket(n, NETWORK_API_PORT, false, api, e) < 0))
+	if (api && (add_socket(n, ns_fd, NETWORK_CREDENTIALS_PORT, false, api, e) < 0 ||
+	            add_socket(n, ns_fd, NETWORK_API_PORT, false, api, e) < 0))
 		return -1;
 	if (!api && n->run->spec.api_url)
 		run_say(n->run, "The container cannot reach the API: %s is no address with a port.",
 		        n->run->spec.api_url);
-	if (dns && (add_socket(n, 53, true, dns, e) < 0 || add_socket(n, 53, false, dns, e) < 0))
+	if (dns && (add_socket(n, ns_fd, 53, true, dns, e) < 0 || add_socket(n, ns_fd, 53, false, dns, e) < 0))
 		return -1;
 	return 0;
 }
@@ -278,7 +284,7 @@ static void end_sealer(struct network *n)
 	n->sealer = 0;
 }
 
-/* ---- the phase ---- */
+/* ---- joining ---- */
 
 static int host_of(const struct run *r, struct network *n, struct err *e)
 {
@@ -359,11 +365,20 @@ static int do_without(struct run *r, const char *why, struct err *e)
 	return 0;
 }
 
+/* The machine's server for names that containers ask through the proxy; NULL: they can ask by themselves, or not at
+ * all. */
+static char *resolver_of(const struct run *r)
+{
+	_cleanup_buf_ struct buf machines = { 0 }, resolv = { 0 };
+
+	if (file_read("/etc/resolv.conf", RESOLV_MAX, &machines, NULL) < 0)
+		buf_reset(&machines);
+	return network_resolv(buf_view(&machines), &r->spec.network, &resolv);
+}
+
 static int join(struct run *r, struct err *e)
 {
 	struct network *n = xcalloc(1, sizeof(*n));
-	_cleanup_buf_ struct buf machines = { 0 }, resolv = { 0 };
-	_cleanup_free_ char *resolver = NULL;
 
 	r->network = n;
 	n->run = r;
@@ -371,19 +386,80 @@ static int join(struct run *r, struct err *e)
 	    net_join(&n->host, r->network_ns, e) < 0)
 		return -1;
 	n->joined = true;
-	if (n->host.sealed && seal(n, e) < 0)
-		return -1;
-	if (n->host.isolated)
+	return n->host.sealed ? seal(n, e) : 0;
+}
+
+/* What it may have of the machine in the host's own namespace. */
+static int give_sockets(struct run *r, struct err *e)
+{
+	_cleanup_free_ char *resolver = resolver_of(r);
+
+	if (r->network->host.isolated)
 		return 0;
-	if (file_read("/etc/resolv.conf", RESOLV_MAX, &machines, NULL) < 0)
-		buf_reset(&machines);
-	resolver = network_resolv(buf_view(&machines), &r->spec.network, &resolv);
-	if (open_sockets(n, resolver, e) < 0)
+	if (open_sockets(r->network, r->network_ns, resolver, e) < 0)
 		return -1;
-	if (n->count)
-		start_proxy(n);
+	if (r->network->count)
+		start_proxy(r->network);
 	return 0;
 }
+
+/* ---- of a transform job ---- */
+
+/* Each of several containers has a namespace of its own, as each may listen where the others do. */
+static int serve_one(struct box *b, bool isolated, const char *resolver, struct err *e)
+{
+	struct run *r = b->run;
+	unsigned number = (unsigned)(b - r->box);
+
+	if (r->box_count == 1 && r->network_ns >= 0) {
+		b->network_ns = r->network_ns;
+	} else {
+		if (net_namespace_new(&b->network_ns, e) < 0)
+			return -1;
+		b->own_network = true;
+		if (isolated)
+			return 0;
+		if (r->network_ns >= 0 ? net_nest(r->network_ns, b->network_ns, number, e) < 0
+		                       : net_link(b->network_ns, e) < 0)
+			return -1;
+	}
+	return open_sockets(r->network, b->network_ns, r->network_ns >= 0 ? resolver : NULL, e);
+}
+
+/* They never share the machine's network: there, ports are the machine's. */
+static int serve(struct run *r, bool isolated, struct err *e)
+{
+	const char *why = r->options.no_network ? r->options.no_network : "network_pool is `none` in bloomery.conf";
+	_cleanup_free_ char *resolver = NULL;
+
+	if (!isolated && r->spec.network.bridge && !r->options.no_network) {
+		if (join(r, e) < 0)
+			return -1;
+		resolver = resolver_of(r);
+	} else if (!isolated && r->spec.network.subnet) {
+		return err_set(e, ERR_CLIENT,
+		               "VpcConfig cannot be acted on: jobs cannot have networks of their own on this machine: "
+		               "%s",
+		               why);
+	} else {
+		r->network = xcalloc(1, sizeof(*r->network));
+		r->network->run = r;
+		free(take_ptr(r->spec.network.bridge));
+		if (!isolated)
+			run_say(r,
+			        "The container reaches the API and nothing else, as jobs cannot have networks of their "
+			        "own here: %s",
+			        why);
+	}
+	for (size_t i = 0; i < r->box_count; i++)
+		if (serve_one(&r->box[i], isolated, resolver, e) < 0)
+			return -1;
+	if (r->network->count)
+		start_proxy(r->network);
+	return 0;
+}
+
+/* ---- the phase ---- */
 
 enum step phase_network(struct run *r, struct err *e)
 {
@@ -397,6 +473,8 @@ enum step phase_network(struct run *r, struct err *e)
 		               "that "
 		               "could be encrypted"),
 		       STEP_FAIL;
+	if (spec_is_transform(&r->spec))
+		return serve(r, isolated, e) < 0 ? STEP_FAIL : STEP_NEXT;
 	if (!r->spec.network.bridge && r->spec.network.peer_count)
 		return share_machines(r, e) < 0 ? STEP_FAIL : STEP_NEXT;
 	if (isolated && r->spec.host_count == 1)
@@ -406,7 +484,7 @@ enum step phase_network(struct run *r, struct err *e)
 	else if (!r->spec.network.bridge && r->spec.host_count > 1)
 		return do_without(r, "network_pool is `none` in bloomery.conf", e), STEP_FAIL;
 	if (r->spec.network.bridge)
-		return join(r, e) < 0 ? STEP_FAIL : STEP_NEXT;
+		return join(r, e) < 0 || give_sockets(r, e) < 0 ? STEP_FAIL : STEP_NEXT;
 	if (isolated && net_namespace_new(&r->network_ns, e) < 0)
 		return STEP_FAIL;
 	return STEP_NEXT;
@@ -429,6 +507,12 @@ void network_end(struct run *r)
 {
 	struct network *n = r->network;
 
+	for (size_t i = 0; i < r->box_count; i++) {
+		if (r->box[i].own_network)
+			cleanup_closep(&r->box[i].network_ns);
+		r->box[i].network_ns = -EBADF;
+		r->box[i].own_network = false;
+	}
 	cleanup_closep(&r->network_ns);
 	r->network_ns = -EBADF;
 	if (!n)

@@ -86,6 +86,7 @@ struct box {
 struct volume;  /* the file system that is being made, see volume.c */
 struct output;  /* the two pipes of the container, see output.c */
 struct network; /* see network.c */
+struct serving; /* see serving.c */
 struct control; /* the socket and the signals, see control.c */
 
 struct run {
@@ -143,6 +144,7 @@ struct run {
 	/* training */
 	pid_t pid;
 	struct metrics *metrics;
+	struct serving *serving; /* of a transform job, see serving.c */
 	struct loop_source *process, *runtime_timer, *grace_timer, *drain_timer;
 	bool stop_unheard; /* the first process had no handler for SIGTERM */
 	bool drained;      /* its output is not waited for any longer */
@@ -167,7 +169,7 @@ int run_fact(struct run *r, enum fact_kind kind, json_t *args, struct err *e) mu
 /* A line from the platform in the job's own log. Never fails the run. */
 void run_say(struct run *r, const char *fmt, ...) printf_like(2, 3);
 
-extern const struct phase run_phases[];
+extern const struct phase run_phases[], run_transform_phases[];
 
 /* volume.c */
 enum step phase_volume(struct run *r, struct err *e); /* begins to make it; the phases up to mount do not need it */
@@ -193,6 +195,11 @@ char *layout_interface(struct str routes);
 /* Makes the tree below tree_fd for the job; in.network_interface as above. The layout phase without its surroundings.
  */
 int layout_tree(int tree_fd, const struct job_spec *spec, const char *network_interface, bool isolated, struct err *e);
+enum step phase_serving_layout(struct run *r, struct err *e);  /* of a transform job */
+int layout_hide_model(int model_fd, struct err *e) must_check; /* the image's own /opt/ml/model does not show through */
+/* models.c */
+enum step phase_models(struct run *r, struct err *e);
+void undo_models(struct run *r);
 /* channels.c */
 enum step phase_channels(struct run *r, struct err *e);
 void stop_worker(struct run *r);
@@ -236,8 +243,17 @@ void training_output_ended(struct box *b);  /* called by output.c when both pipe
 void training_feeders_ended(struct run *r); /* called by feeders.c when the last has ended, as it was told to */
 /* A channel cannot be fed any more: the container is killed, and the job has failed for that reason. */
 void training_failed(struct run *r, const struct err *why);
+bool process_handles(pid_t pid, int signo); /* has a handler, or blocks it to wait for it */
 void stop_training(struct run *r);
 void undo_training(struct run *r);
+/* serving.c */
+enum step phase_serve(struct run *r, struct err *e);     /* makes and starts the containers of a transform job */
+enum step phase_transform(struct run *r, struct err *e); /* until the driver has ended */
+void stop_transform(struct run *r);
+enum step phase_leave(struct run *r, struct err *e); /* until the containers have */
+void undo_transform(struct run *r);
+/* outputs.c */
+enum step phase_outputs(struct run *r, struct err *e); /* gives away what the driver has made */
 /* upload.c */
 enum step phase_upload(struct run *r, struct err *e);
 void undo_upload(struct run *r);
@@ -262,6 +278,8 @@ void control_close(struct control *c); /* NULL is fine */
 /* environment.c: what the container finds in its environment (contract 1.4); NULL-terminated, free with strv_free. */
 char **environment_of(const struct job_spec *spec, const struct image *image, const char *network_interface,
                       const char *credentials_url);
+/* The same for a container that serves (contract 7.1, 7.5). */
+char **environment_of_serving(const struct box *b);
 void strv_free(char **v);
 
 /* inside.c: the container's files as seen from outside, never following anything out of its root. */

@@ -225,7 +225,7 @@ static void add_code_advice(const struct ending *end, struct buf *out)
 		      "whether it is for this machine.");
 	else if (tail_says(end, "ModuleNotFoundError") || tail_says(end, "ImportError"))
 		buf_z(out, " A Python module is missing in the image: add it there.");
-	else
+	else if (!end->serving)
 		buf_z(out, " Write what went wrong to /opt/ml/output/failure and it is shown here.");
 }
 
@@ -243,6 +243,20 @@ static void add_tail(const struct ending *end, struct buf *out)
 		return;
 	buf_z(out, lead);
 	clean_end(str_trim(end->tail), room(out), out);
+}
+
+static void ended_early(const struct ending *end, struct buf *out)
+{
+	ptrdiff_t i = end->signal ? signal_row(end->signal) : -1;
+
+	buf_f(out,
+	      "AlgorithmError: The container %s, which serves the model, ended before the job had: ", end->serving);
+	if (end->signal)
+		buf_f(out, "%s was ", end->program);
+	add_code(end, out);
+	buf_c(out, '.');
+	if (i >= 0 && *signals[i].advice)
+		buf_f(out, " %s", signals[i].advice);
 }
 
 static void killed(const struct ending *end, struct buf *out)
@@ -267,7 +281,11 @@ void reason_of_ending(const struct ending *end, struct buf *out)
 	} else if (end->out_of_memory) {
 		buf_z(&text,
 		      "ClientError: Please use an instance type with more memory, or reduce the size of job data "
-		      "processed on an instance. The training container was killed because ");
+		      "processed on an instance. ");
+		if (end->serving)
+			buf_f(&text, "The container %s was killed because ", end->serving);
+		else
+			buf_z(&text, "The training container was killed because ");
 		add_memory(&known, &text);
 		buf_z(&text, ". A smaller batch, fewer data loader workers or reading the data in pieces also help; ");
 		add_code(&known, &text);
@@ -288,7 +306,9 @@ void reason_of_ending(const struct ending *end, struct buf *out)
 		buf_z(&text, ".");
 		add_tail(&known, &text);
 	} else {
-		if (end->signal)
+		if (end->serving)
+			ended_early(&known, &text);
+		else if (end->signal)
 			killed(&known, &text);
 		else
 			buf_f(&text, "AlgorithmError: , exit code: %d.", end->code);

@@ -19,6 +19,7 @@ struct ending {
 	struct str tail;     /* the last lines it printed, '\n' between them */
 	struct str trouble;  /* sentences: what of its data could not be read */
 	const char *program; /* what was executed */
+	const char *serving; /* it serves a model, and should not have ended: the container's name; else NULL */
 	bool out_of_memory;  /* the kernel killed something in it */
 	uint64_t memory_limit_bytes, memory_peak_bytes;
 	const char *instance_type;

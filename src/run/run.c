@@ -38,6 +38,24 @@ const struct phase run_phases[] = {
 };
 /* clang-format on */
 
+/* clang-format off */
+const struct phase run_transform_phases[] = {
+	{ "volume",      phase_volume,         NULL,           undo_volume    },
+	{ "network",     phase_network,        NULL,           undo_network   },
+	{ "gpus",        phase_gpus,           NULL,           undo_gpus      },
+	{ "layout",      phase_serving_layout, NULL,           NULL           },
+	{ "models",      phase_models,         stop_worker,    undo_models    },
+	{ "image",       phase_image,          stop_image,     undo_image     },
+	{ "mount",       phase_mount,          stop_mount,     NULL           },
+	{ "rootfs",      phase_rootfs,         NULL,           undo_rootfs    },
+	{ "serve",       phase_serve,          NULL,           undo_container },
+	{ "transform",   phase_transform,      stop_transform, undo_transform },
+	{ "outputs",     phase_outputs,        stop_worker,    undo_upload    },
+	{ "leave",       phase_leave,          NULL,           NULL           },
+	{ NULL }
+};
+/* clang-format on */
+
 /* ---- facts and words ---- */
 
 int run_fact(struct run *r, enum fact_kind kind, json_t *args, struct err *e)
@@ -358,9 +376,8 @@ static int report_end(struct run *r, struct err *e)
 	                                                : "ok";
 
 	if (r->stop == STOP_SHUTDOWN && !r->failed)
-		run_set_reason(
-		        r, STR("InternalServerError: the supervisor of the training host was told to end (SIGTERM), as "
-		               "when the machine is shut down. Create the job again."));
+		run_set_reason(r, STR("InternalServerError: the supervisor of the host was told to end (SIGTERM), as "
+		                      "when the machine is shut down. Create the job again."));
 	log_info("ended: %s %s", result, r->reason.p ? r->reason.p : "");
 	return run_fact(r, FACT_ENDED,
 	                json_pack("{s:s, s:s}", "result", result, "reason", r->failed ? r->reason.p : ""), e);
@@ -395,7 +412,7 @@ static void set_lost_reason(struct run *r, const struct history *h)
 	else
 		buf_z(&b,
 		      "InternalServerError: We encountered an internal error. Please try again. What happened is that");
-	buf_z(&b, " the training host's supervisor, bloomery-job, was lost: it was killed, or the machine went down.");
+	buf_z(&b, " the host's supervisor, bloomery-job, was lost: it was killed, or the machine went down.");
 	run_set_reason(r, buf_view(&b));
 	buf_fini(&b);
 }
@@ -462,7 +479,7 @@ static int run_phases_through(struct run *r, struct err *e)
 		reason_of_error(&first, &reason);
 		run_set_reason(r, buf_view(&reason));
 		buf_fini(&reason);
-	} else if (run_drive(r, run_phases, e) < 0) {
+	} else if (run_drive(r, spec_is_transform(&r->spec) ? run_transform_phases : run_phases, e) < 0) {
 		return -1;
 	}
 	/* The outcome is durable before anything that is only tidiness. */

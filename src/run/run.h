@@ -14,6 +14,7 @@ struct run_options {
 	const char *programs_dir; /* where bloomery-image, bloomery-fetch ... are; NULL: beside this program */
 	int conf_fd;              /* what conf_host_write wrote; 0 or less: no file systems and registries here */
 	const char *no_network;   /* why jobs cannot have networks of their own here; NULL: they can */
+	unsigned ping_timeout_s;  /* of a transform job: until its containers must be healthy; 0: 240 s */
 	int64_t drain_ms;         /* from the container's end until its output must have ended; 0: 5 s */
 };
 

@@ -62,6 +62,18 @@ static size_t count_descendants(pid_t pid, unsigned depth)
 	return n;
 }
 
+bool process_handles(pid_t pid, int signo)
+{
+	_cleanup_free_ char *path = strf("/proc/%d/status", (int)pid);
+	_cleanup_buf_ struct buf b = { 0 };
+	struct str s;
+
+	if (file_read(path, 1 << 16, &b, NULL) < 0)
+		return false;
+	s = buf_view(&b);
+	return has_signal(status_line(s, "SigCgt:"), signo) || has_signal(status_line(s, "SigBlk:"), signo);
+}
+
 static void look_at(pid_t pid, struct receiver *ret)
 {
 	_cleanup_free_ char *path = strf("/proc/%d/status", (int)pid);

@@ -1,0 +1,232 @@
+/* The outputs of a transform job, of each object that went well, on their way (contract 7.7): into staged/, where
+ * bloomeryd takes them from, or to another S3. In a child, as they are hashed or sent. A job that is stopped stores
+ * none (contract 7.4).
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+#include "base/hash.h"
+#include "base/log.h"
+#include "channel/fetcher.h"
+#include "run/deliver.h"
+#include "run/driver.h"
+#include "run/phase.h"
+
+enum { COPY_BYTES = 256 << 10, KEY_MAX_BYTES = 1024, TOLD_LINE_MAX = 64 << 10 };
+#define OUTPUTS_FILE "outputs"
+
+/* ---- in the child ---- */
+
+struct outputs {
+	struct run *run;
+	struct worker_link *link;
+	int outbox, staged; /* staged: -EBADF for another S3 */
+	FILE *list;         /* staged/outputs, NULL for another S3 */
+	uint64_t count, bytes;
+};
+
+static int hash_file(int fd, uint64_t *ret_size, char md5_hex[33], struct err *e)
+{
+	_cleanup_free_ char *bytes = xrealloc(NULL, COPY_BYTES);
+	_cleanup_(hash_freep) struct hash *h = hash_new(HASH_MD5);
+	_cleanup_buf_ struct buf hex = { 0 };
+	unsigned char digest[MD5_BYTES];
+	size_t n = 1;
+
+	for (*ret_size = 0; n; *ret_size += n) {
+		if (fd_read_full(fd, bytes, COPY_BYTES, &n, e) < 0)
+			return -1;
+		hash_add(h, bytes, n);
+	}
+	hash_end(take_ptr(h), digest);
+	buf_hex(&hex, digest, sizeof(digest));
+	memcpy(md5_hex, hex.p, 33);
+	return 0;
+}
+
+static int put_remote(const struct outputs *o, int fd, const char *key, struct err *e)
+{
+	const struct job_spec *s = &o->run->spec;
+	_cleanup_free_ char *program = strf("%s/bloomery-fetch", o->run->programs_dir);
+	struct fetcher f = {
+		.program = program, .verb = "put", .fd = fd, .s3 = &s->s3, .bucket = s->output_bucket, .key = key
+	};
+
+	return fetcher_run(&f, NULL, e) < 0 ? err_in(e, "uploading to s3://%s/%s", s->output_bucket, key) : 0;
+}
+
+static int list_one(struct outputs *o, int fd, const char *leaf, const char *key, struct err *e)
+{
+	char md5[33], *text;
+	uint64_t size;
+	json_t *j;
+	int rc = 0;
+
+	if (hash_file(fd, &size, md5, e) < 0)
+		return -1;
+	j = json_pack("{s:s, s:s, s:I, s:s}", "file", leaf, "key", key, "size", (json_int_t)size, "md5", md5);
+	text = j ? json_dumps(j, JSON_COMPACT) : NULL;
+	if (!text)
+		rc = err_set(e, ERR_BUG, "the key of an output is not UTF-8");
+	else if (fprintf(o->list, "%s\n", text) < 0)
+		rc = err_sys(e, "writing the list of outputs");
+	free(text);
+	json_decref(j);
+	return rc;
+}
+
+static int give_one(struct outputs *o, const char *leaf, const char *rest, struct err *e)
+{
+	const struct job_spec *s = &o->run->spec;
+	_cleanup_free_ char *key = strf("%s%s%s", s->output_prefix, *s->output_prefix ? "/" : "", rest);
+	_cleanup_close_ int fd = openat(o->outbox, leaf, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+	struct stat st;
+
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return err_sys(e, "opening the output %s", leaf);
+	if (strlen(key) > KEY_MAX_BYTES)
+		return err_set(e, ERR_CLIENT, "the key of an output is longer than %d bytes: %.200s...", KEY_MAX_BYTES,
+		               key);
+	if (o->list ? list_one(o, fd, leaf, key, e) < 0 : put_remote(o, fd, key, e) < 0)
+		return -1;
+	if (!o->list && unlinkat(o->outbox, leaf, 0) < 0)
+		return err_sys(e, "removing the output %s", leaf);
+	o->count++;
+	o->bytes += (uint64_t)st.st_size;
+	return 0;
+}
+
+/* Each line of what the driver has told; a torn last one is that of a driver that was killed. */
+static int each_told(struct outputs *o, int (*fn)(struct outputs *o, const char *leaf, const char *key, struct err *e),
+                     struct err *e)
+{
+	_cleanup_close_ int fd = openat(o->run->work_fd, DRIVER_TOLD, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+	_cleanup_free_ char *line = NULL;
+	FILE *f = fd < 0 ? NULL : fdopen(fd, "r");
+	size_t room = 0;
+	ssize_t n;
+	int rc = 0;
+
+	if (!f)
+		return err_sys(e, "reading what was told of the outputs");
+	(void)take_fd(fd);
+	while (rc == 0 && (n = getline(&line, &room, f)) > 0 && line[n - 1] == '\n') {
+		json_t *j = json_loadb(line, (size_t)n, 0, NULL);
+		const char *leaf = json_string_value(json_object_get(j, "file"));
+		const char *key = json_string_value(json_object_get(j, "key"));
+
+		rc = leaf && key ? fn(o, leaf, key, e) : err_set(e, ERR_BUG, "a line about an output is damaged");
+		json_decref(j);
+	}
+	fclose(f);
+	return rc;
+}
+
+static int stage_one(struct outputs *o, const char *leaf, const char *key, struct err *e)
+{
+	struct stat to;
+
+	(void)key;
+	if (fstat(o->staged, &to) < 0 || fchownat(o->outbox, leaf, to.st_uid, to.st_gid, AT_SYMLINK_NOFOLLOW) < 0)
+		return err_sys(e, "giving %s to bloomeryd", leaf);
+	return renameat(o->outbox, leaf, o->staged, leaf) < 0 ? err_sys(e, "moving %s to staged", leaf) : 0;
+}
+
+/* All of it is on the disk before anybody hears of it. */
+static int stage_all(struct outputs *o, struct err *e)
+{
+	if (fclose(take_ptr(o->list)) != 0)
+		return err_sys(e, "writing the list of outputs");
+	if (syncfs(o->outbox) < 0)
+		return err_sys(e, "syncing the outputs");
+	if (each_told(o, stage_one, e) < 0 || stage_one(o, OUTPUTS_FILE, "", e) < 0)
+		return -1;
+	return fsync(o->staged) < 0 ? err_sys(e, "syncing staged") : 0;
+}
+
+static int open_places(struct outputs *o, struct err *e)
+{
+	int fd;
+
+	o->outbox = openat(o->run->home_fd, DRIVER_OUTBOX, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (o->outbox < 0)
+		return err_sys(e, "opening work/" DRIVER_OUTBOX);
+	if (o->run->spec.output_place == PLACE_REMOTE)
+		return 0;
+	o->staged = deliver_open_staged(o->run, e);
+	if (o->staged < 0)
+		return -1;
+	fd = openat(o->outbox, OUTPUTS_FILE, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644);
+	o->list = fd < 0 ? NULL : fdopen(fd, "w");
+	return o->list ? 0 : err_sys(e, "making the list of outputs");
+}
+
+static int give_all(struct worker_link *link, void *arg, struct err *e)
+{
+	struct outputs o = { .run = arg, .link = link, .outbox = -EBADF, .staged = -EBADF };
+	int rc = open_places(&o, e);
+
+	if (rc == 0)
+		rc = each_told(&o, give_one, e);
+	if (rc == 0 && o.list)
+		rc = stage_all(&o, e);
+	if (rc == 0)
+		rc = worker_report(link,
+		                   json_pack("{s:s, s:I, s:I}", "t", "outputs", "count", (json_int_t)o.count, "bytes",
+		                             (json_int_t)o.bytes),
+		                   e);
+	return rc; /* the process ends, and what is open with it */
+}
+
+/* ---- in the parent ---- */
+
+static int on_report(void *arg, const json_t *msg, struct err *e)
+{
+	struct run *r = arg;
+	const json_t *count = json_object_get(msg, "count"), *bytes = json_object_get(msg, "bytes");
+
+	if (r->stop != STOP_NONE)
+		return 0;
+	/* From here on the job is done, and it is too late to stop it. */
+	r->outcome.exited = true;
+	if (r->spec.output_place == PLACE_REMOTE || json_integer_value(count) == 0)
+		return 0;
+	return run_fact(r, FACT_OUTPUTS,
+	                json_pack("{s:s, s:O, s:O}", "file", OUTPUTS_FILE, "count", count, "bytes", bytes), e);
+}
+
+static void on_ended(void *arg, const struct err *e)
+{
+	struct run *r = arg;
+
+	worker_free(take_ptr(r->worker));
+	if (e && r->stop != STOP_NONE) {
+		e = NULL;            /* cut short */
+	} else if (e && r->failed) { /* why the job has failed is what the user needs to know */
+		log_err(LOG_ERROR, e, "the outputs of the failed job");
+		run_say(r, "The outputs could not be kept: %s.", e->frame[0]);
+		e = NULL;
+	}
+	if (e)
+		run_failed(r, e);
+	else
+		run_next(r);
+}
+
+enum step phase_outputs(struct run *r, struct err *e)
+{
+	struct worker_task task = {
+		.work = give_all, .report = on_report, .ended = on_ended, .arg = r, .name = "the keeping of the outputs"
+	};
+
+	if (r->stop != STOP_NONE)
+		return STEP_NEXT;
+	if (run_fact(r, r->failed ? FACT_SALVAGING : FACT_UPLOADING, NULL, e) < 0)
+		return STEP_FAIL;
+	return worker_start(r->loop, &task, &r->worker, e) < 0 ? STEP_FAIL : STEP_WAIT;
+}

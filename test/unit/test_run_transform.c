@@ -1,0 +1,429 @@
+/* Hosts of transform jobs, for real: a job directory by hand, run_job() in a child, containers that serve with busybox,
+ * bloomery-transform between them and the objects. Needs what test_run_job.c needs. SPDX-License-Identifier: Apache-2.0
+ */
+#include <signal.h>
+#include <stdio.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "jobdir/list.h"
+#include "run_house.h"
+
+/* One connection: 200 for GET /ping, the records in capitals for POST. CASE is replaced by a test. */
+#define HANDLER(post)                                                                    \
+	"#!/bin/sh\n"                                                                    \
+	"read -r method path rest\n"                                                     \
+	"n=0\n"                                                                          \
+	"while read -r name value; do\n"                                                 \
+	"  case $name in [Cc]ontent-[Ll]ength:) n=$(echo $value | tr -d '\\r');; esac\n" \
+	"  case $name$value in ?) break;; esac\n"                                        \
+	"done\n"                                                                         \
+	"case $method$path in\n"                                                         \
+	"GET/ping) printf 'HTTP/1.0 200 OK\\r\\n\\r\\n';;\n"                             \
+	"GET*) printf 'HTTP/1.0 404 No\\r\\n\\r\\n';;\n"                                 \
+	"*) " post ";;\n"                                                                \
+	"esac\n"
+#define CAPITALS "printf 'HTTP/1.0 200 OK\\r\\nContent-Type: text/csv\\r\\n\\r\\n'; head -c $n | tr a-z A-Z"
+#define SERVE "#!/bin/sh\necho serving $HOSTNAME on purpose\nexec nc -ll -p 8080 -e /bin/handler\n"
+
+struct wish {
+	const char *serve, *handler, *prefix;
+	size_t containers; /* 0: one */
+	bool network;      /* not isolated, though there is none to have */
+	int64_t grace_s;
+	const char *const *objects; /* key, bytes, ... NULL */
+	const char *model;          /* the bytes of an object; NULL: none */
+	bool gzip;
+	json_t *request; /* members to add; stolen */
+};
+
+static const char *const two_objects[] = { "in/a.csv", "a,1\nb,2\n", "in/sub/b.csv", "c,3\n", NULL };
+
+static void put_in_image(const char *leaf, const char *text)
+{
+	_cleanup_free_ char *path = strf("%s/images/sha256-%064d/rootfs/%s", data, 7, leaf);
+
+	CHECK_OK(file_put(AT_FDCWD, path, str_of(text), 0755, e));
+	CHECK(chmod(path, 0755) == 0);
+}
+
+/* Objects of the store, and a list of them. */
+static void put_objects(const char *list, const char *const *objects, size_t *ret_count)
+{
+	_cleanup_free_ char *path = strf("%s/lists/%s", job, list), *lists = strf("%s/lists", job);
+	_cleanup_free_ char *dir = strf("%s/objects/ab", data);
+	FILE *f;
+
+	CHECK_OK(mkdir_all(AT_FDCWD, lists, 0755, e));
+	CHECK_OK(mkdir_all(AT_FDCWD, dir, 0755, e));
+	f = fopen(path, "w");
+	CHECK(f != NULL);
+	for (*ret_count = 0; objects[2 * *ret_count]; ++*ret_count) {
+		_cleanup_free_ char *object = strf("ab%s%029zu", strcmp(list, "0") == 0 ? "0" : "1", *ret_count);
+		_cleanup_free_ char *file = strf("%s/%s", dir, object);
+		struct str bytes = str_of(objects[2 * *ret_count + 1]);
+		struct list_entry entry = { .size = bytes.n,
+			                    .object_id = str_of(object),
+			                    .etag = STR("e"),
+			                    .key = str_of(objects[2 * *ret_count]) };
+
+		CHECK_OK(file_put(AT_FDCWD, file, bytes, 0644, e));
+		CHECK_OK(list_write(f, &entry, e));
+	}
+	fclose(f);
+}
+
+static void make_containers(const struct wish *w, struct job_spec *s)
+{
+	s->container_count = w->containers ? w->containers : 1;
+	s->containers = xcalloc(s->container_count, sizeof(*s->containers));
+	for (size_t i = 0; i < s->container_count; i++) {
+		struct container_spec *c = &s->containers[i];
+
+		c->name = strf("container-%zu", i + 1);
+		c->image = xstrdup("busy");
+		c->environment = json_pack("{s:s, s:s}", "WHAT", "on purpose", "SAGEMAKER_BATCH", "no");
+		if (!w->model || i)
+			continue;
+		c->model = xcalloc(1, sizeof(*c->model));
+		*c->model = (struct model_spec){ .place = PLACE_EMBEDDED,
+			                         .bucket = xstrdup("bucket"),
+			                         .prefix = xstrdup(w->gzip ? "m/model.tar.gz" : "m/"),
+			                         .list = xstrdup("m0"),
+			                         .gzip = w->gzip };
+	}
+}
+
+static void make_job(const struct wish *w)
+{
+	_cleanup_free_ char *instance = NULL;
+	struct channel_spec input = { .name = "input",
+		                      .input_mode = "File",
+		                      .distribution = "ShardedByS3Key",
+		                      .record_wrapper = "None",
+		                      .compression = "None",
+		                      .share_count = 1,
+		                      .s3_data_type = "S3Prefix",
+		                      .s3_uri = "s3://bucket/in/",
+		                      .bucket = "bucket",
+		                      .prefix = "in/",
+		                      .list = "0" };
+	struct job_spec s = { .kind = "transform",
+		              .name = "real",
+		              .region = "us-east-1",
+		              .account = "000000000000",
+		              .arn = "arn:aws:sagemaker:us-east-1:000000000000:transform-job/real",
+		              .host_name = "algo-1",
+		              .host_number = 1,
+		              .host_count = 1,
+		              .channels = &input,
+		              .channel_count = 1,
+		              .stop_grace_s = w->grace_s ? w->grace_s : 30,
+		              .output_bucket = "bucket",
+		              .output_prefix = "out" };
+	const char *model[] = { w->gzip ? "m/model.tar.gz" : "m/sub/weights", w->model, NULL };
+	size_t objects;
+	int fd;
+
+	make_place();
+	make_image();
+	put_in_image("bin/serve", w->serve ? w->serve : SERVE);
+	put_in_image("bin/handler", w->handler ? w->handler : HANDLER(CAPITALS));
+	put_objects("0", w->objects ? w->objects : two_objects, &objects);
+	input.objects = objects;
+	if (w->model && !w->gzip)
+		put_objects("m0", model, &objects);
+	instance = strf("i-0%s", id);
+	s.id = id;
+	s.instance = instance;
+	s.limits = (struct job_limits){ .instance_type = "ml.m5.large",
+		                        .cpus = 1,
+		                        .memory_bytes = 256 << 20,
+		                        .shm_bytes = 16 << 20,
+		                        .volume_bytes = 64 << 20,
+		                        .pids = 500 };
+	s.request = json_pack("{s:s, s:b, s:{s:s, s:s}, s:{s:i}}", "TransformJobName", "real", "EnableNetworkIsolation",
+	                      !w->network, "TransformInput", "ContentType", "text/csv", "SplitType", "Line",
+	                      "ModelClientConfig", "InvocationsMaxRetries", 0);
+	if (w->request)
+		json_object_update(s.request, w->request);
+	json_decref(w->request);
+	make_containers(w, &s);
+	fd = open(job, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	CHECK_OK(spec_save(fd, &s, e));
+	close(fd);
+}
+
+static struct told run_wish(const struct wish *w)
+{
+	make_job(w);
+	CHECK_INT(wait_job(start_job()), 0);
+	check_nothing_left();
+	return facts();
+}
+
+/* What is staged for an object, by the line of staged/outputs that names its key; with the key first. */
+static char *staged(void)
+{
+	_cleanup_free_ char *path = strf("%s/staged/outputs", job);
+	_cleanup_buf_ struct buf list = { 0 };
+	struct buf all = { 0 };
+	struct str rest;
+
+	if (file_read(path, 1 << 20, &list, NULL) < 0)
+		return xstrdup("none");
+	for (rest = buf_view(&list); rest.n;) {
+		struct str line = str_cut(&rest, '\n');
+		json_t *j = json_loadb(line.p, line.n, JSON_REJECT_DUPLICATES, NULL);
+		_cleanup_free_ char *file = strf("%s/staged/%s", job, json_string_value(json_object_get(j, "file")));
+		_cleanup_buf_ struct buf bytes = { 0 }, md5 = { 0 };
+		unsigned char digest[MD5_BYTES];
+		struct hash *h = hash_new(HASH_MD5);
+
+		CHECK_OK(file_read(file, 1 << 20, &bytes, e));
+		hash_add(h, bytes.p, bytes.n);
+		hash_end(h, digest);
+		buf_hex(&md5, digest, sizeof(digest));
+		CHECK_STR(json_string_value(json_object_get(j, "md5")), md5.p);
+		CHECK_INT(json_integer_value(json_object_get(j, "size")), bytes.n);
+		buf_f(&all, "%s:\n%s", json_string_value(json_object_get(j, "key")), bytes.p ? bytes.p : "");
+		json_decref(j);
+	}
+	return buf_take(&all);
+}
+
+static char *log_of(const char *leaf)
+{
+	_cleanup_free_ char *path = strf("%s/log/%s", job, leaf);
+	struct buf b = { 0 };
+
+	CHECK_OK(joblog_tail(path, 100, 65536, &b, e));
+	return b.p ? buf_take(&b) : xstrdup("");
+}
+
+#define WELL "STARTED DOWNLOADING IMAGE TRAINING UPLOADING OUTPUTS ENDED"
+
+TEST(a_transform_job_stages_its_outputs_and_leaves_nothing)
+{
+	_cleanup_(told_fini) struct told t = { 0 };
+	_cleanup_free_ char *out = NULL, *log = NULL, *data_log = NULL;
+
+	if (!possible())
+		return;
+	t = run_wish(&(struct wish){ 0 });
+	CHECK_STR(t.names.p, WELL);
+	CHECK_STR(t.result, "ok");
+	CHECK_STR(t.reason, "");
+	out = staged();
+	CHECK_STR(out, "out/a.csv.out:\nA,1\nB,2\nout/sub/b.csv.out:\nC,3\n");
+	log = log_of("algo-1");
+	CHECK_STR(log, "serving container-1 on purpose");
+	data_log = log_of("data-log");
+	CHECK(strstr(data_log, "[sagemaker logs]: MaxConcurrentTransforms=1, MaxPayloadInMB=6, "
+	                       "BatchStrategy=MULTI_RECORD"));
+}
+
+TEST(containers_of_a_pipeline_all_listen_on_one_port)
+{
+	_cleanup_(told_fini) struct told t = { 0 };
+	_cleanup_free_ char *out = NULL, *first = NULL, *third = NULL;
+
+	if (!possible())
+		return;
+	t = run_wish(&(struct wish){ .containers = 3,
+	                             .handler = HANDLER("printf 'HTTP/1.0 200 OK\\r\\nContent-Type: "
+	                                                "text/csv\\r\\n\\r\\n'; echo $HOSTNAME; head -c $n") });
+	CHECK_STR(t.names.p, "STARTED DOWNLOADING IMAGE IMAGE IMAGE TRAINING UPLOADING OUTPUTS ENDED");
+	CHECK_STR(t.reason, "");
+	out = staged();
+	CHECK_STR(out, "out/a.csv.out:\ncontainer-3\ncontainer-2\ncontainer-1\na,1\nb,2\n"
+	               "out/sub/b.csv.out:\ncontainer-3\ncontainer-2\ncontainer-1\nc,3\n");
+	first = log_of("container-1");
+	third = log_of("container-3");
+	CHECK_STR(first, "serving container-1 on purpose");
+	CHECK_STR(third, "serving container-3 on purpose");
+}
+
+TEST(a_model_of_a_prefix_is_placed)
+{
+	_cleanup_(told_fini) struct told t = { 0 };
+	_cleanup_free_ char *log = NULL;
+
+	if (!possible())
+		return;
+	t = run_wish(&(struct wish){ .model = "weights\n",
+	                             .serve = "#!/bin/sh\ncd /opt/ml/model; cat sub/weights; echo x > sub/weights; "
+	                                      "echo mine > new\n" SERVE });
+	CHECK_STR(t.names.p, WELL);
+	CHECK_STR(t.reason, "");
+	log = log_of("algo-1");
+	CHECK_STR(log, "weights\nserving container-1 on purpose");
+}
+
+TEST(the_environment_of_a_container_that_serves)
+{
+	_cleanup_(told_fini) struct told t = { 0 };
+	_cleanup_free_ char *log = NULL;
+
+	if (!possible())
+		return;
+	t = run_wish(&(struct wish){ .serve = "#!/bin/sh\necho $SAGEMAKER_BATCH/$SAGEMAKER_MAX_PAYLOAD_IN_MB/"
+	                                      "$SAGEMAKER_BATCH_STRATEGY/$SAGEMAKER_MAX_CONCURRENT_TRANSFORMS/$WHAT/"
+	                                      "$TRAINING_JOB_NAME/$AWS_REGION/$AWS_CONTAINER_CREDENTIALS_RELATIVE_URI\n"
+	                                      "ls /opt/ml\n" SERVE,
+	                             .request = json_pack("{s:i, s:s, s:i}", "MaxPayloadInMB", 2, "BatchStrategy",
+	                                                  "SingleRecord", "MaxConcurrentTransforms", 2) });
+	CHECK_STR(t.names.p, WELL);
+	log = log_of("algo-1");
+	CHECK_STR(log, "true/2/SINGLE_RECORD/2/on purpose//us-east-1/\nmodel\nof-the-image\n"
+	               "serving container-1 on purpose");
+}
+
+TEST(what_went_well_is_kept_when_an_object_fails)
+{
+	_cleanup_(told_fini) struct told t = { 0 };
+	_cleanup_free_ char *out = NULL, *data_log = NULL;
+
+	if (!possible())
+		return;
+	t = run_wish(&(struct wish){
+	        .handler = HANDLER("b=$(head -c $n); case $b in c*) printf 'HTTP/1.0 500 Bad\\r\\n\\r\\nno c\\n';; *) "
+	                           "printf 'HTTP/1.0 200 OK\\r\\n\\r\\n'; echo \"$b\";; esac") });
+	CHECK_STR(t.names.p, "STARTED DOWNLOADING IMAGE TRAINING SALVAGING OUTPUTS ENDED");
+	CHECK_STR(t.result, "failed");
+	CHECK(str_starts(str_of(t.reason), STR("AlgorithmError: ")));
+	CHECK(strstr(t.reason, "bucket/in/sub/b.csv"));
+	out = staged();
+	CHECK_STR(out, "out/a.csv.out:\na,1\nb,2\n");
+	data_log = log_of("data-log");
+	CHECK(strstr(data_log, "bucket/in/sub/b.csv: Bad HTTP status received from algorithm: 500"));
+}
+
+TEST(a_container_that_is_never_healthy_fails_the_job)
+{
+	_cleanup_(told_fini) struct told t = { 0 };
+
+	if (!possible())
+		return;
+	t = run_wish(&(struct wish){ .serve = "#!/bin/sh\nwhile :; do sleep 1; done\n" });
+	CHECK_STR(t.names.p, "STARTED DOWNLOADING IMAGE TRAINING SALVAGING ENDED");
+	CHECK(str_starts(str_of(t.reason), STR("AlgorithmError: ")));
+	CHECK(strstr(t.reason, "ping"));
+}
+
+TEST(a_container_that_ends_is_why_the_job_fails)
+{
+	_cleanup_(told_fini) struct told t = { 0 };
+
+	if (!possible())
+		return;
+	t = run_wish(&(struct wish){ .serve = "#!/bin/sh\necho no such model; exit 3\n" });
+	CHECK_STR(t.names.p, "STARTED DOWNLOADING IMAGE TRAINING EXITED SALVAGING ENDED");
+	CHECK_STR(t.reason, "AlgorithmError: The container container-1, which serves the model, ended before the job "
+	                    "had: exit code: 3. Its last lines: no such model");
+	CHECK_INT(t.code, 3);
+}
+
+TEST(a_pipeline_fails_when_one_of_it_ends)
+{
+	_cleanup_(told_fini) struct told t = { 0 };
+
+	if (!possible())
+		return;
+	t = run_wish(&(struct wish){ .containers = 2,
+	                             .serve = "#!/bin/sh\ncase $HOSTNAME in container-2) exit 0;; esac\n" SERVE });
+	CHECK(str_starts(str_of(t.reason), STR("AlgorithmError: The container container-2, which serves the model, "
+	                                       "ended before the job had: exit code: 0.")));
+}
+
+TEST(a_transform_job_without_serve)
+{
+	_cleanup_(told_fini) struct told t = { 0 };
+	_cleanup_free_ char *path = NULL;
+
+	if (!possible())
+		return;
+	make_job(&(struct wish){ 0 });
+	path = strf("%s/images/sha256-%064d/rootfs/bin/serve", data, 7);
+	CHECK(unlink(path) == 0);
+	CHECK_INT(wait_job(start_job()), 0);
+	check_nothing_left();
+	t = facts();
+	CHECK_STR(t.names.p, "STARTED DOWNLOADING IMAGE ENDED");
+	CHECK(str_starts(str_of(t.reason), STR("AlgorithmError: ")));
+	CHECK(strstr(t.reason, "serve"));
+}
+
+/* Until requests are being sent. */
+static void wait_for_requests(void)
+{
+	for (int i = 0; i < 3000; i++) {
+		_cleanup_free_ char *path = strf("%s/log/data-log", job);
+		_cleanup_buf_ struct buf b = { 0 };
+
+		if (joblog_tail(path, 100, 65536, &b, NULL) == 0 && b.p && strstr(b.p, "MaxConcurrentTransforms"))
+			return;
+		nanosleep(&(struct timespec){ .tv_nsec = 10000000 }, NULL);
+	}
+	test_failed(__FILE__, __LINE__, "no request was ever sent");
+}
+
+/* Requests that are not answered, so that it is in the middle of them. */
+#define SLOW HANDLER("sleep 600")
+
+TEST(a_transform_job_that_is_stopped_stores_nothing)
+{
+	_cleanup_(told_fini) struct told t = { 0 };
+	_cleanup_free_ char *out = NULL, *log = NULL;
+	pid_t pid;
+
+	if (!possible())
+		return;
+	make_job(&(struct wish){ .handler = SLOW,
+	                         .serve = "#!/bin/sh\ntrap 'echo bye; exit 0' TERM\nnc -ll -p 8080 -e /bin/handler &\n"
+	                                  "while :; do sleep 0.1; done\n" });
+	pid = start_job();
+	wait_for_requests();
+	send_stop();
+	CHECK_INT(wait_job(pid), 0);
+	check_nothing_left();
+	t = facts();
+	CHECK_STR(t.names.p, "STARTED DOWNLOADING IMAGE TRAINING STOPPING ENDED");
+	CHECK_STR(t.result, "stopped");
+	out = staged();
+	CHECK_STR(out, "none");
+}
+
+TEST(a_container_that_does_not_leave_is_killed)
+{
+	_cleanup_(told_fini) struct told t = { 0 };
+
+	if (!possible())
+		return;
+	t = run_wish(&(struct wish){ .grace_s = 1,
+	                             .serve = "#!/bin/sh\ntrap : TERM\nnc -ll -p 8080 -e /bin/handler &\n"
+	                                      "while :; do sleep 1; done\n" });
+	CHECK_STR(t.names.p, WELL);
+	CHECK_STR(t.result, "ok");
+}
+
+TEST(a_transform_job_whose_supervisor_is_killed)
+{
+	_cleanup_(told_fini) struct told t = { 0 };
+	pid_t pid;
+
+	if (!possible())
+		return;
+	make_job(&(struct wish){ .handler = SLOW, .containers = 2 });
+	pid = start_job();
+	wait_for_requests();
+	kill(pid, SIGKILL);
+	waitpid(pid, NULL, 0);
+	CHECK_INT(wait_job(start_job()), 0);
+	check_nothing_left();
+	t = facts();
+	CHECK_STR(t.names.p, "STARTED DOWNLOADING IMAGE IMAGE TRAINING ENDED");
+	CHECK_STR(t.result, "failed");
+	CHECK(str_starts(str_of(t.reason), STR("InternalServerError: ")));
+}
