@@ -307,8 +307,10 @@ static int find_op(struct request *q, const struct http_request *r, struct err *
 
 static const char *resource_of(const json_t *in)
 {
-	static const char *const members[] = { "TrainingJobName", "AlgorithmName", "ModelName",  "ResourceArn",
-		                               "logStreamName",   "logGroupName",  "resourceArn" };
+	static const char *const members[] = { "TrainingJobName",  "AlgorithmName",   "ModelName",
+		                               "ModelPackageName", "ModelPackageArn", "ModelPackageGroupName",
+		                               "ResourceArn",      "logStreamName",   "logGroupName",
+		                               "resourceArn" };
 
 	for (size_t i = 0; i < ARRAY_LEN(members); i++) {
 		const json_t *x = json_object_get(in, members[i]);

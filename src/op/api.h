@@ -72,6 +72,8 @@ enum api_resource {
 	ON_TRAINING_JOB,
 	ON_ALGORITHM,
 	ON_MODEL,
+	ON_MODEL_PACKAGE,
+	ON_MODEL_PACKAGE_GROUP,
 	ON_RESOURCE_ARN,
 	ON_LOGS,
 	ON_ROLE,
@@ -101,6 +103,10 @@ api_fn op_create_training_job, op_describe_training_job, op_list_training_jobs, 
         op_update_training_job, op_delete_training_job;
 api_fn op_create_algorithm, op_describe_algorithm, op_list_algorithms, op_delete_algorithm;
 api_fn op_create_model, op_describe_model, op_list_models, op_delete_model;
+api_fn op_create_model_package_group, op_describe_model_package_group, op_list_model_package_groups,
+        op_delete_model_package_group;
+api_fn op_create_model_package, op_describe_model_package, op_list_model_packages, op_update_model_package,
+        op_delete_model_package, op_batch_describe_model_package;
 api_fn op_add_tags, op_list_tags, op_delete_tags;
 api_fn op_get_caller_identity, op_assume_role;
 api_fn op_get_metric_data, op_get_metric_statistics, op_list_metrics, op_put_metric_data;

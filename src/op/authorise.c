@@ -30,14 +30,6 @@ void add_training_job_arn(const struct api *api, struct str name, struct buf *ou
 		buf_c(out, name.p[i] >= 'A' && name.p[i] <= 'Z' ? (char)(name.p[i] + 32) : name.p[i]);
 }
 
-/* Of a name, or of an ARN as it is. */
-static void add_algorithm_arn(const struct api *api, struct str name, struct buf *out)
-{
-	_cleanup_free_ char *arn = str_starts(name, STR("arn:")) ? str_dup(name) : algorithm_arn(api, name);
-
-	buf_z(out, arn);
-}
-
 /* As CloudWatch Logs writes it, also where the group or the stream is not said. */
 static void add_logs(const struct api *api, const json_t *in, struct buf *out)
 {
@@ -50,9 +42,17 @@ static void add_logs(const struct api *api, const json_t *in, struct buf *out)
 	      ARGstr(group), ARGstr(in_str(in, "logStreamName")));
 }
 
+/* Of a name or an ARN. */
 static void add_arn(const struct api *api, const char *type, struct str name, struct buf *out)
 {
 	_cleanup_free_ char *arn = sagemaker_arn(api, type, name);
+
+	buf_z(out, arn);
+}
+
+static void add_package(const struct api *api, const json_t *in, struct buf *out)
+{
+	_cleanup_free_ char *arn = package_resource(api, in);
 
 	buf_z(out, arn);
 }
@@ -68,8 +68,12 @@ int authorise(const struct api_call *call, const struct api_op *op, const json_t
 	case ON_ONESELF: return 0; /* as AWS: nothing can take it away */
 	case ON_ANYTHING: buf_c(&resource, '*'); break;
 	case ON_TRAINING_JOB: add_training_job_arn(call->api, in_str(in, "TrainingJobName"), &resource); break;
-	case ON_ALGORITHM: add_algorithm_arn(call->api, in_str(in, "AlgorithmName"), &resource); break;
+	case ON_ALGORITHM: add_arn(call->api, "algorithm", in_str(in, "AlgorithmName"), &resource); break;
 	case ON_MODEL: add_arn(call->api, "model", in_str(in, "ModelName"), &resource); break;
+	case ON_MODEL_PACKAGE: add_package(call->api, in, &resource); break;
+	case ON_MODEL_PACKAGE_GROUP:
+		add_arn(call->api, "model-package-group", in_str(in, "ModelPackageGroupName"), &resource);
+		break;
 	case ON_RESOURCE_ARN:
 		buf_str(&resource, in_str(in, json_object_get(in, "ResourceArn") ? "ResourceArn" : "resourceArn"));
 		break;

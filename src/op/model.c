@@ -34,30 +34,32 @@ static json_t *container_at(const json_t *in, size_t i, char where[WHERE_BYTES])
 	return json_array_get(json_object_get(in, "Containers"), i);
 }
 
-/* In a pipeline all containers have names of their own, or none has (the API's text of ContainerHostname). */
-static int check_names(const json_t *containers, struct err *e)
+/* Of a container whose package says the rest. */
+static int check_packaged(const json_t *c, const char *where, struct err *e)
 {
-	size_t n = json_array_size(containers), named = 0;
+	static const char *const theirs[] = { "Image", "ImageConfig", "ModelDataUrl", "ModelDataSource" };
 
-	for (size_t i = 0; i < n; i++) {
-		struct str name = in_str(json_array_get(containers, i), "ContainerHostname");
+	for (size_t i = 0; i < ARRAY_LEN(theirs); i++)
+		if (json_object_get(c, theirs[i]))
+			return err_set(e, ERR_INVALID,
+			               "%s: %s cannot be given with ModelPackageName, whose package says it", where,
+			               theirs[i]);
+	return 0;
+}
 
-		named += name.n > 0;
-		for (size_t k = 0; name.n && k < i; k++)
-			if (str_eq_nocase(name, in_str(json_array_get(containers, k), "ContainerHostname")))
-				return err_set(
-				        e, ERR_INVALID,
-				        "Containers.%zu and Containers.%zu have the same ContainerHostname '" PRIstr
-				        "'",
-				        k + 1, i + 1, ARGstr(name));
-	}
-	if (named && named < n)
+static int check_container(json_t *c, const char *where, struct err *e)
+{
+	if (json_object_get(c, "ModelPackageName"))
+		return check_packaged(c, where, e);
+	if (json_object_get(c, "InferenceSpecificationName"))
 		return err_set(
 		        e, ERR_INVALID,
-		        "Containers: %zu of %zu containers have a ContainerHostname; give one to all of them, or "
-		        "to none",
-		        named, n);
-	return 0;
+		        "%s: InferenceSpecificationName is one of a model package; name that in ModelPackageName",
+		        where);
+	if (!in_str(c, "Image").n)
+		return err_set(e, ERR_INVALID, "%s: neither Image nor ModelPackageName is given; one of them is needed",
+		               where);
+	return container_check_form(c, where, e);
 }
 
 static int check_form(const json_t *in, struct err *e)
@@ -75,16 +77,79 @@ static int check_form(const json_t *in, struct err *e)
 	if (json_object_get(in, "InferenceExecutionConfig") && !json_array_size(containers))
 		return err_set(e, ERR_INVALID, "InferenceExecutionConfig is for models with Containers; leave it out");
 	for (size_t i = 0; (c = container_at(in, i, where)); i++)
-		if (container_check_form(c, where, e) < 0)
+		if (check_container(c, where, e) < 0)
 			return -1;
-	return check_names(containers, e);
+	return containers_check_names(containers, "Containers", e);
 }
 
-static int authorise_model(const struct api_call *call, const json_t *in, const char *arn, struct err *e)
+/* ---- what they come to ---- */
+
+/* The containers themselves, with those of packages in the place of who names them. */
+struct real {
+	json_t *list;
+	bool isolated; /* a package wants it */
+};
+
+static void real_fini(struct real *r)
+{
+	json_decref(r->list);
+}
+
+/* Also what Describe says of the package: its ARN, as of algorithms. */
+static int add_packaged(const struct api_call *call, json_t *c, const char *where, bool lone, struct real *r,
+                        struct err *e)
+{
+	json_t *own = json_object_get(c, "Environment"), *theirs, *name = json_object_get(c, "ContainerHostname");
+	struct package_use u = { 0 };
+	size_t i;
+	int rc = 0;
+
+	if (package_use(call, in_str(c, "ModelPackageName"), in_str(c, "InferenceSpecificationName"), &u, e) < 0)
+		return err_in(e, "%s", where);
+	if (!lone && json_array_size(u.containers) > 1)
+		rc = err_set(e, ERR_INVALID,
+		             "%s: the model package %s has %zu containers, a pipeline of its own; name it in "
+		             "PrimaryContainer",
+		             where, u.arn, json_array_size(u.containers));
+	json_object_set_new(c, "ModelPackageName", json_string(u.arn));
+	json_array_foreach (u.containers, i, theirs) {
+		json_t *environment = json_object_get(theirs, "Environment");
+
+		if (own && environment)
+			json_object_update(environment, own);
+		else if (own)
+			json_object_set_new(theirs, "Environment", json_deep_copy(own));
+		if (!lone && name)
+			json_object_set(theirs, "ContainerHostname", name);
+		json_array_append(r->list, theirs);
+	}
+	r->isolated |= u.isolated;
+	package_use_fini(&u);
+	return rc;
+}
+
+static int find_real(const struct api_call *call, const json_t *in, struct real *r, struct err *e)
+{
+	bool lone = json_object_get(in, "PrimaryContainer");
+	char where[WHERE_BYTES];
+	json_t *c;
+
+	r->list = json_array();
+	for (size_t i = 0; (c = container_at(in, i, where)); i++) {
+		if (!json_object_get(c, "ModelPackageName"))
+			json_array_append(r->list, c);
+		else if (add_packaged(call, c, where, lone, r, e) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+static int authorise_model(const struct api_call *call, const json_t *in, const json_t *containers, const char *arn,
+                           struct err *e)
 {
 	struct str role = in_str(in, "ExecutionRoleArn");
-	char where[WHERE_BYTES];
 	const json_t *c;
+	size_t i;
 
 	if (!call->api->iam)
 		return 0;
@@ -99,27 +164,31 @@ static int authorise_model(const struct api_call *call, const json_t *in, const 
 	if (json_array_size(json_object_get(in, "Tags")) &&
 	    authorise_action(call->api, call->session, "sagemaker:AddTags", str_of(arn), e) < 0)
 		return -1;
-	for (size_t i = 0; (c = container_at(in, i, where)); i++)
+	json_array_foreach (containers, i, c)
 		if (container_authorise(call, c, role, e) < 0)
 			return -1;
 	return 0;
 }
 
-static int check_there(const struct api_call *call, const json_t *in, struct err *e)
+static int check_there(const struct api_call *call, const json_t *in, const json_t *containers, struct err *e)
 {
+	bool lone = json_array_size(containers) == 1;
 	char where[WHERE_BYTES];
 	const json_t *c;
+	size_t i;
 
-	for (size_t i = 0; (c = container_at(in, i, where)); i++)
+	json_array_foreach (containers, i, c) {
+		snprintf(where, sizeof(where), lone ? "The container" : "Container %zu", i + 1);
 		if (container_check_there(call, c, where, e) < 0)
 			return -1;
+	}
 	return jobs_check_network(call->api->jobs, in, 1, e);
 }
 
 /* ---- CreateModel ---- */
 
 /* What Describe says and the request did not (contract 7.2). */
-static void fill(json_t *in)
+static void fill(json_t *in, const struct real *r)
 {
 	char where[WHERE_BYTES];
 	json_t *c;
@@ -127,24 +196,25 @@ static void fill(json_t *in)
 	for (size_t i = 0; (c = container_at(in, i, where)); i++)
 		if (!json_object_get(c, "Mode"))
 			json_object_set_new(c, "Mode", json_string("SingleModel"));
-	if (!json_object_get(in, "EnableNetworkIsolation"))
-		json_object_set_new(in, "EnableNetworkIsolation", json_false());
+	if (r->isolated || !json_object_get(in, "EnableNetworkIsolation"))
+		json_object_set_new(in, "EnableNetworkIsolation", json_boolean(r->isolated));
 	if (!json_array_size(json_object_get(in, "Containers")))
 		json_object_del(in, "Containers");
 }
 
-/* The name of a primary container means nothing (the API's text of ContainerHostname). */
-static json_t *resolved(const json_t *in)
+/* A pipeline's have the names they were given, where all were; the name of a lone container means nothing (the API's
+ * text of ContainerHostname). */
+static json_t *resolved(const struct real *r)
 {
+	size_t n = json_array_size(r->list), named = 0, i;
 	json_t *list = json_array();
-	char where[WHERE_BYTES];
 	const json_t *c;
 
-	for (size_t i = 0; (c = container_at(in, i, where)); i++) {
-		const char *own = json_string_value(json_object_get(c, "ContainerHostname"));
-		_cleanup_free_ char *name = own && !json_object_get(in, "PrimaryContainer")
-		                                    ? xstrdup(own)
-		                                    : strf("container-%zu", i + 1);
+	json_array_foreach (r->list, i, c)
+		named += json_object_get(c, "ContainerHostname") != NULL;
+	json_array_foreach (r->list, i, c) {
+		_cleanup_free_ char *name = n > 1 && named == n ? str_dup(in_str(c, "ContainerHostname"))
+		                                                : strf("container-%zu", i + 1);
 
 		json_array_append_new(list, container_resolved(c, name));
 	}
@@ -165,15 +235,17 @@ int op_create_model(const struct api_call *call, json_t *in, json_t **ret_out, s
 	_cleanup_free_ char *arn = sagemaker_arn(call->api, "model", name), *text = NULL, *containers = NULL;
 	_cleanup_free_ struct store_tag *tags = NULL;
 	struct store_new_model row = { .name = name.p, .arn = arn, .created = call->now };
+	_cleanup_(real_fini) struct real real = { 0 };
 	json_t *list;
 
 	if (check_form(in, e) < 0 || tags_check(json_object_get(in, "Tags"), e) < 0 ||
-	    authorise_model(call, in, arn, e) < 0 || check_there(call, in, e) < 0)
+	    find_real(call, in, &real, e) < 0 || authorise_model(call, in, real.list, arn, e) < 0 ||
+	    check_there(call, in, real.list, e) < 0)
 		return -1;
 	row.tags = tags = tags_from(json_object_get(in, "Tags"), &row.tag_count);
-	fill(in);
+	fill(in, &real);
 	row.request = text = dump(in);
-	list = resolved(in);
+	list = resolved(&real);
 	row.containers = containers = dump(list);
 	json_decref(list);
 	if (jobs_model_create(call->api->jobs, &row, e) < 0)
@@ -184,19 +256,6 @@ int op_create_model(const struct api_call *call, json_t *in, json_t **ret_out, s
 
 /* ---- DescribeModel ---- */
 
-static void add_member(struct buf *out, const json_t *request, const char *name)
-{
-	const json_t *v = json_object_get(request, name);
-	_cleanup_free_ char *text = NULL;
-
-	if (!v)
-		return;
-	text = json_dumps(v, JSON_COMPACT | JSON_ENCODE_ANY);
-	must(text);
-	buf_f(out, ",\"%s\":", name);
-	buf_z(out, text);
-}
-
 static void describe(const struct stored_model *m, const json_t *request, struct buf *out)
 {
 	static const char *const echoed[] = { "PrimaryContainer", "Containers", "InferenceExecutionConfig",
@@ -205,12 +264,12 @@ static void describe(const struct stored_model *m, const json_t *request, struct
 	buf_z(out, "{\"ModelName\":");
 	add_json_string(out, str_of(m->name));
 	for (size_t i = 0; i < ARRAY_LEN(echoed); i++)
-		add_member(out, request, echoed[i]);
+		add_json_member(out, request, echoed[i]);
 	buf_z(out, ",\"CreationTime\":");
 	add_seconds(out, m->created);
 	buf_z(out, ",\"ModelArn\":");
 	add_json_string(out, str_of(m->arn));
-	add_member(out, request, "EnableNetworkIsolation");
+	add_json_member(out, request, "EnableNetworkIsolation");
 	/* No instance types are recommended: there are none to choose from. */
 	buf_z(out, ",\"DeploymentRecommendation\":{\"RecommendationStatus\":\"NOT_APPLICABLE\","
 	           "\"RealTimeInferenceRecommendations\":[]}}");

@@ -15,12 +15,14 @@
 
 enum { REMOTE_MS = 8000 };
 
-char *sagemaker_arn(const struct api *api, const char *type, struct str name)
+char *sagemaker_arn(const struct api *api, const char *type, struct str name_or_arn)
 {
-	_cleanup_free_ char *low = str_dup(name);
+	_cleanup_free_ char *low = str_dup(name_or_arn);
 
 	for (char *p = low; *p; p++)
 		*p = (char)(*p >= 'A' && *p <= 'Z' ? *p - 'A' + 'a' : *p);
+	if (str_starts(name_or_arn, STR("arn:")))
+		return take_ptr(low);
 	return arn_make("sagemaker", api->region, api->account, type, str_of(low));
 }
 
@@ -35,6 +37,23 @@ static struct str provider_of(const json_t *container)
 	const json_t *config = json_object_get(container, "ImageConfig");
 
 	return in_str(json_object_get(config, "RepositoryAuthConfig"), "RepositoryCredentialsProviderArn");
+}
+
+/* What is run: by its digest, where a package says that. NULL, ERR_INVALID: the two do not go together. */
+static char *image_of(const json_t *container, struct err *e)
+{
+	struct str image = in_str(container, "Image"), digest = in_str(container, "ImageDigest");
+	ptrdiff_t at = str_find(image, STR("@"));
+	char *pinned = NULL;
+
+	if (!digest.n)
+		return str_dup(image);
+	if (at >= 0 && !str_eq_nocase((struct str){ image.p + at + 1, image.n - (size_t)at - 1 }, digest)) {
+		err_set(e, ERR_INVALID, "ImageDigest '" PRIstr "' is not the digest in Image '" PRIstr "'",
+		        ARGstr(digest), ARGstr(image));
+		return NULL;
+	}
+	return jobs_image_pinned(image, digest, &pinned, e) < 0 ? NULL : pinned;
 }
 
 /* ---- the form ---- */
@@ -98,15 +117,41 @@ static int join_url(json_t *container, const char *where, struct err *e)
 int container_check_form(json_t *container, const char *where, struct err *e)
 {
 	const json_t *source = json_object_get(container, "ModelDataSource"), *s3;
+	_cleanup_free_ char *image = NULL;
 
 	if (!in_str(container, "Image").n)
 		return err_set(e, ERR_INVALID, "%s: Image is missing", where);
+	image = image_of(container, e);
+	if (!image)
+		return err_in(e, "%s", where);
 	if (source && !json_object_get(source, "S3DataSource"))
 		return err_set(e, ERR_INVALID, "%s: ModelDataSource has no S3DataSource", where);
 	if (join_url(container, where, e) < 0)
 		return -1;
 	s3 = data_of(container);
 	return s3 ? check_source(s3, where, e) : 0;
+}
+
+int containers_check_names(const json_t *containers, const char *prefix, struct err *e)
+{
+	size_t n = json_array_size(containers), named = 0;
+
+	for (size_t i = 0; i < n; i++) {
+		struct str name = in_str(json_array_get(containers, i), "ContainerHostname");
+
+		named += name.n > 0;
+		for (size_t k = 0; name.n && k < i; k++)
+			if (str_eq_nocase(name, in_str(json_array_get(containers, k), "ContainerHostname")))
+				return err_set(e, ERR_INVALID,
+				               "%s.%zu and %s.%zu have the same ContainerHostname '" PRIstr "'", prefix,
+				               k + 1, prefix, i + 1, ARGstr(name));
+	}
+	if (named && named < n)
+		return err_set(
+		        e, ERR_INVALID,
+		        "%s: %zu of %zu containers have a ContainerHostname; give one to all of them, or to none",
+		        prefix, named, n);
+	return 0;
 }
 
 /* ---- who may ---- */
@@ -228,14 +273,17 @@ int container_check_there(const struct api_call *call, const json_t *container, 
 {
 	struct str provider = provider_of(container);
 	const json_t *s3 = data_of(container);
+	_cleanup_free_ char *image = image_of(container, e);
 
+	if (!image)
+		return err_in(e, "%s", where);
 	if (provider.n && !jobs_know_provider(call->api->jobs, provider))
 		return err_set(e, ERR_INVALID,
 		               "%s: RepositoryCredentialsProviderArn " PRIstr
 		               " is not known here: bloomery.conf has no registry_credentials." PRIstr
 		               ". Let it name a file with the registry's Username and Password",
 		               where, ARGstr(provider), ARGstr(provider));
-	if (jobs_check_image(call->api->jobs, in_str(container, "Image"), e) < 0)
+	if (jobs_check_image(call->api->jobs, str_of(image), e) < 0)
 		return -1;
 	return s3 ? check_data(call, s3, e) : 0;
 }
@@ -245,7 +293,8 @@ int container_check_there(const struct api_call *call, const json_t *container, 
 json_t *container_resolved(const json_t *container, const char *name)
 {
 	json_t *environment = json_object_get(container, "Environment");
-	json_t *ret = json_pack("{s:s, s:O}", "Name", name, "Image", json_object_get(container, "Image"));
+	_cleanup_free_ char *image = image_of(container, NULL);
+	json_t *ret = json_pack("{s:s, s:s}", "Name", name, "Image", image); /* container_check_form saw to image */
 	struct str provider = provider_of(container);
 
 	json_object_set_new(ret, "Environment", environment ? json_deep_copy(environment) : json_object());
