@@ -10,6 +10,9 @@ import urllib.error
 import urllib.request
 import uuid
 
+import botocore.auth
+import botocore.awsrequest
+import botocore.credentials
 import botocore.exceptions
 import pytest
 
@@ -390,6 +393,34 @@ def test_entrypoint_of_the_request(server):
     assert not found(fly(server, request), "fails")
     request = server.request(AlgorithmSpecification={"ContainerEntrypoint": ["x" * 256] * 100, "ContainerArguments": ["\u0001" * 256] * 100})
     assert "too long" in found(fly(server, request), "warning", "TrainingImage")[0]["What"]
+
+
+def test_a_role_may_ask_for_what_it_may_create(make_server, tmp_path):
+    (tmp_path / "p.json").write_text(json.dumps({"Version": "2012-10-17", "Statement": [
+        {"Effect": "Allow", "Action": ["bloomery:Preflight", "iam:PassRole", "s3:*"], "Resource": "*"},
+        {"Effect": "Allow", "Action": "sagemaker:CreateTrainingJob", "Resource": "arn:aws:sagemaker:*:*:training-job/mine-*"}]}))
+    tmp_path.chmod(0o755)
+    role = "arn:aws:iam::000000000000:role/asks"
+    own = make_server(f"role.{role} = {tmp_path}/p.json\n")
+    c = own.cached("sts").assume_role(RoleArn=role, RoleSessionName="asks")["Credentials"]
+    creds = botocore.credentials.Credentials(c["AccessKeyId"], c["SecretAccessKey"], c["SessionToken"])
+
+    def ask(path, body):
+        data = json.dumps(body).encode()
+        req = botocore.awsrequest.AWSRequest("POST", own.url + path, data=data, headers={"Content-Type": "application/json"})
+        botocore.auth.SigV4Auth(creds, "bloomery", own.exports["AWS_REGION"]).add_auth(req)
+        try:
+            with urllib.request.urlopen(urllib.request.Request(own.url + path, data, dict(req.headers)), timeout=60) as got:
+                return got.status, json.loads(got.read())
+        except urllib.error.HTTPError as ex:
+            return ex.code, json.loads(ex.read())
+
+    status, report = ask("/bloomery/preflight/training-job", {"Request": own.request(name="mine-1", RoleArn=role)})
+    assert status == 200 and not found(report, "fails-here"), report
+    status, refused = ask("/bloomery/preflight/training-job", {"Request": own.request(name="other", RoleArn=role)})
+    assert status == 403 and "sagemaker:CreateTrainingJob" in refused["message"]
+    status, refused = ask("/bloomery/preflight/image", {"AlgorithmName": "any"})
+    assert status == 403 and "sagemaker:DescribeAlgorithm" in refused["message"]
 
 
 def test_nobody_without_a_key(server):

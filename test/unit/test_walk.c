@@ -166,6 +166,54 @@ TEST(all_violations_come_together)
 	        "'outputDataConfig' failed to satisfy constraint: Member must not be null");
 }
 
+/* As a pre-flight has them: one by one, with the member as the API spells it. */
+TEST(violations_one_by_one)
+{
+	json_t *in = request("InputDataConfig", "[{\"ChannelName\":\"a\",\"DataSource\":{}},{\"ChannelName\":\"b; c\","
+	                                        "\"DataSource\":{}}]");
+	json_t *each = json_array(), *first;
+	struct err e = { 0 };
+
+	json_object_set_new(in, "TrainingJobName", json_string("a_b"));
+	json_object_set_new(in, "HyperParameters", json_pack("{s:s}", "k", "a\nb"));
+	CHECK(model_check_each(operation("CreateTrainingJob"), in, each, &e) < 0 && e.kind == ERR_INVALID);
+	CHECK_INT(json_array_size(each), 3);
+	first = json_array_get(each, 0);
+	CHECK_STR(json_string_value(json_object_get(first, "Where")), "TrainingJobName");
+	CHECK_STR(
+	        json_string_value(json_object_get(first, "What")),
+	        "Value 'a_b' at 'trainingJobName' failed to satisfy constraint: Member must satisfy regular expression "
+	        "pattern: ^[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}");
+	CHECK_STR(json_string_value(json_object_get(json_array_get(each, 1), "Where")), "HyperParameters");
+	CHECK_STR(json_string_value(json_object_get(json_array_get(each, 2), "Where")),
+	          "InputDataConfig[1].ChannelName");
+	json_array_clear(each);
+	json_object_set_new(in, "RoleArn", json_integer(5));
+	CHECK(model_check_each(operation("CreateTrainingJob"), in, each, &e) < 0 && e.kind == ERR_SYNTAX);
+	json_decref(each);
+	json_decref(in);
+}
+
+TEST(refusals_one_by_one)
+{
+	json_t *in = request("EnableManagedSpotTraining", "true");
+	struct err e = { 0 };
+	size_t at = 0, n = 0;
+
+	json_object_set_new(in, "ResourceConfig",
+	                    json_pack("{s:s, s:i, s:i, s:i}", "InstanceType", "ml.m5.large", "InstanceCount", 251,
+	                              "VolumeSizeInGB", 1, "KeepAlivePeriodInSeconds", 60));
+	while (model_refuse_next(operation("CreateTrainingJob"), in, &at, &e) < 0) {
+		CHECK_INT(e.kind, ERR_INVALID);
+		CHECK(n == 0 || strstr(e.frame[0], " is refused: "));
+		e = (struct err){ 0 };
+		n++;
+	}
+	CHECK(n >= 2);
+	CHECK_INT(model_refuse_next(operation("CreateTrainingJob"), in, &at, &e), 0);
+	json_decref(in);
+}
+
 TEST(plain_items_are_reported_at_their_list_or_map)
 {
 	_cleanup_free_ char *value = xcalloc(2502, 1), *map = NULL;
