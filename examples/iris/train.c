@@ -26,20 +26,14 @@
 #include <unistd.h>
 
 #include "hyperparameters.h"
+#include "model.h"
 
-enum { FEATURES_MAX = 256, CLASSES_MAX = 64, NAME_BYTES = 64, PATH_BYTES = 1024, LINES_WANTED = 20 };
+enum { PATH_BYTES = 1000, LINES_WANTED = 20 };
 
 struct table {
 	size_t rows, cap, features;
 	double *x; /* rows * features */
 	int *y;    /* class of each row */
-};
-
-struct model {
-	size_t features, classes;
-	char feature[FEATURES_MAX][NAME_BYTES], class[CLASSES_MAX][NAME_BYTES];
-	double mean[FEATURES_MAX], scale[FEATURES_MAX];
-	double weight[CLASSES_MAX][FEATURES_MAX], bias[CLASSES_MAX];
 };
 
 struct options {
@@ -291,23 +285,6 @@ static void apply_scale(const struct model *m, struct table *t)
 		t->x[i] = (t->x[i] - m->mean[i % m->features]) / m->scale[i % m->features];
 }
 
-/* Class probabilities of a row; the softmax is shifted so that it cannot overflow. */
-static void predict(const struct model *m, const double *x, double *p)
-{
-	double top = -INFINITY, sum = 0;
-
-	for (size_t c = 0; c < m->classes; c++) {
-		p[c] = m->bias[c];
-		for (size_t j = 0; j < m->features; j++)
-			p[c] += m->weight[c][j] * x[j];
-		top = p[c] > top ? p[c] : top;
-	}
-	for (size_t c = 0; c < m->classes; c++)
-		sum += p[c] = exp(p[c] - top);
-	for (size_t c = 0; c < m->classes; c++)
-		p[c] /= sum;
-}
-
 static double accuracy(const struct model *m, const struct table *t)
 {
 	size_t right = 0;
@@ -316,7 +293,7 @@ static double accuracy(const struct model *m, const struct table *t)
 	for (size_t i = 0; i < t->rows; i++) {
 		size_t best = 0;
 
-		predict(m, t->x + i * m->features, p);
+		model_predict(m, t->x + i * m->features, p);
 		for (size_t c = 1; c < m->classes; c++)
 			if (p[c] > p[best])
 				best = c;
@@ -336,7 +313,7 @@ static double descend(struct model *m, const struct table *t, const struct optio
 	for (size_t i = 0; i < t->rows; i++) {
 		const double *x = t->x + i * m->features;
 
-		predict(m, x, p);
+		model_predict(m, x, p);
 		loss -= log(fmax(p[t->y[i]], 1e-300));
 		for (size_t c = 0; c < m->classes; c++) {
 			double off = p[c] - ((size_t)t->y[i] == c);
@@ -383,47 +360,12 @@ static long train(struct model *m, const struct table *rows, const struct table 
 
 /* ---- saving ---- */
 
-static void put_names(FILE *f, const char *key, char (*name)[NAME_BYTES], size_t n)
+static void save(const struct model *m, long epochs, double final_accuracy)
 {
-	fprintf(f, "  \"%s\": [", key);
-	for (size_t i = 0; i < n; i++)
-		fprintf(f, "%s\"%s\"", i ? ", " : "", name[i]);
-	fputs("],\n", f);
-}
-
-static void put_numbers(FILE *f, const char *before, const double *v, size_t n, const char *after)
-{
-	fputs(before, f);
-	for (size_t i = 0; i < n; i++)
-		fprintf(f, "%s%.17g", i ? ", " : "", v[i]);
-	fputs(after, f);
-}
-
-/* By another name first: a model that is there is whole, whenever we are killed. */
-static void save(struct model *m, long epochs, double final_accuracy)
-{
-	char path[PATH_BYTES], partial[PATH_BYTES + 8];
-	FILE *f;
+	char path[PATH_BYTES];
 
 	snprintf(path, sizeof(path), "%s/model/model.json", base);
-	snprintf(partial, sizeof(partial), "%s.part", path);
-	f = fopen(partial, "w");
-	if (!f)
-		fail("%s: %s", partial, strerror(errno));
-	fputs("{\n", f);
-	put_names(f, "features", m->feature, m->features);
-	put_names(f, "classes", m->class, m->classes);
-	put_numbers(f, "  \"mean\": [", m->mean, m->features, "],\n");
-	put_numbers(f, "  \"scale\": [", m->scale, m->features, "],\n");
-	put_numbers(f, "  \"bias\": [", m->bias, m->classes, "],\n");
-	fputs("  \"weights\": [\n", f);
-	for (size_t c = 0; c < m->classes; c++)
-		put_numbers(f, "    [", m->weight[c], m->features, c + 1 < m->classes ? "],\n" : "]\n");
-	fputs("  ],\n", f);
-	if (final_accuracy >= 0)
-		fprintf(f, "  \"validation_accuracy\": %.6f,\n", final_accuracy);
-	fprintf(f, "  \"epochs\": %ld\n}\n", epochs);
-	if (fflush(f) || fsync(fileno(f)) || fclose(f) || rename(partial, path))
+	if (model_write(m, path, epochs, final_accuracy) < 0)
 		fail("%s: %s", path, strerror(errno));
 }
 

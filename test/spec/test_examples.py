@@ -1,6 +1,7 @@
 # The example trainers: by themselves, then as training jobs. Both must come to the same model.
 # SPDX-License-Identifier: Apache-2.0
 import csv
+import http.client
 import io
 import json
 import os
@@ -189,6 +190,105 @@ def test_trainer_refuses_classes_it_never_saw(desk):
     path = desk.base / "input/data/validation/validation.csv"
     path.write_text(path.read_text() + "1,2,3,4,rose\n")
     assert "'rose' does not occur" in desk.refusal()
+
+
+# ---- serving ----
+
+ROWS = "5.1,3.5,1.4,0.2\n6.7,3.0,5.2,2.3\r\n5.9,2.8,4.4,1.3"
+SERVE = {"iris": lambda iris: iris / "serve", "python": lambda iris: ROOT / "examples/python/serve"}
+
+
+@pytest.fixture(scope="session")
+def model_json(iris, tmp_path_factory):
+    desk = Desk(tmp_path_factory.mktemp("model"), iris / "train", iris)
+    desk.hyperparameters({})
+    assert desk.run()[0] == 0
+    return desk.base / "model/model.json"
+
+
+class Serving:
+    def __init__(self, program, base):
+        self.p = subprocess.Popen([program, "serve"], env={**os.environ, "ML_BASE": str(base), "SAGEMAKER_BIND_TO_PORT": "0"},
+                                  stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        self.said = self.p.stdout.readline()
+        self.port = self.said.rsplit(" ", 1)[-1].strip()
+
+    def ask(self, method, path, body=None, **headers):
+        c = http.client.HTTPConnection("127.0.0.1", int(self.port), timeout=60)
+        c.request(method, path, body, {k.replace("_", "-"): v for k, v in headers.items()}, encode_chunked=not isinstance(body, str))
+        r = c.getresponse()
+        text = r.read().decode()
+        c.close()
+        return r.status, text
+
+
+@pytest.fixture(params=["iris", "python"])
+def serving(request, tmp_path, iris, model_json):
+    (tmp_path / "model").mkdir()
+    shutil.copy(model_json, tmp_path / "model")
+    s = Serving(SERVE[request.param](iris), tmp_path)
+    assert s.said == f"4 features, 3 classes; listening on port {s.port}\n"
+    yield s
+    if s.p.poll() is None:
+        s.p.send_signal(signal.SIGTERM)
+        assert s.p.wait(30) == 0
+
+
+def test_serving_predicts(serving):
+    assert serving.ask("GET", "/ping") == (200, "")
+    assert json.loads(serving.ask("GET", "/execution-parameters")[1])["BatchStrategy"] == "MULTI_RECORD"
+    want = "setosa,0.996897\nvirginica,0.994613\nversicolor,0.973818\n"
+    assert serving.ask("POST", "/invocations", ROWS, Content_Type="text/csv") == (200, want)
+    assert serving.ask("POST", "/invocations", iter([ROWS[:9].encode(), ROWS[9:].encode()]), Content_Type="text/csv; charset=utf-8",
+                       Accept="*/*", Transfer_Encoding="chunked") == (200, want)
+    code, text = serving.ask("POST", "/invocations", ROWS, Accept="application/jsonlines")
+    first = json.loads(text.splitlines()[0])
+    assert code == 200 and len(text.splitlines()) == 3 and first["class"] == "setosa"
+    assert sum(first["probabilities"].values()) == pytest.approx(1, abs=1e-5)
+    assert serving.ask("POST", "/invocations", "") == (200, "")
+
+
+@pytest.mark.parametrize("body,headers,code,why", [
+    ("1,2,3\n", {}, 400, "row 1: 3 fields instead of 4"),
+    ("1,2,3,4\n\n", {}, 400, "row 2: 1 fields instead of 4"),
+    ("1,2,3,4\n1,2,x,4\n", {}, 400, "row 2: 'x' is not a number"),
+    ("1,2,3,nan\n", {}, 400, "row 1: 'nan' is not a number"),
+    ("1,2,,4", {}, 400, "row 1: '' is not a number"),
+    ("{}", {"Content_Type": "application/json"}, 415, "takes text/csv"),
+    ("1,2,3,4", {"Accept": "image/png"}, 406, "makes text/csv"),
+])
+def test_serving_refuses(serving, body, headers, code, why):
+    got, text = serving.ask("POST", "/invocations", body, **headers)
+    assert got == code and why in text
+    assert serving.ask("GET", "/ping") == (200, "")
+    assert serving.ask("GET", "/nothing")[0] == 404
+
+
+def test_serving_is_the_same_in_both_languages(tmp_path, iris, model_json):
+    """All flowers, and a model that the other language has written."""
+    (tmp_path / "model").mkdir()
+    m = json.loads(model_json.read_text())
+    m["classes"][1] = 'a "b"\\c'
+    (tmp_path / "model/model.json").write_text(json.dumps(m, indent=2).replace('\\"', "\\u0022").replace("\\\\", "\\u005c"))
+    rows = "".join(",".join(r.split(",")[:4]) + "\n" for r in (IRIS / "iris.csv").read_text().splitlines()[1:])
+    answers = []
+    for which in SERVE.values():
+        s = Serving(which(iris), tmp_path)
+        answers.append([s.ask("POST", "/invocations", rows, Accept=a) for a in ("text/csv", "application/jsonlines")])
+        s.p.terminate()
+        s.p.wait(30)
+    assert [code for code, _ in answers[0]] == [200, 200] and answers[0][0][1].count("\n") == 150
+    assert answers[0][0] == answers[1][0]
+    assert [json.loads(line) for line in answers[0][1][1].splitlines()] == [json.loads(line) for line in answers[1][1][1].splitlines()]
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"features": ["a"], "classes": ["x"', '{"mean": [1]}'])
+@pytest.mark.parametrize("language", SERVE)
+def test_serving_needs_a_model(tmp_path, iris, language, text):
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model/model.json").write_text(text)
+    s = Serving(SERVE[language](iris), tmp_path)
+    assert s.p.wait(60) == 1 and "model.json" in s.p.stderr.read()
 
 
 # ---- the trainer that reads a stream ----
