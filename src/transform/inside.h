@@ -79,3 +79,9 @@ void intake_close(struct deal *d);
 /* invoke.c: posts it to one container after the other (a poster for each), tries again, and puts what becomes of the
  * answer into t->result; or deal_fail(). */
 void invoke(struct deal *d, struct poster *const *posters, struct task *t);
+
+/* culprit.c: which record of a request that the first container refused is to blame, by sending parts of the request
+ * again. body: what was sent of t->payload, whose records it has, maybe filtered; unused for a part. False: it cannot
+ * be said. ret_record: from 0; ret_at: its first byte; both from the start of the request. */
+bool culprit(struct deal *d, struct poster *p, const struct task *t, struct str body, uint64_t *ret_record,
+             uint64_t *ret_at);

@@ -4,7 +4,7 @@
 #include "transform/datalog.h"
 #include "transform/inside.h"
 
-enum { WAIT_FIRST_MS = 200, TOO_MANY = 429, TOO_SLOW = 408 };
+enum { WAIT_FIRST_MS = 200, TOO_MANY = 429, TOO_SLOW = 408, TOO_LARGE = 413 };
 
 /* 4xx is what the container thinks of the records, and will be the same again. */
 static bool worth_retrying(const struct post_reply *r)
@@ -89,20 +89,49 @@ static int pass_on(struct deal *d, struct poster *p, struct task *t, struct step
 	return rc;
 }
 
-/* Which of the records it is about. Of a request of many the container does not say which one it did not like. */
+/* What it answered can be the fault of one record, and not of how many or how often. */
+static bool is_of_a_record(const struct post_reply *r)
+{
+	return r->status != TOO_MANY && r->status != TOO_SLOW && r->status != TOO_LARGE;
+}
+
+/* Of a part the records are only counted when they are to be told. False: they cannot be. */
+static bool count(struct task *t)
+{
+	bool counted = !t->part || (reader_count_lines(t->object->file, 0, t->at, &t->first, NULL) == 0 &&
+	                            reader_count_lines(t->object->file, t->at, t->part, &t->records, NULL) == 0);
+
+	t->records += t->open;
+	return counted;
+}
+
+static int about_one(uint64_t record, uint64_t at, struct err *e)
+{
+	return err_in(e, "record %llu at byte %llu", (unsigned long long)record, (unsigned long long)at);
+}
+
+/* Which of the records it is about. */
 static int about(struct task *t, struct err *e)
 {
 	if (t->stream)
 		return err_in(e, "all of it");
-	if (t->part && (reader_count_lines(t->object->file, 0, t->at, &t->first, NULL) < 0 ||
-	                reader_count_lines(t->object->file, t->at, t->part, &t->records, NULL) < 0))
+	if (!count(t))
 		return err_in(e, "the records from byte %llu on", (unsigned long long)t->at);
-	t->records += t->open;
 	if (t->records == 1)
-		return err_in(e, "record %llu at byte %llu", (unsigned long long)(t->first + 1),
-		              (unsigned long long)t->at);
+		return about_one(t->first + 1, t->at, e);
 	return err_in(e, "records %llu to %llu from byte %llu on", (unsigned long long)(t->first + 1),
 	              (unsigned long long)(t->first + t->records), (unsigned long long)t->at);
+}
+
+/* Of a request of many the container does not say which one it did not like, but it can be found out. */
+static void tell_refusal(struct deal *d, struct poster *p, struct task *t, struct str body, struct err *why)
+{
+	uint64_t record, at;
+
+	if (culprit(d, p, t, body, &record, &at) && count(t))
+		(void)about_one(t->first + record + 1, t->at + at, why);
+	else
+		(void)about(t, why);
 }
 
 static int post(struct deal *d, struct poster *const *posters, struct task *t, struct str body)
@@ -116,7 +145,10 @@ static int post(struct deal *d, struct poster *const *posters, struct task *t, s
 	if (rc < 0) {
 		bool refused = s.reply.status != 0 && !s.reply.local;
 
-		(void)about(t, &why);
+		if (refused && !s.container && is_of_a_record(&s.reply))
+			tell_refusal(d, posters[0], t, body, &why);
+		else
+			(void)about(t, &why);
 		if (refused)
 			datalog_refusal(d->o->work->log, str_of(t->object->name), s.reply.status,
 			                buf_view(&s.reply.refusal));
