@@ -42,17 +42,15 @@ static void fail(struct driver *d, const struct err *why)
 
 /* ---- what it says ---- */
 
-static void take_output(struct driver *d, const json_t *object)
+/* Steals j. */
+static void tell(struct driver *d, json_t *j)
 {
-	json_t *j = json_pack("{s:o, s:O}", "file",
-	                      json_sprintf("%lld", (long long)json_integer_value(json_object_get(object, "number"))),
-	                      "key", json_object_get(object, "key"));
 	char *text = j ? json_dumps(j, JSON_COMPACT) : NULL;
 	_cleanup_free_ char *line = text ? strf("%s\n", text) : NULL;
 	struct err e = { 0 };
 
 	if (!line)
-		err_set(&e, ERR_BUG, "bloomery-transform has told of an output without a key");
+		err_set(&e, ERR_BUG, "what bloomery-transform tells of an output is not understood");
 	else if (fd_write_all(d->told, line, strlen(line), &e) == 0)
 		e.kind = ERR_NONE;
 	free(text);
@@ -61,6 +59,26 @@ static void take_output(struct driver *d, const json_t *object)
 		return;
 	fail(d, &e);
 	driver_stop(d);
+}
+
+/* The file is named after the object's number. */
+static void take_output(struct driver *d, const json_t *object)
+{
+	long long number = (long long)json_integer_value(json_object_get(object, "number"));
+	const char *key = json_string_value(json_object_get(object, "key"));
+
+	tell(d, json_pack("{s:o, s:s}", "file", json_sprintf("%lld", number), "key", key));
+}
+
+/* A manifest of DataCaptureConfig, which has a place of its own. */
+static void take_capture(struct driver *d, const json_t *capture)
+{
+	const char *file = json_string_value(json_object_get(capture, "file"));
+	struct str uri = str_of(json_string_value(json_object_get(capture, "uri"))), bucket;
+
+	str_skip(&uri, STR("s3://"));
+	bucket = str_cut(&uri, '/');
+	tell(d, json_pack("{s:s, s:s%, s:s%}", "file", file, "bucket", bucket.p, bucket.n, "key", uri.p, uri.n));
 }
 
 static void take_error(struct driver *d, const json_t *error)
@@ -93,6 +111,8 @@ static void on_line(void *arg, struct str line, bool whole)
 		        ignored);
 	if (object)
 		take_output(d, object);
+	if (json_object_get(j, "capture"))
+		take_capture(d, json_object_get(j, "capture"));
 	if (error)
 		take_error(d, error);
 	if (json_object_get(j, "done"))

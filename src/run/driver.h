@@ -1,8 +1,8 @@
 /* driver.h - bloomery-transform (transform/transform.h) beside the containers of a transform job.
  *
  * It gets its sockets from here: each container has a network of its own, which only we have open. What it says of the
- * outputs is kept in work/told, a line of JSON {"file", "key"} for each, so that it need not fit into memory; the
- * outputs are files in work/outbox.
+ * outputs is kept in work/told, a line of JSON for each, so that it need not fit into memory: {"file", "key"} with
+ * the key below S3OutputPath, or with "bucket" a whole one. The outputs are files in work/outbox.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #pragma once

@@ -30,6 +30,11 @@ struct outputs {
 	uint64_t count, bytes;
 };
 
+/* A line of what the driver has told. */
+struct told_output {
+	const char *leaf, *key, *bucket; /* without a bucket the key is below S3OutputPath */
+};
+
 static int hash_file(int fd, uint64_t *ret_size, char md5_hex[33], struct err *e)
 {
 	_cleanup_free_ char *bytes = xrealloc(NULL, COPY_BYTES);
@@ -49,27 +54,38 @@ static int hash_file(int fd, uint64_t *ret_size, char md5_hex[33], struct err *e
 	return 0;
 }
 
-static int put_remote(const struct outputs *o, int fd, const char *key, struct err *e)
+/* An output, and where it is to go. */
+struct output_file {
+	const char *leaf, *bucket; /* bucket: NULL for the job's own */
+	char *key;
+	int fd;
+};
+
+static int put_remote(const struct outputs *o, const struct output_file *f, struct err *e)
 {
 	const struct job_spec *s = &o->run->spec;
+	const char *bucket = f->bucket ? f->bucket : s->output_bucket;
 	_cleanup_free_ char *program = strf("%s/bloomery-fetch", o->run->programs_dir);
-	struct fetcher f = {
-		.program = program, .verb = "put", .fd = fd, .s3 = &s->s3, .bucket = s->output_bucket, .key = key
+	struct fetcher fetcher = {
+		.program = program, .verb = "put", .fd = f->fd, .s3 = &s->s3, .bucket = bucket, .key = f->key
 	};
 
-	return fetcher_run(&f, NULL, e) < 0 ? err_in(e, "uploading to s3://%s/%s", s->output_bucket, key) : 0;
+	if (fetcher_run(&fetcher, NULL, e) < 0)
+		return err_in(e, "uploading to s3://%s/%s", bucket, f->key);
+	return unlinkat(o->outbox, f->leaf, 0) < 0 ? err_sys(e, "removing the output %s", f->leaf) : 0;
 }
 
-static int list_one(struct outputs *o, int fd, const char *leaf, const char *key, struct err *e)
+static int list_one(const struct outputs *o, const struct output_file *f, struct err *e)
 {
 	char md5[33], *text;
 	uint64_t size;
 	json_t *j;
 	int rc = 0;
 
-	if (hash_file(fd, &size, md5, e) < 0)
+	if (hash_file(f->fd, &size, md5, e) < 0)
 		return -1;
-	j = json_pack("{s:s, s:s, s:I, s:s}", "file", leaf, "key", key, "size", (json_int_t)size, "md5", md5);
+	j = json_pack("{s:s, s:s, s:I, s:s, s:s*}", "file", f->leaf, "key", f->key, "size", (json_int_t)size, "md5",
+	              md5, "bucket", f->bucket);
 	text = j ? json_dumps(j, JSON_COMPACT) : NULL;
 	if (!text)
 		rc = err_set(e, ERR_BUG, "the key of an output is not UTF-8");
@@ -80,29 +96,36 @@ static int list_one(struct outputs *o, int fd, const char *leaf, const char *key
 	return rc;
 }
 
-static int give_one(struct outputs *o, const char *leaf, const char *rest, struct err *e)
+static int give_one(struct outputs *o, const struct told_output *t, struct err *e)
 {
 	const struct job_spec *s = &o->run->spec;
-	_cleanup_free_ char *key = strf("%s%s%s", s->output_prefix, *s->output_prefix ? "/" : "", rest);
-	_cleanup_close_ int fd = openat(o->outbox, leaf, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+	_cleanup_free_ char *key = t->bucket ? xstrdup(t->key)
+	                                     : strf("%s%s%s", s->output_prefix, *s->output_prefix ? "/" : "", t->key);
+	_cleanup_close_ int fd = openat(o->outbox, t->leaf, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+	struct output_file f = { t->leaf, t->bucket, key, fd };
 	struct stat st;
 
 	if (fd < 0 || fstat(fd, &st) < 0)
-		return err_sys(e, "opening the output %s", leaf);
+		return err_sys(e, "opening the output %s", t->leaf);
 	if (strlen(key) > KEY_MAX_BYTES)
 		return err_set(e, ERR_CLIENT, "the key of an output is longer than %d bytes: %.200s...", KEY_MAX_BYTES,
 		               key);
-	if (o->list ? list_one(o, fd, leaf, key, e) < 0 : put_remote(o, fd, key, e) < 0)
+	if (o->list ? list_one(o, &f, e) < 0 : put_remote(o, &f, e) < 0)
 		return -1;
-	if (!o->list && unlinkat(o->outbox, leaf, 0) < 0)
-		return err_sys(e, "removing the output %s", leaf);
 	o->count++;
 	o->bytes += (uint64_t)st.st_size;
 	return 0;
 }
 
+/* The driver names files by numbers and words; it reads what strangers send, and we are root. */
+static bool is_leaf(const char *name)
+{
+	return name && *name && name[strspn(name, "0123456789abcdefghijklmnopqrstuvwxyz-")] == 0 &&
+	       strcmp(name, OUTPUTS_FILE) != 0;
+}
+
 /* Each line of what the driver has told; a torn last one is that of a driver that was killed. */
-static int each_told(struct outputs *o, int (*fn)(struct outputs *o, const char *leaf, const char *key, struct err *e),
+static int each_told(struct outputs *o, int (*fn)(struct outputs *o, const struct told_output *t, struct err *e),
                      struct err *e)
 {
 	_cleanup_close_ int fd = openat(o->run->work_fd, DRIVER_TOLD, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
@@ -117,24 +140,29 @@ static int each_told(struct outputs *o, int (*fn)(struct outputs *o, const char 
 	(void)take_fd(fd);
 	while (rc == 0 && (n = getline(&line, &room, f)) > 0 && line[n - 1] == '\n') {
 		json_t *j = json_loadb(line, (size_t)n, 0, NULL);
-		const char *leaf = json_string_value(json_object_get(j, "file"));
-		const char *key = json_string_value(json_object_get(j, "key"));
+		struct told_output t = { json_string_value(json_object_get(j, "file")),
+			                 json_string_value(json_object_get(j, "key")),
+			                 json_string_value(json_object_get(j, "bucket")) };
 
-		rc = leaf && key ? fn(o, leaf, key, e) : err_set(e, ERR_BUG, "a line about an output is damaged");
+		rc = is_leaf(t.leaf) && t.key ? fn(o, &t, e) : err_set(e, ERR_BUG, "a line about an output is damaged");
 		json_decref(j);
 	}
 	fclose(f);
 	return rc;
 }
 
-static int stage_one(struct outputs *o, const char *leaf, const char *key, struct err *e)
+static int stage(struct outputs *o, const char *leaf, struct err *e)
 {
 	struct stat to;
 
-	(void)key;
 	if (fstat(o->staged, &to) < 0 || fchownat(o->outbox, leaf, to.st_uid, to.st_gid, AT_SYMLINK_NOFOLLOW) < 0)
 		return err_sys(e, "giving %s to bloomeryd", leaf);
 	return renameat(o->outbox, leaf, o->staged, leaf) < 0 ? err_sys(e, "moving %s to staged", leaf) : 0;
+}
+
+static int stage_one(struct outputs *o, const struct told_output *t, struct err *e)
+{
+	return stage(o, t->leaf, e);
 }
 
 /* All of it is on the disk before anybody hears of it. */
@@ -144,7 +172,7 @@ static int stage_all(struct outputs *o, struct err *e)
 		return err_sys(e, "writing the list of outputs");
 	if (syncfs(o->outbox) < 0)
 		return err_sys(e, "syncing the outputs");
-	if (each_told(o, stage_one, e) < 0 || stage_one(o, OUTPUTS_FILE, "", e) < 0)
+	if (each_told(o, stage_one, e) < 0 || stage(o, OUTPUTS_FILE, e) < 0)
 		return -1;
 	return fsync(o->staged) < 0 ? err_sys(e, "syncing staged") : 0;
 }

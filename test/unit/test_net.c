@@ -427,15 +427,10 @@ TEST(senders_cannot_be_forged)
 }
 
 /* A third namespace is the outside, with a link to the machine's; nothing there knows of the job's addresses. */
-TEST(outwards_by_nat)
+static int make_outside(void)
 {
-	struct sockaddr_in from = { 0 };
-	socklen_t n = sizeof(from);
-	struct net_host a;
-	int na = -1, outside = -1, rc;
+	int outside = -1, rc;
 
-	if (!machine())
-		return;
 	CHECK_OK(net_namespace_new(&outside, e));
 	_cleanup_free_ char *command = strf(
 	        "ip link add up0 type veth peer name eth0 netns /proc/%d/fd/%d && "
@@ -450,6 +445,19 @@ TEST(outwards_by_nat)
 		_exit(127);
 	}
 	CHECK(waitpid(pid, &rc, 0) == pid && rc == 0);
+	return outside;
+}
+
+TEST(outwards_by_nat)
+{
+	struct sockaddr_in from = { 0 };
+	socklen_t n = sizeof(from);
+	struct net_host a;
+	int na = -1, outside, rc;
+
+	if (!machine())
+		return;
+	outside = make_outside();
 	a = host("aaaaaaaaaaaaaaaa", 1, 0x0ad50000, 30, false);
 	CHECK_OK(net_namespace_new(&na, e));
 	CHECK_OK(net_join(&a, na, e));
@@ -465,7 +473,8 @@ TEST(outwards_by_nat)
 	close(rc);
 	CHECK_INT(reach(na, "198.51.100.1", 7000), ETIMEDOUT);
 	/* Inwards nothing, even for one who routes it here. */
-	pid = fork();
+	pid_t pid = fork();
+
 	if (pid == 0) {
 		execl("/usr/bin/nsenter", "nsenter", strf("--net=/proc/%d/fd/%d", getppid(), outside), "ip", "route",
 		      "add", "10.213.0.0/16", "via", "198.51.100.1", NULL);
@@ -476,6 +485,67 @@ TEST(outwards_by_nat)
 	CHECK_OK(net_part(&a, e));
 	close(na);
 	close(outside);
+}
+
+/* Several containers of a host: each has ports of its own, and all go outwards under the host's address. */
+TEST(namespaces_within_that_of_a_host)
+{
+	struct sockaddr_in from = { 0 };
+	socklen_t n = sizeof(from);
+	int na = -1, inner[2] = { -1, -1 }, outside, rc;
+	struct net_host a;
+
+	if (!machine())
+		return;
+	outside = make_outside();
+	a = only_host("aaaaaaaaaaaaaaaa", 0x0ad50000);
+	CHECK_OK(net_namespace_new(&na, e));
+	CHECK_OK(net_join(&a, na, e));
+	for (unsigned i = 0; i < 2; i++) {
+		CHECK_OK(net_namespace_new(&inner[i], e));
+		CHECK_OK(net_nest(na, inner[i], i, e));
+	}
+
+	_cleanup_close_ used int lo = bound(outside, SOCK_STREAM, "0.0.0.0", 7000),
+	                         l0 = bound(inner[0], SOCK_STREAM, "0.0.0.0", 8080),
+	                         ll = bound(inner[0], SOCK_STREAM, NET_LINK_ADDRESS, 80),
+	                         l1 = bound(inner[1], SOCK_STREAM, "0.0.0.0", 8080);
+
+	settle();
+	CHECK_INT(reach(inner[0], "127.0.0.1", 8080), 0);
+	CHECK_INT(reach(inner[1], "127.0.0.1", 8080), 0);
+	CHECK_INT(reach(inner[0], NET_LINK_ADDRESS, 80), 0);
+	CHECK_INT(reach(inner[1], NET_LINK_ADDRESS, 80), ECONNREFUSED);
+	for (unsigned i = 0; i < 2; i++) {
+		CHECK_INT(reach(inner[i], "198.51.100.2", 7000), 0);
+		fd_set_nonblock(lo, true);
+		rc = accept(lo, (struct sockaddr *)&from, &n);
+		CHECK(rc >= 0 && ntohl(from.sin_addr.s_addr) == 0xc6336401);
+		close(rc);
+		CHECK_INT(reach(inner[i], "198.51.100.1", 7000), ETIMEDOUT);
+		close(inner[i]);
+	}
+	CHECK_OK(net_part(&a, e));
+	CHECK(!there(a.port));
+	close(na);
+	close(outside);
+}
+
+/* Without any network. */
+TEST(the_link_address_alone)
+{
+	int ns = -1;
+
+	if (!machine())
+		return;
+	CHECK_OK(net_namespace_new(&ns, e));
+	CHECK_OK(net_link(ns, e));
+
+	_cleanup_close_ used int ll = bound(ns, SOCK_STREAM, NET_LINK_ADDRESS, 80);
+
+	CHECK_INT(reach(ns, NET_LINK_ADDRESS, 80), 0);
+	CHECK_INT(reach(ns, "192.0.2.1", 80), ENETUNREACH);
+	close(ns);
 }
 
 TEST(what_a_killed_supervisor_leaves_is_swept)

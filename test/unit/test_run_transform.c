@@ -7,6 +7,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "artifact/artifact.h"
 #include "jobdir/list.h"
 #include "run_house.h"
 
@@ -34,8 +35,8 @@ struct wish {
 	int64_t grace_s;
 	const char *const *objects; /* key, bytes, ... NULL */
 	const char *model;          /* the bytes of an object; NULL: none */
-	bool gzip;
-	json_t *request; /* members to add; stolen */
+	bool gzip, no_archive;      /* gzip: as the file weights of an archive; no_archive: said to be */
+	json_t *request;            /* members to add; stolen */
 };
 
 static const char *const two_objects[] = { "in/a.csv", "a,1\nb,2\n", "in/sub/b.csv", "c,3\n", NULL };
@@ -48,30 +49,69 @@ static void put_in_image(const char *leaf, const char *text)
 	CHECK(chmod(path, 0755) == 0);
 }
 
-/* Objects of the store, and a list of them. */
-static void put_objects(const char *list, const char *const *objects, size_t *ret_count)
+/* A list, and its objects in the store; *ret_count: how many. */
+static void put_object(FILE *list, const char *id_start, size_t number, const char *key, struct str bytes)
 {
-	_cleanup_free_ char *path = strf("%s/lists/%s", job, list), *lists = strf("%s/lists", job);
-	_cleanup_free_ char *dir = strf("%s/objects/ab", data);
+	_cleanup_free_ char *object = strf("%s%029zu", id_start, number);
+	_cleanup_free_ char *dir = strf("%s/objects/ab", data), *file = strf("%s/%s", dir, object);
+	struct list_entry entry = {
+		.size = bytes.n, .object_id = str_of(object), .etag = STR("e"), .key = str_of(key)
+	};
+
+	CHECK_OK(mkdir_all(AT_FDCWD, dir, 0755, e));
+	CHECK_OK(file_put(AT_FDCWD, file, bytes, 0644, e));
+	CHECK_OK(list_write(list, &entry, e));
+}
+
+static FILE *open_list(const char *leaf)
+{
+	_cleanup_free_ char *lists = strf("%s/lists", job), *path = strf("%s/%s", lists, leaf);
 	FILE *f;
 
 	CHECK_OK(mkdir_all(AT_FDCWD, lists, 0755, e));
-	CHECK_OK(mkdir_all(AT_FDCWD, dir, 0755, e));
 	f = fopen(path, "w");
-	CHECK(f != NULL);
-	for (*ret_count = 0; objects[2 * *ret_count]; ++*ret_count) {
-		_cleanup_free_ char *object = strf("ab%s%029zu", strcmp(list, "0") == 0 ? "0" : "1", *ret_count);
-		_cleanup_free_ char *file = strf("%s/%s", dir, object);
-		struct str bytes = str_of(objects[2 * *ret_count + 1]);
-		struct list_entry entry = { .size = bytes.n,
-			                    .object_id = str_of(object),
-			                    .etag = STR("e"),
-			                    .key = str_of(objects[2 * *ret_count]) };
+	must(f);
+	return f;
+}
 
-		CHECK_OK(file_put(AT_FDCWD, file, bytes, 0644, e));
-		CHECK_OK(list_write(f, &entry, e));
-	}
-	fclose(f);
+static size_t put_input(const char *const *objects)
+{
+	FILE *list = open_list("0");
+	size_t n = 0;
+
+	for (; objects[2 * n]; n++)
+		put_object(list, "ab0", n, objects[2 * n], str_of(objects[2 * n + 1]));
+	fclose(list);
+	return n;
+}
+
+/* A tar.gz of one file, "weights", with these bytes. */
+static void pack(struct str bytes, struct buf *ret)
+{
+	_cleanup_free_ char *dir = strf("%s/model", data), *file = strf("%s/model/weights", data);
+	_cleanup_free_ char *archive = strf("%s/model.tar.gz", data);
+	_cleanup_close_ int from = -EBADF, to = -EBADF;
+	struct artifact_result r;
+
+	CHECK_OK(mkdir_all(AT_FDCWD, dir, 0755, e));
+	CHECK_OK(file_put(AT_FDCWD, file, bytes, 0640, e));
+	from = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	to = open(archive, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	CHECK_OK(artifact_pack(from, to, &(struct artifact_options){ 0 }, &r, e));
+	CHECK_OK(file_read(archive, 1 << 20, ret, e));
+}
+
+static void put_model(const struct wish *w)
+{
+	_cleanup_buf_ struct buf bytes = { 0 };
+	FILE *list = open_list("m0");
+
+	if (w->gzip && !w->no_archive)
+		pack(str_of(w->model), &bytes);
+	else
+		buf_z(&bytes, w->model);
+	put_object(list, "ab1", 0, w->gzip ? "m/model.tar.gz" : "m/sub/weights", buf_view(&bytes));
+	fclose(list);
 }
 
 static void make_containers(const struct wish *w, struct job_spec *s)
@@ -122,18 +162,15 @@ static void make_job(const struct wish *w)
 		              .stop_grace_s = w->grace_s ? w->grace_s : 30,
 		              .output_bucket = "bucket",
 		              .output_prefix = "out" };
-	const char *model[] = { w->gzip ? "m/model.tar.gz" : "m/sub/weights", w->model, NULL };
-	size_t objects;
 	int fd;
 
 	make_place();
 	make_image();
 	put_in_image("bin/serve", w->serve ? w->serve : SERVE);
 	put_in_image("bin/handler", w->handler ? w->handler : HANDLER(CAPITALS));
-	put_objects("0", w->objects ? w->objects : two_objects, &objects);
-	input.objects = objects;
-	if (w->model && !w->gzip)
-		put_objects("m0", model, &objects);
+	input.objects = put_input(w->objects ? w->objects : two_objects);
+	if (w->model)
+		put_model(w);
 	instance = strf("i-0%s", id);
 	s.id = id;
 	s.instance = instance;
@@ -259,6 +296,35 @@ TEST(a_model_of_a_prefix_is_placed)
 	CHECK_STR(t.reason, "");
 	log = log_of("algo-1");
 	CHECK_STR(log, "weights\nserving container-1 on purpose");
+}
+
+TEST(a_model_of_an_archive_is_unpacked)
+{
+	_cleanup_(told_fini) struct told t = { 0 };
+	_cleanup_free_ char *log = NULL;
+
+	if (!possible())
+		return;
+	t = run_wish(&(struct wish){ .model = "packed\n",
+	                             .gzip = true,
+	                             .containers = 2,
+	                             .serve = "#!/bin/sh\nls /opt/ml/model; cat /opt/ml/model/weights\n" SERVE });
+	CHECK_STR(t.reason, "");
+	log = log_of("container-1");
+	CHECK_STR(log, "weights\npacked\nserving container-1 on purpose");
+}
+
+TEST(a_model_that_is_no_archive_fails_the_job)
+{
+	_cleanup_(told_fini) struct told t = { 0 };
+
+	if (!possible())
+		return;
+	t = run_wish(&(struct wish){ .model = "these are no files", .gzip = true, .no_archive = true });
+	CHECK_STR(t.names.p, "STARTED DOWNLOADING ENDED");
+	CHECK(str_starts(str_of(t.reason),
+	                 STR("ClientError: Failed to download the model of the container container-1: "
+	                     "unpacking s3://bucket/m/model.tar.gz, which must be a tar.gz: ")));
 }
 
 TEST(the_environment_of_a_container_that_serves)
