@@ -60,7 +60,9 @@ static void on_package_create(void *arg)
 {
 	struct call *c = arg;
 
-	c->rc = store_package_insert(c->js->store, c->package, c->ret_arn, c->e);
+	c->rc = pins_add(c->js, c->package->request, c->e);
+	if (c->rc == 0)
+		c->rc = store_package_insert(c->js->store, c->package, c->ret_arn, c->e);
 	if (c->rc == 0)
 		log_info("model package %s is created", *c->ret_arn);
 }
@@ -81,6 +83,8 @@ static int edit(struct jobs *js, struct str arn, const struct jobs_package_edit 
 	if (store_package_find_to_write(js->store, arn, &p, e) < 0)
 		return -1;
 	rc = how->edit(how->arg, &p, &request, &approval, e);
+	if (rc == 0)
+		rc = pins_add(js, request, e);
 	if (rc == 0)
 		rc = store_package_rewrite(js->store, p.n, approval, request, how->by, how->at, e);
 	if (rc == 0)
@@ -108,8 +112,10 @@ static void on_package_delete(void *arg)
 	struct call *c = arg;
 
 	c->rc = store_package_delete(c->js->store, c->name, c->e);
-	if (c->rc == 0)
-		log_info("model package " PRIstr " is deleted", ARGstr(c->name));
+	if (c->rc < 0)
+		return;
+	log_info("model package " PRIstr " is deleted", ARGstr(c->name));
+	pins_sweep(c->js);
 }
 
 int jobs_package_delete(struct jobs *js, struct str arn, struct err *e)

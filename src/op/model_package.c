@@ -13,13 +13,16 @@ enum { WHERE_BYTES = 128, SPECIFICATIONS_MAX = 15 };
 
 /* ---- inference specifications ---- */
 
-/* The digest that the image has here, where it is here: what it means does not change with its name any more. */
+/* The digest that the image has here, where it is here: what it means does not change with its name any more. One that
+ * was given is written as it is looked up. */
 static void pin(const struct api_call *call, json_t *c)
 {
-	_cleanup_free_ char *digest = NULL;
+	struct str given = in_str(c, "ImageDigest");
+	_cleanup_free_ char *digest = given.n ? str_dup(given) : NULL;
 
-	if (!json_object_get(c, "ImageDigest") &&
-	    jobs_image_digest(call->api->jobs, in_str(c, "Image"), &digest, &(struct err){ 0 }) == 0)
+	for (char *p = digest; p && *p; p++)
+		*p = (char)(*p >= 'A' && *p <= 'Z' ? *p + 32 : *p);
+	if (digest || jobs_image_digest(call->api->jobs, in_str(c, "Image"), &digest, &(struct err){ 0 }) == 0)
 		json_object_set_new(c, "ImageDigest", json_string(digest));
 }
 

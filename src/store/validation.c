@@ -147,7 +147,8 @@ static int each_pin(struct conn *c, void (*fn)(const char *text, void *arg), voi
 
 	if (conn_prepare(c,
 	                 "SELECT image FROM algorithm UNION ALL SELECT request FROM algorithm_text"
-	                 " UNION ALL SELECT containers FROM model_text",
+	                 " UNION ALL SELECT containers FROM model_text"
+	                 " UNION ALL SELECT request FROM model_package_text",
 	                 &st, e) < 0)
 		return -1;
 	while ((r = db_row(st, e, "looking for images that are named by digest")) > 0)
