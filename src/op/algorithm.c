@@ -11,6 +11,7 @@
 #include "op/tags.h"
 #include "op/training_job.h"
 #include "op/validation.h"
+#include "product/shelf.h"
 #include "store/store.h"
 
 enum { PAGE_DEFAULT = 10 };
@@ -34,19 +35,53 @@ int algorithm_missing(const struct api *api, struct str name, struct err *e)
 	return err_set(e, ERR_INVALID, "Algorithm %s does not exist.", arn);
 }
 
-int algorithm_name(const struct api *api, struct str name_or_arn, struct str *ret, struct err *e)
+bool algorithm_is_foreign(const struct api *api, struct str name, struct str arn)
 {
+	_cleanup_free_ char *own = algorithm_arn(api, name);
+
+	/* With another `account` in bloomery.conf than before, a site's own are still its own. */
+	return shelf_name_valid(name) && !str_is(arn, own);
+}
+
+char *algorithm_resource(const struct api *api, struct str name_or_arn)
+{
+	return str_starts(name_or_arn, STR("arn:")) ? str_dup(name_or_arn) : algorithm_arn(api, name_or_arn);
+}
+
+static int no_such(const struct api *api, struct str given, struct err *e)
+{
+	if (str_starts(given, STR("arn:")))
+		return err_set(e, ERR_INVALID, "Algorithm " PRIstr " does not exist.", ARGstr(given));
+	return algorithm_missing(api, given, e);
+}
+
+int algorithm_find(const struct api *api, struct str given, struct stored_algorithm *ret, char **ret_request,
+                   struct err *e)
+{
+	_cleanup_free_ char *arn = algorithm_resource(api, given), *request = NULL;
+	struct stored_algorithm row = { 0 };
 	struct str type, name;
+	struct err why = { 0 };
 	struct arn a;
 
-	if (!str_starts(name_or_arn, STR("arn:"))) {
-		*ret = name_or_arn;
-		return 0;
+	if (!arn_parse(str_of(arn), &a) || !str_is(a.service, "sagemaker") || !arn_resource(&a, &type, &name) ||
+	    !str_is(type, "algorithm"))
+		return no_such(api, given, e);
+	if (store_algorithm_find(api->store, name, &row, ret_request ? &request : NULL, &why) < 0) {
+		if (why.kind == ERR_NOT_FOUND)
+			return no_such(api, given, e);
+		if (e)
+			*e = why;
+		return -1;
 	}
-	if (!arn_parse(name_or_arn, &a) || !str_is(a.service, "sagemaker") || !str_is(a.region, api->region) ||
-	    !str_is(a.account, api->account) || !arn_resource(&a, &type, &name) || !str_is(type, "algorithm"))
-		return err_set(e, ERR_INVALID, "Algorithm " PRIstr " does not exist.", ARGstr(name_or_arn));
-	*ret = name;
+	if (!str_eq_nocase(str_of(arn), str_of(row.arn)) &&
+	    (str_starts(given, STR("arn:")) || algorithm_is_foreign(api, str_of(row.name), str_of(row.arn)))) {
+		stored_algorithm_fini(&row);
+		return no_such(api, given, e);
+	}
+	*ret = row;
+	if (ret_request)
+		*ret_request = take_ptr(request);
 	return 0;
 }
 
@@ -190,6 +225,7 @@ static void describe(const struct stored_algorithm *row, json_t *request, struct
 	add_member(out, "TrainingSpecification", t);
 	add_member(out, "InferenceSpecification", json_object_get(request, "InferenceSpecification"));
 	add_member(out, "ValidationSpecification", json_object_get(request, "ValidationSpecification"));
+	add_member(out, "ProductId", json_object_get(request, "ProductId"));
 	buf_f(out, ",\"AlgorithmStatus\":\"%s\",\"AlgorithmStatusDetails\":", row->status);
 	buf_z(out, row->details);
 	buf_f(out, ",\"CertifyForMarketplace\":%s}",
@@ -198,16 +234,14 @@ static void describe(const struct stored_algorithm *row, json_t *request, struct
 
 int op_describe_algorithm(const struct api_call *call, json_t *in, json_t **ret_out, struct err *e)
 {
+	struct str name = in_str(in, "AlgorithmName");
 	struct stored_algorithm row = { 0 };
 	_cleanup_free_ char *text = NULL;
-	struct str name;
 	json_t *request;
 
 	(void)ret_out;
-	if (algorithm_name(call->api, in_str(in, "AlgorithmName"), &name, e) < 0)
+	if (algorithm_find(call->api, name, &row, &text, e) < 0)
 		return -1;
-	if (store_algorithm_find(call->api->store, name, &row, &text, e) < 0)
-		return e->kind == ERR_NOT_FOUND ? algorithm_missing(call->api, name, e) : -1;
 	request = json_loads(text, JSON_ALLOW_NUL, NULL);
 	if (request)
 		describe(&row, request, call->raw);
@@ -266,8 +300,12 @@ int op_list_algorithms(const struct api_call *call, json_t *in, json_t **ret_out
 int op_delete_algorithm(const struct api_call *call, json_t *in, json_t **ret_out, struct err *e)
 {
 	struct str name = in_str(in, "AlgorithmName");
+	struct stored_algorithm row = { 0 };
 
 	(void)ret_out;
+	if (algorithm_find(call->api, name, &row, NULL, e) < 0) /* products go by `bloomery product remove` alone */
+		return -1;
+	stored_algorithm_fini(&row);
 	if (jobs_algorithm_delete(call->api->jobs, name, e) < 0)
 		return e->kind == ERR_NOT_FOUND ? algorithm_missing(call->api, name, e) : -1;
 	return 0;

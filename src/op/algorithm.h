@@ -11,9 +11,15 @@ struct algorithm_cache;
 struct algorithm_cache *algorithm_cache_new(void);
 void algorithm_cache_free(struct algorithm_cache *c); /* NULL is fine */
 
-/* The name in a name or an ARN of ours. ERR_INVALID, in the service's words: the ARN is of nothing that could be here.
- */
-int algorithm_name(const struct api *api, struct str name_or_arn, struct str *ret, struct err *e) must_check;
+/* The row of a name, or of an ARN: of an algorithm of ours, or of a product that was imported (op/products.h), which is
+ * only reached by its ARN. As store_algorithm_find; ERR_INVALID, in the service's words: there is none. */
+struct stored_algorithm;
+int algorithm_find(const struct api *api, struct str name_or_arn, struct stored_algorithm *ret, char **ret_request,
+                   struct err *e) must_check;
+/* Whether it is somebody else's: a product, which has a name of its own kind. */
+bool algorithm_is_foreign(const struct api *api, struct str name, struct str arn);
+/* What IAM is asked about: the ARN itself, or that of the name; the caller frees. */
+char *algorithm_resource(const struct api *api, struct str name_or_arn);
 /* ERR_INVALID: there is no algorithm of that name. Returns -1. */
 int algorithm_missing(const struct api *api, struct str name, struct err *e);
 /* arn:aws:sagemaker:REGION:ACCOUNT:algorithm/name; the caller frees. */

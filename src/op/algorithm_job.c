@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "algorithm/algorithm.h"
+#include "aws/arn.h"
 #include "job/jobs.h"
 #include "op/algorithm.h"
 #include "op/authorise.h"
@@ -94,9 +95,9 @@ static int parsed(const struct api *api, const struct stored_algorithm *row, str
 
 /* ---- checked ---- */
 
-static int authorise_describe(const struct api_call *call, struct str name, struct err *e)
+static int authorise_describe(const struct api_call *call, struct str name_or_arn, struct err *e)
 {
-	_cleanup_free_ char *arn = algorithm_arn(call->api, name);
+	_cleanup_free_ char *arn = algorithm_resource(call->api, name_or_arn);
 	struct err why = { 0 };
 
 	if (authorise_action(call->api, call->session, "sagemaker:DescribeAlgorithm", str_of(arn), &why) == 0)
@@ -152,7 +153,18 @@ static int apply(const struct api_call *call, const struct stored_algorithm *row
 	if (parsed(call->api, row, &a, e) < 0 || check(call, row, a, in, e) < 0)
 		return -1;
 	fill(a, row->arn, row->image, in);
+	/* A product may not tell anybody of the data that it sees. */
+	if (algorithm_is_foreign(call->api, str_of(row->name), str_of(row->arn)))
+		json_object_set_new(in, "EnableNetworkIsolation", json_true());
 	return 0;
+}
+
+/* Whether somebody else's is asked for; contract 8.4 has the words. */
+static bool is_of_another(const struct api *api, struct str given)
+{
+	struct arn a;
+
+	return arn_parse(given, &a) && str_is(a.service, "sagemaker") && !str_is(a.account, api->account);
 }
 
 /* The job that is to show whether the algorithm is one: it need not be Completed, nor be there yet. */
@@ -172,18 +184,23 @@ static int apply_validating(const struct api_call *call, json_t *in, struct err 
 
 int algorithm_apply(const struct api_call *call, json_t *in, struct err *e)
 {
-	struct str given = in_str(json_object_get(in, "AlgorithmSpecification"), "AlgorithmName"), name;
+	struct str given = in_str(json_object_get(in, "AlgorithmSpecification"), "AlgorithmName");
 	struct stored_algorithm row = { 0 };
+	struct err why = { 0 };
 	int rc;
 
 	if (!given.n)
 		return 0;
 	if (call->validating)
 		return apply_validating(call, in, e);
-	if (algorithm_name(call->api, given, &name, e) < 0 || authorise_describe(call, name, e) < 0)
+	if (authorise_describe(call, given, e) < 0)
 		return -1;
-	if (store_algorithm_find(call->api->store, name, &row, NULL, e) < 0)
-		return e->kind == ERR_NOT_FOUND ? algorithm_missing(call->api, name, e) : -1;
+	if (algorithm_find(call->api, given, &row, NULL, &why) < 0) {
+		if (why.kind == ERR_INVALID && is_of_another(call->api, given))
+			return err_set(e, ERR_INVALID, "Caller is not subscribed to the marketplace offering.");
+		*e = why;
+		return -1;
+	}
 	rc = apply(call, &row, in, e);
 	stored_algorithm_fini(&row);
 	return rc;

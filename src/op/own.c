@@ -14,6 +14,7 @@
 #include "op/credentials.h"
 #include "op/job_metrics.h"
 #include "op/metrics.h"
+#include "op/products.h"
 #include "op/preflight.h"
 #include "op/training_job.h"
 #include "store/store.h"
@@ -65,6 +66,11 @@ static bool is_basic(const struct http_request *r)
 static bool is_metrics(const struct http_request *r)
 {
 	return str_is(r->path, "/metrics") || str_is(r->path, "/-/metrics");
+}
+
+static bool is_products(const struct http_request *r)
+{
+	return str_is(r->path, PRODUCTS_PATH);
 }
 
 bool own_takes(const struct http_request *r, const struct api_auth *a)
@@ -357,6 +363,18 @@ static void answer_preflight(const struct api *api, const struct http_request *r
 	http_add_header(out, "Content-Type", "application/json");
 }
 
+static void answer_products(const struct api *api, const struct http_request *r, struct http_response *out)
+{
+	struct err e = { 0 };
+
+	if (products_answer(api, &out->body, &e) < 0) {
+		buf_reset(&out->body);
+		refuse_err(r, out, &e);
+		return;
+	}
+	http_add_header(out, "Content-Type", "application/json");
+}
+
 static void answer_job_metrics(const struct api *api, const struct http_request *r, const struct job_metrics_path *path,
                                struct http_response *out)
 {
@@ -376,6 +394,7 @@ static int may(const struct api *api, const struct http_request *r, const struct
 {
 	const char *action = path->what                ? job_metrics_action(path)
 	                     : preflight_path(r->path) ? "bloomery:Preflight"
+	                     : is_products(r)          ? "bloomery:UpdateProducts"
 	                     : is_metrics(r)           ? "bloomery:GetMetrics"
 	                                               : "bloomery:GetFeeds";
 
@@ -388,7 +407,7 @@ void own_answer(const struct api *api, const struct http_request *r, const struc
 	_cleanup_buf_ struct buf name = { 0 };
 	_cleanup_(job_metrics_path_fini) struct job_metrics_path path = { 0 };
 	enum preflight_what preflight = preflight_path(r->path);
-	bool posted = (job_metrics_path(r->path, &path) && path.posted) || preflight;
+	bool posted = (job_metrics_path(r->path, &path) && path.posted) || preflight || is_products(r);
 	const char *method = posted ? "POST" : "GET";
 	const struct question *asked;
 	struct err e = { 0 };
@@ -409,6 +428,8 @@ void own_answer(const struct api *api, const struct http_request *r, const struc
 		refuse(r, out, 403, "AccessDeniedException", e.frame[0]);
 	} else if (preflight) {
 		answer_preflight(api, r, a, preflight, out);
+	} else if (is_products(r)) {
+		answer_products(api, r, out);
 	} else if (path.what) {
 		answer_job_metrics(api, r, &path, out);
 	} else if (is_metrics(r)) {

@@ -5,6 +5,7 @@
  *   GET /bloomery/jobs/NAME/definitions   how its metric definitions have done: by host, the "counts" of metric/out.h
  *   /bloomery/jobs/NAME/metrics and below     what a job has reported, and its log once more (job_metrics.h)
  *   POST /bloomery/preflight/training-job, .../image    what would go wrong (preflight.h)
+ *   POST /bloomery/products           the shelf of imported products has changed (products.h)
  *   GET /bloomery/jobs/NAME/hosts/algo-N/spec    the work order of a host that is to be started by hand
  *   GET /bloomery/credentials, GET /v2/credentials/TOKEN    a job's session, by a token of its host (credentials.h)
  *

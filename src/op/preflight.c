@@ -286,21 +286,17 @@ static int find_algorithm(const struct preflight *f, struct str asked, struct st
                           struct err *e)
 {
 	const struct api *api = f->call->api;
-	_cleanup_free_ char *text = NULL, *arn = NULL;
-	struct str name;
+	_cleanup_free_ char *text = NULL, *arn = algorithm_resource(api, asked);
 
-	if (algorithm_name(api, asked, &name, e) < 0)
-		return -1;
-	arn = algorithm_arn(api, name);
 	if (authorise_action(api, f->call->session, "sagemaker:DescribeAlgorithm", str_of(arn), e) < 0)
 		return -1;
-	if (store_algorithm_find(api->store, name, row, &text, e) < 0)
-		return e->kind == ERR_NOT_FOUND ? algorithm_missing(api, name, e) : -1;
+	if (algorithm_find(api, asked, row, &text, e) < 0)
+		return -1;
 	*request = json_loads(text, JSON_ALLOW_NUL, NULL);
 	if (*request)
 		return 0;
 	stored_algorithm_fini(row);
-	return err_set(e, ERR_BUG, "the request kept for algorithm " PRIstr " is damaged", ARGstr(name));
+	return err_set(e, ERR_BUG, "the request kept for algorithm " PRIstr " is damaged", ARGstr(asked));
 }
 
 static int fly_image(struct preflight *f, const json_t *body, struct err *e)

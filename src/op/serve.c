@@ -19,6 +19,7 @@
 #include "op/authorise.h"
 #include "op/daemon.h"
 #include "op/log_keeper.h"
+#include "op/products.h"
 #include "op/validation.h"
 #include "series/series.h"
 
@@ -189,6 +190,16 @@ static int say_ready(const struct daemon *d, uint16_t port, struct err *e)
 	return tell_ready(d->o->ready_fd, line, e);
 }
 
+/* What was imported or removed while nobody served. */
+static void learn_products(struct daemon *d)
+{
+	unsigned added, removed;
+	struct err e = { 0 };
+
+	if (products_sync(&d->api, &added, &removed, &e) < 0)
+		log_err(LOG_WARN, &e, "looking for products");
+}
+
 static int serve(struct daemon *d, struct err *e)
 {
 	_cleanup_free_ char *url = NULL, *away = NULL, *metric = program_of(d->o->metric_fd, "bloomery-metric");
@@ -212,6 +223,7 @@ static int serve(struct daemon *d, struct err *e)
 		               .desk = d->desk,
 		               .iam = d->iam };
 	d->api.again = again_new(metric, d->data_dir, d->series, d->api.answers);
+	learn_products(d);
 	if (http_server_start(d->addr, port, NULL, api_route, &d->api, &d->server, e) < 0)
 		return -1;
 	port = http_server_port(d->server);

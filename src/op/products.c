@@ -1,0 +1,178 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "op/products.h"
+
+#include <fcntl.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "aws/arn.h"
+#include "base/log.h"
+#include "job/jobs.h"
+#include "op/algorithm.h"
+#include "product/shelf.h"
+#include "store/store.h"
+
+enum { PAGE = 100 };
+
+struct sync {
+	const struct api *api;
+	int shelf; /* -1: there is none */
+	unsigned added, removed;
+};
+
+/* ---- on the shelf, and not in the store ---- */
+
+static int add(struct sync *s, const json_t *product, struct err *e)
+{
+	const char *name = json_string_value(json_object_get(product, "name"));
+	const char *account = json_string_value(json_object_get(product, "account"));
+	_cleanup_free_ char *arn = arn_make("sagemaker", s->api->region, account, "algorithm", str_of(name));
+	_cleanup_free_ char *request = json_dumps(json_object_get(product, "request"), JSON_COMPACT);
+	_cleanup_free_ char *details = json_dumps(json_object_get(product, "details"), JSON_COMPACT);
+	const struct store_new_algorithm row = {
+		.name = name,
+		.arn = arn,
+		.status = "Completed",
+		.description = json_string_value(json_object_get(product, "description")),
+		.image = json_string_value(json_object_get(product, "image")),
+		.details = details,
+		.request = request,
+		.created = { json_integer_value(json_object_get(product, "imported_ms")) },
+	};
+
+	must(request && details);
+	if (!strcmp(account, s->api->account))
+		return err_set(e, ERR_INVALID, "its seller's account is this site's own, %s", account);
+	return jobs_algorithm_create(s->api->jobs, &row, e);
+}
+
+static int look_at(const char *name, void *arg, struct err *e)
+{
+	struct stored_algorithm row = { 0 };
+	struct sync *s = arg;
+	struct err why = { 0 };
+	json_t *product;
+
+	if (store_algorithm_find(s->api->store, str_of(name), &row, NULL, &why) == 0) {
+		stored_algorithm_fini(&row);
+		return 0;
+	}
+	if (why.kind != ERR_NOT_FOUND) {
+		if (e)
+			*e = why;
+		return -1;
+	}
+	why = (struct err){ 0 };
+	if (shelf_read(s->shelf, name, &product, &why) < 0) {
+		log_err(LOG_WARN, &why, "product %s", name);
+		return 0;
+	}
+	if (add(s, product, &why) < 0)
+		log_err(LOG_WARN, &why, "product %s", name); /* perhaps another request has just done it */
+	else
+		s->added++;
+	json_decref(product);
+	return 0;
+}
+
+/* ---- in the store, and not on the shelf ---- */
+
+struct names {
+	struct sync *s;
+	char **v;
+	size_t n;
+};
+
+static void note(const struct store_algorithm_summary *a, void *arg)
+{
+	struct names *all = arg;
+	_cleanup_free_ char *name = str_dup(a->name);
+	_cleanup_free_ char *json = strf("%s/product.json", name);
+
+	if (!algorithm_is_foreign(all->s->api, a->name, a->arn) ||
+	    (all->s->shelf >= 0 && faccessat(all->s->shelf, json, F_OK, AT_SYMLINK_NOFOLLOW) == 0))
+		return;
+	all->v = xrealloc(all->v, (all->n + 1) * sizeof(*all->v));
+	all->v[all->n++] = take_ptr(name);
+}
+
+static int find_gone(struct names *all, struct err *e)
+{
+	_cleanup_free_ char *token = NULL;
+
+	do {
+		const struct store_list q = { .sort = SORT_NAME, .max = PAGE, .token = str_of(token) };
+		char *next = NULL;
+
+		if (store_algorithm_list(all->s->api->store, &q, note, all, &next, e) < 0)
+			return -1;
+		free(token);
+		token = next;
+	} while (token);
+	return 0;
+}
+
+/* No algorithm that was created here has a ProductId, whatever it is called and whatever this site's account was. */
+static bool is_product(const struct sync *s, const char *name)
+{
+	struct stored_algorithm row = { 0 };
+	_cleanup_free_ char *text = NULL;
+	json_t *request;
+	bool is;
+
+	if (store_algorithm_find(s->api->store, str_of(name), &row, &text, NULL) < 0)
+		return false;
+	stored_algorithm_fini(&row);
+	request = json_loads(text, JSON_ALLOW_NUL, NULL);
+	is = json_object_get(request, "ProductId") != NULL;
+	json_decref(request);
+	return is;
+}
+
+static int remove_gone(struct sync *s, struct err *e)
+{
+	struct names all = { .s = s };
+	int rc = find_gone(&all, e);
+
+	for (size_t i = 0; i < all.n; i++) {
+		struct err why = { 0 };
+
+		if (rc == 0 && is_product(s, all.v[i]) &&
+		    jobs_algorithm_delete(s->api->jobs, str_of(all.v[i]), &why) == 0)
+			s->removed++;
+		free(all.v[i]);
+	}
+	free(all.v);
+	return rc;
+}
+
+int products_sync(const struct api *api, unsigned *ret_added, unsigned *ret_removed, struct err *e)
+{
+	struct sync s = { .api = api };
+	_cleanup_close_ int shelf = -EBADF;
+	struct err why = { 0 };
+
+	s.shelf = shelf = shelf_open(api->data_dir, &why);
+	if (shelf < 0 && why.kind != ERR_NOT_FOUND) {
+		if (e)
+			*e = why;
+		return -1;
+	}
+	if ((shelf >= 0 && shelf_each(shelf, look_at, &s, e) < 0) || remove_gone(&s, e) < 0)
+		return -1;
+	if (s.added || s.removed)
+		log_info("products: %u new, %u removed", s.added, s.removed);
+	*ret_added = s.added;
+	*ret_removed = s.removed;
+	return 0;
+}
+
+int products_answer(const struct api *api, struct buf *out, struct err *e)
+{
+	unsigned added, removed;
+
+	if (products_sync(api, &added, &removed, e) < 0)
+		return -1;
+	buf_f(out, "{\"Added\":%u,\"Removed\":%u}", added, removed);
+	return 0;
+}
