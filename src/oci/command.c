@@ -46,10 +46,8 @@ static const char usage[] =
         "  --conf-fd FD          the same, from a descriptor\n"
         "  --provider ARN        pull with the credentials that registry_credentials.ARN of bloomery.conf names\n"
         "  --pull                scan: pull it first when it is not there\n"
-        "digest NAME, pack NAME FD and check train|serve NAME are for bloomery-host, and import --like FILE for "
-        "bloomery-job: an image on its "
-        "way to another "
-        "machine\n"
+        "digest NAME, pack NAME FD and check train|serve NAME are for bloomery-host, and import --like FILE "
+        "[--own-digest] for bloomery-job and bloomery product: an image on its way to another machine\n"
         "exit status: 0 done, 1 failed, 2 wrong usage, 3 not found, 4 in use, 5 not a valid image or name, 6 cannot be "
         "pulled, 7 scanned and not passed\n";
 
@@ -359,6 +357,7 @@ enum {
 	OPT_CONF_FD,
 	OPT_PROVIDER,
 	OPT_LIKE,
+	OPT_OWN_DIGEST,
 	OPT_PULL,
 	OPT_ARGUMENT
 };
@@ -392,6 +391,7 @@ static bool set_option(struct call *c, int option, const char *value)
 	case OPT_JSON: c->json = true; return true;
 	case OPT_QUIET: c->quiet = true; return true;
 	case OPT_PULL: c->pull = true; return true;
+	case OPT_OWN_DIGEST: c->o.own_digest = true; return true;
 	case OPT_AS: c->as = value; return true;
 	case OPT_ENTRYPOINT: c->o.entrypoint = c->entrypoint; return add(c->entrypoint, value);
 	case OPT_ENV: c->o.env = c->env; return strchr(value, '=') && add(c->env, value);
@@ -423,6 +423,7 @@ static bool parse(struct call *c, int argc, char **argv)
 		{ "conf-fd", required_argument, NULL, OPT_CONF_FD },
 		{ "provider", required_argument, NULL, OPT_PROVIDER },
 		{ "like", required_argument, NULL, OPT_LIKE },
+		{ "own-digest", no_argument, NULL, OPT_OWN_DIGEST },
 		{ "pull", no_argument, NULL, OPT_PULL },
 		{ "argument", required_argument, NULL, OPT_ARGUMENT },
 		{ 0 },

@@ -268,13 +268,27 @@ static json_t *list_of(const char *const *list)
 	return array;
 }
 
+/* A digest that stands for the files and for the configuration. */
+static int digest_of_both(struct work *w, struct err *e)
+{
+	_cleanup_free_ char *text = json_dumps(w->config, JSON_COMPACT | JSON_SORT_KEYS);
+	unsigned char sum[SHA256_BYTES];
+	_cleanup_buf_ struct buf b = { 0 };
+
+	if (!text)
+		return err_set(e, ERR_INVALID, "the options hold text that is not UTF-8");
+	buf_f(&b, "sha256:%s\n%s\n", w->hex, text);
+	sha256(buf_view(&b), sum);
+	buf_reset(&b);
+	buf_hex(&b, sum, sizeof(sum));
+	memcpy(w->hex, b.p, sizeof(w->hex));
+	return 0;
+}
+
 /* Options of the import over the image's own configuration. The digest then stands for both. */
 static int apply_options(struct work *w, struct err *e)
 {
 	const struct import_options *o = w->o;
-	unsigned char sum[SHA256_BYTES];
-	_cleanup_free_ char *text = NULL;
-	_cleanup_buf_ struct buf b = { 0 };
 
 	if (!o->entrypoint && !o->env && !o->working_dir && !o->user)
 		return 0;
@@ -286,15 +300,7 @@ static int apply_options(struct work *w, struct err *e)
 		json_object_set_new(w->config, "WorkingDir", json_string(o->working_dir));
 	if (o->user)
 		json_object_set_new(w->config, "User", json_string(o->user));
-	text = json_dumps(w->config, JSON_COMPACT | JSON_SORT_KEYS);
-	if (!text)
-		return err_set(e, ERR_INVALID, "the options hold text that is not UTF-8");
-	buf_f(&b, "sha256:%s\n%s\n", w->hex, text);
-	sha256(buf_view(&b), sum);
-	buf_reset(&b);
-	buf_hex(&b, sum, sizeof(sum));
-	memcpy(w->hex, b.p, sizeof(w->hex));
-	return 0;
+	return digest_of_both(w, e);
 }
 
 static const char *machine_architecture(unsigned elf_machine)
@@ -413,11 +419,15 @@ static int take_like(struct work *w, struct err *e)
 	hex = str_of(json_string_value(json_object_get(j, "digest")));
 	str_skip(&hex, STR("sha256:"));
 	must(hex.n == DIGEST_HEX_BYTES);
-	memcpy(w->hex, hex.p, DIGEST_HEX_BYTES + 1);
+	if (w->o->own_digest)
+		take_tar_digest(w);
+	else
+		memcpy(w->hex, hex.p, DIGEST_HEX_BYTES + 1);
 	w->architecture = xstrdup(json_string_value(json_object_get(j, "architecture")));
+	json_decref(w->config);
 	w->config = start_config(j);
 	json_decref(j);
-	return 0;
+	return w->o->own_digest ? digest_of_both(w, e) : 0;
 }
 
 /* The archive was unpacked as if it were a root file system. If it turns out to be an image archive, that was only the

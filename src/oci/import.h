@@ -27,11 +27,12 @@ struct import_options {
 	const char *const *env; /* (these are added to it,) */
 	const char *working_dir, *user; /* and with any of them the image gets a digest of its own */
 	const char *like;               /* of a packed image (image_pack): its image.json; NULL: an import like any */
-	const struct conf *conf;        /* for pulling: what is said of registries */
-	const char *provider;           /* the ARN by which the job names its credentials; NULL: it names none */
-	uint64_t max_bytes;             /* unpacked; 0: nine tenths of what is free */
-	unsigned stall_s;               /* a pull is given up when nothing comes for so long; 0: two minutes */
-	bool progress;                  /* a line on stderr, redrawn */
+	bool own_digest; /* with like: what it says of its digest is a stranger's word; it gets one by its content */
+	const struct conf *conf; /* for pulling: what is said of registries */
+	const char *provider;    /* the ARN by which the job names its credentials; NULL: it names none */
+	uint64_t max_bytes;      /* unpacked; 0: nine tenths of what is free */
+	unsigned stall_s;        /* a pull is given up when nothing comes for so long; 0: two minutes */
+	bool progress;           /* a line on stderr, redrawn */
 };
 
 struct import_result {

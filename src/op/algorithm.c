@@ -117,7 +117,7 @@ static void check_digest(const json_t *in, struct faults *f)
 		      ARGstr(digest), ARGstr(image));
 }
 
-static int check(const struct api_call *call, const json_t *in, struct err *e)
+int algorithm_check(const struct api_call *call, const json_t *in, struct err *e)
 {
 	struct faults f = { 0 };
 	int rc;
@@ -176,7 +176,7 @@ int op_create_algorithm(const struct api_call *call, json_t *in, json_t **ret_ou
 	struct store_new_algorithm row = { .name = name.p, .arn = arn, .created = call->now };
 	bool validated = json_object_get(in, "ValidationSpecification") != NULL;
 
-	if (check(call, in, e) < 0 || find_image(call, in, &found, e) < 0)
+	if (algorithm_check(call, in, e) < 0 || find_image(call, in, &found, e) < 0)
 		return -1;
 	row.tags = tags = tags_from(json_object_get(in, "Tags"), &row.tag_count);
 	row.image = found.image;

@@ -20,6 +20,8 @@ int algorithm_find(const struct api *api, struct str name_or_arn, struct stored_
 bool algorithm_is_foreign(const struct api *api, struct str name, struct str arn);
 /* What IAM is asked about: the ARN itself, or that of the name; the caller frees. */
 char *algorithm_resource(const struct api *api, struct str name_or_arn);
+/* Whether CreateAlgorithm would take it as far as it can be told from the request alone. */
+int algorithm_check(const struct api_call *call, const json_t *in, struct err *e) must_check;
 /* ERR_INVALID: there is no algorithm of that name. Returns -1. */
 int algorithm_missing(const struct api *api, struct str name, struct err *e);
 /* arn:aws:sagemaker:REGION:ACCOUNT:algorithm/name; the caller frees. */

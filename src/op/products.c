@@ -18,9 +18,34 @@ struct sync {
 	const struct api *api;
 	int shelf; /* -1: there is none */
 	unsigned added, removed;
+	json_t *refused; /* names, and why */
 };
 
 /* ---- on the shelf, and not in the store ---- */
+
+/* The seller's word is not enough: what is used as an algorithm keeps the rules of CreateAlgorithm. */
+static int check(const struct api *api, const char *name, const json_t *request, struct err *e)
+{
+	const struct service *service = model_service("sagemaker");
+	_cleanup_buf_ struct buf words = { 0 };
+	const struct api_call call = { .api = api,
+		                       .service = service,
+		                       .op = model_operation(service, STR("CreateAlgorithm")),
+		                       .caller = api->keys,
+		                       .now = wall_now(),
+		                       .request_id = "product",
+		                       .words = &words };
+	json_t *in = json_deep_copy(request);
+	int rc;
+
+	json_object_del(in, "ProductId");
+	json_object_set_new(in, "AlgorithmName", json_string(name));
+	rc = model_check_text(call.op, in, &words, e);
+	if (rc == 0)
+		rc = algorithm_check(&call, in, e);
+	json_decref(in);
+	return rc;
+}
 
 static int add(struct sync *s, const json_t *product, struct err *e)
 {
@@ -41,6 +66,8 @@ static int add(struct sync *s, const json_t *product, struct err *e)
 	};
 
 	must(request && details);
+	if (check(s->api, name, json_object_get(product, "request"), e) < 0)
+		return -1;
 	if (!strcmp(account, s->api->account))
 		return err_set(e, ERR_INVALID, "its seller's account is this site's own, %s", account);
 	return jobs_algorithm_create(s->api->jobs, &row, e);
@@ -67,10 +94,12 @@ static int look_at(const char *name, void *arg, struct err *e)
 		log_err(LOG_WARN, &why, "product %s", name);
 		return 0;
 	}
-	if (add(s, product, &why) < 0)
-		log_err(LOG_WARN, &why, "product %s", name); /* perhaps another request has just done it */
-	else
+	if (add(s, product, &why) == 0) {
 		s->added++;
+	} else {
+		log_err(LOG_WARN, &why, "product %s", name);
+		json_object_set_new(s->refused, name, json_string(why.frame[0]));
+	}
 	json_decref(product);
 	return 0;
 }
@@ -146,33 +175,47 @@ static int remove_gone(struct sync *s, struct err *e)
 	return rc;
 }
 
-int products_sync(const struct api *api, unsigned *ret_added, unsigned *ret_removed, struct err *e)
+static int sync_all(struct sync *s, struct err *e)
 {
-	struct sync s = { .api = api };
 	_cleanup_close_ int shelf = -EBADF;
 	struct err why = { 0 };
 
-	s.shelf = shelf = shelf_open(api->data_dir, &why);
+	s->shelf = shelf = shelf_open(s->api->data_dir, &why);
 	if (shelf < 0 && why.kind != ERR_NOT_FOUND) {
 		if (e)
 			*e = why;
 		return -1;
 	}
-	if ((shelf >= 0 && shelf_each(shelf, look_at, &s, e) < 0) || remove_gone(&s, e) < 0)
+	if ((shelf >= 0 && shelf_each(shelf, look_at, s, e) < 0) || remove_gone(s, e) < 0)
 		return -1;
-	if (s.added || s.removed)
-		log_info("products: %u new, %u removed", s.added, s.removed);
-	*ret_added = s.added;
-	*ret_removed = s.removed;
+	if (s->added || s->removed)
+		log_info("products: %u new, %u removed", s->added, s->removed);
+	return 0;
+}
+
+int products_sync(const struct api *api, json_t **ret, struct err *e)
+{
+	struct sync s = { .api = api, .refused = json_object() };
+
+	if (sync_all(&s, e) < 0) {
+		json_decref(s.refused);
+		return -1;
+	}
+	*ret = json_pack("{si si so}", "Added", (int)s.added, "Removed", (int)s.removed, "Refused", s.refused);
+	must(*ret);
 	return 0;
 }
 
 int products_answer(const struct api *api, struct buf *out, struct err *e)
 {
-	unsigned added, removed;
+	_cleanup_free_ char *text = NULL;
+	json_t *j;
 
-	if (products_sync(api, &added, &removed, e) < 0)
+	if (products_sync(api, &j, e) < 0)
 		return -1;
-	buf_f(out, "{\"Added\":%u,\"Removed\":%u}", added, removed);
+	text = json_dumps(j, JSON_COMPACT);
+	json_decref(j);
+	must(text);
+	buf_z(out, text);
 	return 0;
 }

@@ -4,7 +4,7 @@
  * listed and used as others are, by that ARN alone. The shelf is what counts: rows are made and removed by it, when
  * bloomeryd starts and whenever it is told that the shelf has changed:
  *
- *     POST /bloomery/products     {} → {"Added": N, "Removed": N}
+ *     POST /bloomery/products     {} → {"Added": N, "Removed": N, "Refused": {NAME: why}}
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #pragma once
@@ -12,7 +12,8 @@
 
 #define PRODUCTS_PATH "/bloomery/products"
 
-/* Any thread of the server, and the loop's own before it runs. What cannot be read is logged and left out. */
-int products_sync(const struct api *api, unsigned *ret_added, unsigned *ret_removed, struct err *e) must_check;
+/* Any thread of the server, and the loop's own before it runs. What cannot be read, or is no algorithm, is logged and
+ * left out. *ret, a new reference: the answer. */
+int products_sync(const struct api *api, json_t **ret, struct err *e) must_check;
 /* The answer to the POST. */
 int products_answer(const struct api *api, struct buf *out, struct err *e) must_check;

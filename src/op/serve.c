@@ -193,11 +193,13 @@ static int say_ready(const struct daemon *d, uint16_t port, struct err *e)
 /* What was imported or removed while nobody served. */
 static void learn_products(struct daemon *d)
 {
-	unsigned added, removed;
 	struct err e = { 0 };
+	json_t *done;
 
-	if (products_sync(&d->api, &added, &removed, &e) < 0)
+	if (products_sync(&d->api, &done, &e) < 0)
 		log_err(LOG_WARN, &e, "looking for products");
+	else
+		json_decref(done);
 }
 
 static int serve(struct daemon *d, struct err *e)
