@@ -85,6 +85,27 @@ int algorithm_find(const struct api *api, struct str given, struct stored_algori
 	return 0;
 }
 
+/* Whether somebody else's is asked for. */
+static bool is_of_another(const struct api *api, struct str given)
+{
+	struct arn a;
+
+	return arn_parse(given, &a) && str_is(a.service, "sagemaker") && !str_is(a.account, api->account);
+}
+
+int algorithm_use(const struct api *api, struct str given, struct stored_algorithm *ret, char **ret_request,
+                  struct err *e)
+{
+	struct err why = { 0 };
+
+	if (algorithm_find(api, given, ret, ret_request, &why) == 0)
+		return 0;
+	if (why.kind == ERR_INVALID && is_of_another(api, given)) /* contract 8.4 */
+		return err_set(e, ERR_INVALID, "Caller is not subscribed to the marketplace offering.");
+	*e = why;
+	return -1;
+}
+
 /* ---- CreateAlgorithm ---- */
 
 static void check_regexes(const json_t *in, struct faults *f)

@@ -16,6 +16,9 @@ void algorithm_cache_free(struct algorithm_cache *c); /* NULL is fine */
 struct stored_algorithm;
 int algorithm_find(const struct api *api, struct str name_or_arn, struct stored_algorithm *ret, char **ret_request,
                    struct err *e) must_check;
+/* The same for who wants to use it, and is told so when it is a product that was not imported. */
+int algorithm_use(const struct api *api, struct str name_or_arn, struct stored_algorithm *ret, char **ret_request,
+                  struct err *e) must_check;
 /* Whether it is somebody else's: a product, which has a name of its own kind. */
 bool algorithm_is_foreign(const struct api *api, struct str name, struct str arn);
 /* What IAM is asked about: the ARN itself, or that of the name; the caller frees. */

@@ -3,7 +3,6 @@
 #include <stdlib.h>
 
 #include "algorithm/algorithm.h"
-#include "aws/arn.h"
 #include "job/jobs.h"
 #include "op/algorithm.h"
 #include "op/authorise.h"
@@ -159,14 +158,6 @@ static int apply(const struct api_call *call, const struct stored_algorithm *row
 	return 0;
 }
 
-/* Whether somebody else's is asked for; contract 8.4 has the words. */
-static bool is_of_another(const struct api *api, struct str given)
-{
-	struct arn a;
-
-	return arn_parse(given, &a) && str_is(a.service, "sagemaker") && !str_is(a.account, api->account);
-}
-
 /* The job that is to show whether the algorithm is one: it need not be Completed, nor be there yet. */
 static int apply_validating(const struct api_call *call, json_t *in, struct err *e)
 {
@@ -186,21 +177,14 @@ int algorithm_apply(const struct api_call *call, json_t *in, struct err *e)
 {
 	struct str given = in_str(json_object_get(in, "AlgorithmSpecification"), "AlgorithmName");
 	struct stored_algorithm row = { 0 };
-	struct err why = { 0 };
 	int rc;
 
 	if (!given.n)
 		return 0;
 	if (call->validating)
 		return apply_validating(call, in, e);
-	if (authorise_describe(call, given, e) < 0)
+	if (authorise_describe(call, given, e) < 0 || algorithm_use(call->api, given, &row, NULL, e) < 0)
 		return -1;
-	if (algorithm_find(call->api, given, &row, NULL, &why) < 0) {
-		if (why.kind == ERR_INVALID && is_of_another(call->api, given))
-			return err_set(e, ERR_INVALID, "Caller is not subscribed to the marketplace offering.");
-		*e = why;
-		return -1;
-	}
 	rc = apply(call, &row, in, e);
 	stored_algorithm_fini(&row);
 	return rc;

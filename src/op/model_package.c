@@ -116,7 +116,7 @@ static int use_algorithm(const struct stored_algorithm *a, const json_t *algorit
 
 static int authorise_algorithm(const struct api_call *call, struct str name, struct err *e)
 {
-	_cleanup_free_ char *arn = algorithm_arn(call->api, name);
+	_cleanup_free_ char *arn = algorithm_resource(call->api, name);
 	struct err why = { 0 };
 
 	if (authorise_action(call->api, call->session, "sagemaker:DescribeAlgorithm", str_of(arn), &why) == 0)
@@ -143,11 +143,9 @@ static int from_algorithm(const struct api_call *call, json_t *in, struct err *e
 	if (json_object_get(source, "ModelDataUrl") && json_object_get(source, "ModelDataSource"))
 		return err_set(e, ERR_INVALID,
 		               "SourceAlgorithmSpecification: ModelDataUrl and ModelDataSource exclude each other");
-	if (algorithm_name(call->api, in_str(source, "AlgorithmName"), &name, e) < 0 ||
-	    authorise_algorithm(call, name, e) < 0)
+	name = in_str(source, "AlgorithmName");
+	if (authorise_algorithm(call, name, e) < 0 || algorithm_use(call->api, name, &a, &text, e) < 0)
 		return -1;
-	if (store_algorithm_find(call->api->store, name, &a, &text, e) < 0)
-		return e->kind == ERR_NOT_FOUND ? algorithm_missing(call->api, name, e) : -1;
 	algorithm = json_loads(text, JSON_ALLOW_NUL, NULL);
 	rc = algorithm ? use_algorithm(&a, algorithm, in, source, e)
 	               : err_set(e, ERR_BUG, "the request kept for algorithm %s is damaged", a.name);

@@ -216,7 +216,7 @@ TEST(a_job_is_refused_by_its_algorithm_in_many_words)
 	json_decref(many);
 	CHECK_STR(train("j", "none", "{}"), "INVALID: Algorithm " ARN "none does not exist.");
 	CHECK_STR(train("j", "arn:aws:sagemaker:us-east-1:999999999999:algorithm/alg", "{}"),
-	          "INVALID: Algorithm arn:aws:sagemaker:us-east-1:999999999999:algorithm/alg does not exist.");
+	          "INVALID: Caller is not subscribed to the marketplace offering.");
 	make("failed", "nowhere", NULL);
 	CHECK(strstr(train("j", "failed", "{\"s\":\"x\"}"),
 	             "'failed' is in status Failed; only a Completed algorithm can be used: "
