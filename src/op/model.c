@@ -173,13 +173,14 @@ static int authorise_model(const struct api_call *call, const json_t *in, const 
 static int check_there(const struct api_call *call, const json_t *in, const json_t *containers, struct err *e)
 {
 	bool lone = json_array_size(containers) == 1;
+	struct mono since = mono_now();
 	char where[WHERE_BYTES];
 	const json_t *c;
 	size_t i;
 
 	json_array_foreach (containers, i, c) {
 		snprintf(where, sizeof(where), lone ? "The container" : "Container %zu", i + 1);
-		if (container_check_there(call, c, where, e) < 0)
+		if (container_check_there(call, c, where, since, e) < 0)
 			return -1;
 	}
 	return jobs_check_network(call->api->jobs, in, 1, e);

@@ -22,8 +22,9 @@ int container_check_form(json_t *container, const char *where, struct err *e) mu
 int container_authorise(const struct api_call *call, const json_t *container, struct str role,
                         struct err *e) must_check;
 /* Whether its image, its data and its registry's credentials are there, so far as can be known. May wait some seconds
- * for another S3. ERR_INVALID. */
-int container_check_there(const struct api_call *call, const json_t *container, const char *where,
+ * for another S3, for all containers of a request together: since is when the first of them was begun with.
+ * ERR_INVALID. */
+int container_check_there(const struct api_call *call, const json_t *container, const char *where, struct mono since,
                           struct err *e) must_check;
 /* What of it runs, as struct stored_model has it. New reference. */
 json_t *container_resolved(const json_t *container, const char *name);

@@ -13,7 +13,7 @@
 #include "op/model.h"
 #include "op/training_job.h"
 
-enum { REMOTE_MS = 8000 };
+enum { REMOTE_MS = 8000, REMOTE_LEAST_MS = 500 }; /* the last container gets what is left */
 
 char *sagemaker_arn(const struct api *api, const char *type, struct str name_or_arn)
 {
@@ -237,39 +237,44 @@ static int look(const struct api_call *call, struct str bucket, struct str key, 
 }
 
 static int ask_remote(const struct api_call *call, struct str uri, struct str bucket, struct str key, bool prefix,
-                      struct err *e)
+                      struct mono since, struct err *e)
 {
 	_cleanup_free_ char *b = str_dup(bucket), *k = str_dup(key);
 	char text[ERR_FRAMES * ERR_FRAME_BYTES];
+	int64_t left = REMOTE_MS - mono_ms_since(since);
 	struct err why = { 0 };
 	bool there = false;
 
 	/* One object is asked for as a manifest would be: by its whole key. */
-	if (jobs_remote_exists(call->api->jobs, b, k, prefix ? "S3Prefix" : "ManifestFile", REMOTE_MS, &there, &why) ==
-	    0)
+	if (jobs_remote_exists(call->api->jobs, b, k, prefix ? "S3Prefix" : "ManifestFile",
+	                       left > REMOTE_LEAST_MS ? left : REMOTE_LEAST_MS, &there, &why) == 0)
 		return there ? 0 : no_data(uri, e);
 	err_text(&why, text, sizeof(text));
 	if (why.kind == ERR_NOT_FOUND || str_find(str_of(text), STR("NoSuchBucket")) >= 0)
 		return no_data(uri, e);
+	/* As an error's code, or, where an answer has no body, in our own words. */
+	if (str_find(str_of(text), STR("AccessDenied")) >= 0 || str_find(str_of(text), STR("access denied")) >= 0)
+		return err_set(e, ERR_INVALID, "Could not access model data at " PRIstr ": %s", ARGstr(uri), text);
 	return err_set(e, ERR_INVALID,
 	               "The S3 that bloomery.conf names cannot be asked for the model data at " PRIstr ": %s",
 	               ARGstr(uri), text);
 }
 
-static int check_data(const struct api_call *call, const json_t *s3, struct err *e)
+static int check_data(const struct api_call *call, const json_t *s3, struct mono since, struct err *e)
 {
 	struct str uri = in_str(s3, "S3Uri"), bucket = { 0 }, key = { 0 };
 	bool prefix = str_is(in_str(s3, "S3DataType"), "S3Prefix"), there = false;
 
 	must(s3_uri_split(uri, &bucket, &key)); /* container_check_form */
 	if (!jobs_data_is_embedded(call->api->jobs))
-		return ask_remote(call, uri, bucket, key, prefix, e);
+		return ask_remote(call, uri, bucket, key, prefix, since, e);
 	if (look(call, bucket, key, prefix, &there, e) < 0)
 		return -1;
 	return there ? 0 : no_data(uri, e);
 }
 
-int container_check_there(const struct api_call *call, const json_t *container, const char *where, struct err *e)
+int container_check_there(const struct api_call *call, const json_t *container, const char *where, struct mono since,
+                          struct err *e)
 {
 	struct str provider = provider_of(container);
 	const json_t *s3 = data_of(container);
@@ -285,7 +290,7 @@ int container_check_there(const struct api_call *call, const json_t *container, 
 		               where, ARGstr(provider), ARGstr(provider));
 	if (jobs_check_image(call->api->jobs, str_of(image), e) < 0)
 		return -1;
-	return s3 ? check_data(call, s3, e) : 0;
+	return s3 ? check_data(call, s3, since, e) : 0;
 }
 
 /* ---- what runs ---- */

@@ -27,7 +27,8 @@ static void pin(const struct api_call *call, json_t *c)
 }
 
 /* prefix: where it stands, "InferenceSpecification". The data has no role that could read it yet: a model has. */
-static int check_specification(const struct api_call *call, json_t *specification, const char *prefix, struct err *e)
+static int check_specification(const struct api_call *call, json_t *specification, const char *prefix,
+                               struct mono since, struct err *e)
 {
 	_cleanup_free_ char *containers = strf("%s.Containers", prefix);
 	json_t *all = json_object_get(specification, "Containers"), *c;
@@ -37,7 +38,7 @@ static int check_specification(const struct api_call *call, json_t *specificatio
 	json_array_foreach (all, i, c) {
 		snprintf(where, sizeof(where), "%s.%zu", containers, i + 1);
 		if (container_check_form(c, where, e) < 0 || container_authorise(call, c, (struct str){ 0 }, e) < 0 ||
-		    container_check_there(call, c, where, e) < 0)
+		    container_check_there(call, c, where, since, e) < 0)
 			return -1;
 		pin(call, c);
 	}
@@ -52,7 +53,8 @@ static bool is_named(const json_t *all, size_t before, struct str name)
 	return false;
 }
 
-static int check_additional(const struct api_call *call, json_t *all, const char *member, struct err *e)
+static int check_additional(const struct api_call *call, json_t *all, const char *member, struct mono since,
+                            struct err *e)
 {
 	json_t *s;
 	size_t i;
@@ -63,7 +65,7 @@ static int check_additional(const struct api_call *call, json_t *all, const char
 		if (is_named(all, i, in_str(s, "Name")))
 			return err_set(e, ERR_INVALID, "%s: the Name '" PRIstr "' is given twice", prefix,
 			               ARGstr(in_str(s, "Name")));
-		if (check_specification(call, s, prefix, e) < 0)
+		if (check_specification(call, s, prefix, since, e) < 0)
 			return -1;
 	}
 	return 0;
@@ -187,16 +189,18 @@ static int find_group(const struct api_call *call, struct str name, struct store
 
 static int check(const struct api_call *call, json_t *in, const char *arn, struct err *e)
 {
+	struct mono since = mono_now();
+
 	if (tags_check(json_object_get(in, "Tags"), e) < 0)
 		return -1;
 	if (json_array_size(json_object_get(in, "Tags")) &&
 	    authorise_action(call->api, call->session, "sagemaker:AddTags", str_of(arn), e) < 0)
 		return -1;
-	if (from_algorithm(call, in, e) < 0 ||
-	    check_specification(call, json_object_get(in, "InferenceSpecification"), "InferenceSpecification", e) < 0)
+	if (from_algorithm(call, in, e) < 0 || check_specification(call, json_object_get(in, "InferenceSpecification"),
+	                                                           "InferenceSpecification", since, e) < 0)
 		return -1;
 	return check_additional(call, json_object_get(in, "AdditionalInferenceSpecifications"),
-	                        "AdditionalInferenceSpecifications", e);
+	                        "AdditionalInferenceSpecifications", since, e);
 }
 
 /* The request without what is kept beside it. */
@@ -337,11 +341,13 @@ int op_update_model_package(const struct api_call *call, json_t *in, json_t **re
 {
 	_cleanup_free_ char *arn = NULL, *who = caller_of(call);
 	const struct jobs_package_edit how = { .edit = edit, .arg = in, .by = who, .at = call->now };
+	struct mono since = mono_now();
 
 	if (package_arn(call->api, in_str(in, "ModelPackageArn"), &arn, e) < 0 ||
-	    check_specification(call, json_object_get(in, "InferenceSpecification"), "InferenceSpecification", e) < 0 ||
+	    check_specification(call, json_object_get(in, "InferenceSpecification"), "InferenceSpecification", since,
+	                        e) < 0 ||
 	    check_additional(call, json_object_get(in, "AdditionalInferenceSpecificationsToAdd"),
-	                     "AdditionalInferenceSpecificationsToAdd", e) < 0)
+	                     "AdditionalInferenceSpecificationsToAdd", since, e) < 0)
 		return -1;
 	if (jobs_package_update(call->api->jobs, str_of(arn), &how, e) < 0)
 		return e->kind == ERR_NOT_FOUND ? package_missing(arn, e) : -1;

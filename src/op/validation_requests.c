@@ -230,7 +230,7 @@ static void check_model(struct checked *c, const struct api_call *call, json_t *
 		struct err e = { 0 };
 
 		if (container_check_form(one, where, &e) < 0 ||
-		    (own ? container_check_there(call, one, where, &e)
+		    (own ? container_check_there(call, one, where, mono_now(), &e)
 		         : jobs_check_image(call->api->jobs, in_str(one, "Image"), &e)) < 0)
 			add(c, (struct str){ 0 }, &e);
 	}

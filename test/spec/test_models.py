@@ -212,3 +212,21 @@ def test_a_model_outlives_the_server(make_server):
     s.start()
     after = s.sm.describe_model(ModelName="kept")
     assert {**before, "ResponseMetadata": 0} == {**after, "ResponseMetadata": 0}
+
+
+def test_model_data_in_another_s3(server, make_server, data):
+    here = lambda key: (f"s3_endpoint = {server.url}\ns3_access_key = {server.exports['AWS_ACCESS_KEY_ID']}\n"
+                        f"s3_secret_key = {key}\n")
+    s = make_server(here(server.exports["AWS_SECRET_ACCESS_KEY"]))
+    tree = lambda uri: {"S3DataSource": {"S3Uri": uri, "S3DataType": "S3Prefix", "CompressionType": "None"}}
+    make(s, "there", container(data), {"Image": "busy", "ModelDataSource": tree(data + "tree/")})
+    for what in ({"ModelDataUrl": data + "none"}, {"ModelDataUrl": data + "model"}, {"ModelDataSource": tree(data + "none/")},
+                 {"ModelDataUrl": "s3://no-such-bucket-here/x"}):
+        uri = what.get("ModelDataUrl") or data + "none/"
+        assert refusal(create, server=s, ModelName="none", PrimaryContainer={"Image": "busy", **what}) == f"Could not find model data at {uri}."
+    assert [m["ModelName"] for m in s.sm.list_models()["Models"]] == ["there"]
+    denied = make_server(here("wrong"))
+    refusal(create, "Could not access model data at " + data + "model.tar.gz", "403", server=denied, ModelName="m",
+            PrimaryContainer=container(data))
+    gone = make_server("s3_endpoint = http://127.0.0.1:9\ns3_access_key = a\ns3_secret_key = b\n")
+    refusal(create, "127.0.0.1", server=gone, ModelName="m", PrimaryContainer=container(data))
