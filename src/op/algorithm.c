@@ -8,6 +8,7 @@
 #include "aws/arn.h"
 #include "job/jobs.h"
 #include "metric/metric.h"
+#include "op/model.h"
 #include "op/tags.h"
 #include "op/training_job.h"
 #include "op/validation.h"
@@ -45,7 +46,7 @@ bool algorithm_is_foreign(const struct api *api, struct str name, struct str arn
 
 char *algorithm_resource(const struct api *api, struct str name_or_arn)
 {
-	return str_starts(name_or_arn, STR("arn:")) ? str_dup(name_or_arn) : algorithm_arn(api, name_or_arn);
+	return sagemaker_arn(api, "algorithm", name_or_arn); /* as it is looked up: without case */
 }
 
 static int no_such(const struct api *api, struct str given, struct err *e)

@@ -9,7 +9,6 @@
 #include "blob/blob.h"
 #include "iam/iam.h"
 #include "job/jobs.h"
-#include "op/authorise.h"
 #include "op/model.h"
 #include "op/training_job.h"
 
@@ -156,15 +155,20 @@ int containers_check_names(const json_t *containers, const char *prefix, struct 
 
 /* ---- who may ---- */
 
-static int ask(const struct api_call *call, struct str role, const char *action, struct str resource,
-               enum policy_verdict *ret, struct err *e)
+/* The role, and then the caller, if it is a session. */
+static int ask(const struct api_call *call, struct str role, const struct iam_wish *w, enum policy_verdict *ret,
+               struct err *e)
 {
+	_cleanup_buf_ struct buf why = { 0 };
+
 	*ret = POLICY_ALLOWS;
 	if (!call->api->iam)
 		return 0;
 	if (role.n)
-		*ret = iam_ask_role(call->api->iam, role, str_of(action), resource);
-	return *ret == POLICY_ALLOWS ? authorise_action(call->api, call->session, action, resource, e) : 0;
+		*ret = iam_ask_role(call->api->iam, role, w->action, w->resource);
+	if (*ret != POLICY_ALLOWS || iam_may(call->api->iam, call->session, w, &why))
+		return 0;
+	return err_set(e, ERR_DENIED, "%s", why.p);
 }
 
 static int authorise_data(const struct api_call *call, const json_t *s3, struct str role, struct err *e)
@@ -173,12 +177,15 @@ static int authorise_data(const struct api_call *call, const json_t *s3, struct 
 	bool prefix = str_is(in_str(s3, "S3DataType"), "S3Prefix");
 	const char *action = prefix ? "s3:ListBucket" : "s3:GetObject";
 	_cleanup_free_ char *arn = NULL;
+	struct iam_wish wish = { .action = str_of(action) };
 	enum policy_verdict v;
 
 	must(s3_uri_split(uri, &bucket, &key)); /* container_check_form */
 	arn = prefix ? strf("arn:aws:s3:::" PRIstr, ARGstr(bucket))
 	             : strf("arn:aws:s3:::" PRIstr "/" PRIstr, ARGstr(bucket), ARGstr(key));
-	if (ask(call, role, action, str_of(arn), &v, e) < 0)
+	wish.resource = str_of(arn);
+	wish.prefix = prefix ? key : (struct str){ 0 };
+	if (ask(call, role, &wish, &v, e) < 0)
 		return -1;
 	if (v == POLICY_ALLOWS)
 		return 0;
@@ -196,13 +203,14 @@ int container_authorise(const struct api_call *call, const json_t *container, st
 {
 	struct str provider = provider_of(container);
 	const json_t *s3 = data_of(container);
+	const struct iam_wish wish = { .action = STR("lambda:InvokeFunction"), .resource = provider };
 	enum policy_verdict v;
 
 	if (s3 && authorise_data(call, s3, role, e) < 0)
 		return -1;
 	if (!provider.n)
 		return 0;
-	if (ask(call, role, "lambda:InvokeFunction", provider, &v, e) < 0)
+	if (ask(call, role, &wish, &v, e) < 0)
 		return -1;
 	if (v == POLICY_ALLOWS)
 		return 0;

@@ -173,13 +173,16 @@ def test_roles_and_sessions(make_server):
     s = make_server()
     s.stop()
     with open(s.data / "bloomery.conf", "a") as f:
-        f.write(f"\nroles = strict\nrole.{ROLE} = narrow.json\nrole.{ROLE}-any = any.json\nrole.{ROLE}-s3 = any.json\n")
+        f.write(f"\nroles = strict\nrole.{ROLE} = narrow.json\nrole.{ROLE}-any = any.json\nrole.{ROLE}-s3 = any.json\nrole.{ROLE}-lists = lists.json\n")
     (s.data / "narrow.json").write_text(json.dumps({"Version": "2012-10-17", "Statement": [
         {"Effect": "Allow", "Action": ["s3:GetObject"], "Resource": "arn:aws:s3:::bucket/models/*"},
         {"Effect": "Allow", "Action": ["sagemaker:CreateModel", "sagemaker:DescribeModel"], "Resource": ACCOUNT + "model/mine-*"},
         {"Effect": "Allow", "Action": "iam:PassRole", "Resource": [ROLE, ROLE + "-s3"]}]}))
     (s.data / "any.json").write_text(json.dumps({"Version": "2012-10-17", "Statement": [
         {"Effect": "Allow", "Action": "*", "Resource": "*"}]}))
+    (s.data / "lists.json").write_text(json.dumps({"Version": "2012-10-17", "Statement": [
+        {"Effect": "Allow", "Action": ["sagemaker:*", "iam:PassRole"], "Resource": "*"},
+        {"Effect": "Allow", "Action": "s3:ListBucket", "Resource": "arn:aws:s3:::bucket"}]}))
     s.start()
     s.put("models/", {"model.tar.gz": b"x"})
     s.put("others/", {"model.tar.gz": b"x"})
@@ -198,6 +201,18 @@ def test_roles_and_sessions(make_server):
     refusal(mine.create_model, "sagemaker:CreateModel", "model/other", ModelName="other", ExecutionRoleArn=ROLE, PrimaryContainer=good, **denied)
     refusal(mine.create_model, "iam:PassRole", ModelName="mine-2", ExecutionRoleArn=ROLE + "-any", PrimaryContainer=good, **denied)
     refusal(mine.create_model, "s3:GetObject", ModelName="mine-2", ExecutionRoleArn=ROLE + "-s3", PrimaryContainer=bad, **denied)
+    bare = s.client("sts").assume_role(RoleArn=ROLE + "-lists", RoleSessionName="xy")["Credentials"]
+    lists = s.client("sagemaker", aws_access_key_id=bare["AccessKeyId"], aws_secret_access_key=bare["SecretAccessKey"],
+                     aws_session_token=bare["SessionToken"])
+    tree = lambda uri: {"Image": "busy", "ModelDataSource": {"S3DataSource": {
+        "S3Uri": uri, "S3DataType": "S3Prefix", "CompressionType": "None"}}}
+    package = lambda uri: s.call("CreateModelPackage", {"ModelPackageName": named("p"), "InferenceSpecification": {"Containers": [tree(uri)]}})
+    s.s3.create_bucket(Bucket="another")
+    s.put("models/", {"a": b"x"}, bucket="another")
+    may, may_not = (package(f"s3://{b}/models/")["ModelPackageArn"] for b in ("bucket", "another"))
+    lists.create_model(ModelName="mine-3", ExecutionRoleArn=ROLE + "-any", PrimaryContainer={"ModelPackageName": may})
+    refusal(lists.create_model, "s3:ListBucket", ModelName="mine-4", ExecutionRoleArn=ROLE + "-any",
+            PrimaryContainer={"ModelPackageName": may_not}, **denied)
     refusal(mine.create_model, "sagemaker:AddTags", ModelName="mine-2", ExecutionRoleArn=ROLE, PrimaryContainer=good, Tags=[{"Key": "a", "Value": "b"}], **denied)
     refusal(mine.delete_model, "sagemaker:DeleteModel", ModelName="mine-1", **denied)
     refusal(mine.describe_model, "sagemaker:DescribeModel", ModelName="m", **denied)
