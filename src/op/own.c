@@ -146,10 +146,6 @@ static void refuse_err(const struct http_request *r, struct http_response *out, 
 		refuse(r, out, 404, "ResourceNotFound", text);
 		return;
 	}
-	if (e->kind == ERR_DENIED || e->kind == ERR_SYNTAX) {
-		refuse(r, out, e->kind == ERR_DENIED ? 403 : 400, err_info[e->kind].wire, text);
-		return;
-	}
 	if (e->kind == ERR_BUSY || e->kind == ERR_INVALID || e->kind == ERR_IN_USE) {
 		refuse(r, out,
 		       e->kind == ERR_BUSY      ? 503
@@ -357,7 +353,10 @@ static void answer_preflight(const struct api *api, const struct http_request *r
 
 	if (preflight_answer(api, r, a, what, &out->body, &e) < 0) {
 		buf_reset(&out->body);
-		refuse_err(r, out, &e);
+		if (e.kind == ERR_DENIED || e.kind == ERR_SYNTAX)
+			refuse(r, out, e.kind == ERR_DENIED ? 403 : 400, err_info[e.kind].wire, e.frame[0]);
+		else
+			refuse_err(r, out, &e);
 		return;
 	}
 	http_add_header(out, "Content-Type", "application/json");

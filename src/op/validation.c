@@ -136,12 +136,12 @@ static bool is_taken(const struct work *w, const char *name)
 {
 	static const enum job_kind kinds[] = { KIND_TRAINING, KIND_TRANSFORM };
 	struct stored_model model = { 0 };
-	struct stored_job job;
+	struct store_brief job;
 	struct err e = { 0 };
 
 	for (size_t i = 0; i < ARRAY_LEN(kinds); i++) {
-		if (store_job_find(w->api->store, kinds[i], str_of(name), &job, &e) == 0) {
-			stored_job_fini(&job);
+		if (store_job_brief_any_case(w->api->store, kinds[i], str_of(name), &job, &e) == 0) {
+			store_brief_fini(&job);
 			return true;
 		}
 		if (e.kind != ERR_NOT_FOUND)

@@ -27,6 +27,8 @@ int conn_open(struct conn *c, const char *path, bool writer, struct err *e)
 	int flags = SQLITE_OPEN_NOMUTEX | (writer ? SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE : SQLITE_OPEN_READWRITE);
 
 	memset(c, 0, sizeof(*c));
+	c->owned = writer;
+	c->owner = pthread_self();
 	if (sqlite3_open_v2(path, &c->db, flags, NULL) != SQLITE_OK) {
 		err_set(e, ERR_IO, "opening %s: %s", path, c->db ? sqlite3_errmsg(c->db) : "out of memory");
 		conn_close(c);
@@ -60,6 +62,8 @@ int conn_prepare(struct conn *c, const char *sql, sqlite3_stmt **ret, struct err
 	sqlite3_stmt *st;
 	unsigned at;
 
+	/* Two threads on one connection without its mutex destroy the database, and do not fail before. */
+	must(!c->owned || pthread_equal(c->owner, pthread_self()));
 	for (unsigned i = 0; i < c->cached_count; i++)
 		if (!strcmp(c->cached[i].sql, sql)) {
 			*ret = c->cached[i].st;
