@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 import datetime
 import json
+import os
+import signal
 import time
 import urllib.error
 import uuid
@@ -218,15 +220,26 @@ def test_roles_and_sessions(make_server):
     refusal(mine.describe_model, "sagemaker:DescribeModel", ModelName="m", **denied)
 
 
-def test_a_model_outlives_the_server(make_server):
+def test_what_was_answered_outlives_a_kill(make_server):
     s = make_server()
     s.put("models/", {"model.tar.gz": b"x"})
     make(s, "kept", container("s3://bucket/models/"))
-    before = s.sm.describe_model(ModelName="kept")
-    s.stop()
+    version = s.call("CreateModelPackageGroup", {"ModelPackageGroupName": "g"}) and s.call("CreateModelPackage", {
+        "ModelPackageGroupName": "g", "InferenceSpecification": {"Containers": [container("s3://bucket/models/")]}})["ModelPackageArn"]
+    ask = lambda: (describe(s, "kept"), call(s, "DescribeModelPackage", ModelPackageName=version))
+    before = ask()
+    s.call("UpdateModelPackage", {"ModelPackageArn": version, "ModelApprovalStatus": "Approved"})
+    for pid in s.pids("bloomeryd"):
+        os.kill(pid, signal.SIGKILL)
+    assert s.up.wait(60) != 0                                           # the service manager's turn
+    s.up = None
     s.start()
-    after = s.sm.describe_model(ModelName="kept")
-    assert {**before, "ResponseMetadata": 0} == {**after, "ResponseMetadata": 0}
+    after = ask()
+    assert after[0] == before[0] and after[1]["ModelApprovalStatus"] == "Approved"
+    assert after[1]["InferenceSpecification"] == before[1]["InferenceSpecification"]
+    assert s.call("CreateModelPackage", {"ModelPackageGroupName": "g"})["ModelPackageArn"] == version[:-1] + "2"
+    make(s, "again", container("s3://bucket/models/"))
+    assert [m["ModelName"] for m in s.sm.list_models()["Models"]] == ["again", "kept"]
 
 
 def test_model_data_in_another_s3(server, make_server, data):
