@@ -120,15 +120,29 @@ int confine_reader(int objects_fd, bool keep_admin, uint32_t *ret_files, struct 
 	return 0;
 }
 
-int confine_writer(int dirfd, struct err *e)
+static int write_below(int dirfd, uid_t uid, gid_t gid, struct err *e)
 {
 	pid_t parent = getppid();
 	int dies = 0;
 
 	prctl(PR_GET_PDEATHSIG, &dies);
-	if (give_up(NOBODY, NOBODY, 0, e) < 0 || restrict_files(all_rights & ~reading, dirfd, writing, e) < 0)
+	if (give_up(uid, gid, 0, e) < 0 || restrict_files(all_rights & ~reading, dirfd, writing, e) < 0)
 		return -1;
 	return die_with_parent_again(parent, dies, e);
+}
+
+int confine_writer(int dirfd, struct err *e)
+{
+	return write_below(dirfd, NOBODY, NOBODY, e);
+}
+
+int confine_owner(int dirfd, struct err *e)
+{
+	struct stat st;
+
+	if (fstat(dirfd, &st) < 0)
+		return err_sys(e, "looking at the directory to write to");
+	return write_below(dirfd, st.st_uid, st.st_gid, e);
 }
 
 int confine_searcher(struct err *e)

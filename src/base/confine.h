@@ -11,5 +11,7 @@
 int confine_reader(int objects_fd, bool keep_admin, uint32_t *ret_files, struct err *e) must_check;
 /* The same without any capability and as nobody; it can read files, and make and write them only below dirfd. */
 int confine_writer(int dirfd, struct err *e) must_check;
+/* The same as the user that owns dirfd. */
+int confine_owner(int dirfd, struct err *e) must_check;
 /* The same for who looks through somebody's files: it can read every file that it reaches, and write none. */
 int confine_searcher(struct err *e) must_check;

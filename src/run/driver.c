@@ -18,7 +18,7 @@
 #include "net/net.h"
 #include "run/reason.h"
 
-enum { LINE_MAX_BYTES = 64 << 10, CONTAINERS_PORT = 8080 };
+enum { LINE_MAX_BYTES = 64 << 10, CONTAINERS_PORT = 8080, NOBODY = 65534 };
 
 struct driver {
 	struct run *run;
@@ -276,6 +276,16 @@ static int open_sockets(struct driver *d, int *ret_its, struct err *e)
 	return d->asked ? 0 : err_sys(e, "watching bloomery-transform");
 }
 
+/* Who owns it is who bloomery-transform becomes: who may read the store, or nobody. */
+static int give_outbox(const struct descriptors *f, struct err *e)
+{
+	struct stat st = { .st_uid = NOBODY, .st_gid = NOBODY };
+
+	if (f->objects >= 0 && fstat(f->objects, &st) < 0)
+		return err_sys(e, "looking at the object store");
+	return fchown(f->out, st.st_uid, st.st_gid) < 0 ? err_sys(e, "giving work/" DRIVER_OUTBOX " away") : 0;
+}
+
 static int open_descriptors(struct driver *d, struct descriptors *f, struct err *e)
 {
 	struct run *r = d->run;
@@ -295,6 +305,8 @@ static int open_descriptors(struct driver *d, struct descriptors *f, struct err 
 	f->out = openat(r->home_fd, DRIVER_OUTBOX, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (f->out < 0)
 		return err_sys(e, "opening work/" DRIVER_OUTBOX);
+	if (give_outbox(f, e) < 0)
+		return -1;
 	d->told = openat(r->work_fd, DRIVER_TOLD, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
 	if (d->told < 0)
 		return err_sys(e, "making work/" DRIVER_TOLD);

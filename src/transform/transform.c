@@ -11,6 +11,7 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
+#include "base/confine.h"
 #include "base/fd.h"
 #include "transform/capture.h"
 #include "transform/datalog.h"
@@ -199,7 +200,9 @@ static int run(struct program *p, int in_fd, struct err *e)
 	struct deal_options o;
 	int rc;
 
-	if (work_read(in_fd, &p->work, e) < 0 || watch_start(p, e) < 0 || open_s3(p, e) < 0)
+	/* Who reads what a stranger's container says has no rights. */
+	if (work_read(in_fd, &p->work, e) < 0 || confine_owner(p->work.out, e) < 0 || watch_start(p, e) < 0 ||
+	    open_s3(p, e) < 0)
 		return -1;
 	p->dialer.fd = p->work.sockets;
 	for (unsigned i = 0; i < p->work.container_count; i++)

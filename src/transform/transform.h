@@ -14,7 +14,8 @@
  *     "bucket": "b", "prefix": "in/",    of the objects; what the keys of outputs are relative to
  *     "objects": 6,                      descriptor: the store's directory of objects; or
  *     "s3": { "endpoint", "region", "access_key", "secret_key", "session_token" },   of another S3, as in s3/fetch.h
- *     "out": 7,                          descriptor: the directory that outputs are made in
+ *     "out": 7,                          descriptor: the directory that outputs are made in; it becomes the user that
+ *                                        owns it, who has to be able to read "objects"
  *     "log": 8,                          descriptor: where lines of the data-log go (datalog.h); optional
  *     "ping_timeout_s": 240, "patience_s": 120,    optional
  *     "started": "2026-11-21T19:00:00Z", the job's start, as it is captured; optional: now
