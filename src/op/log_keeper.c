@@ -3,6 +3,7 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <limits.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -83,18 +84,42 @@ static void keep_current(struct log_keeper *k, struct wall since)
 	free(r.ids);
 }
 
-/* All that there are. */
-static void keep_all(struct log_keeper *k, struct wall before)
+static int by_id(const void *a, const void *b)
+{
+	return memcmp(a, b, JOB_ID_BYTES);
+}
+
+static bool is_among(const struct round *r, const char *id)
+{
+	char key[JOB_ID_BYTES] = { 0 };
+
+	if (strlen(id) != JOB_ID_BYTES - 1)
+		return false;
+	memcpy(key, id, JOB_ID_BYTES);
+	return r->count && bsearch(key, r->ids, r->count, sizeof(*r->ids), by_id);
+}
+
+/* All that there are; before: one a kind of jobs. */
+static void keep_all(struct log_keeper *k, const struct wall before[KIND_COUNT])
 {
 	_cleanup_free_ char *dir = strf("%s/jobs", k->data_dir);
+	struct round transforms = { .k = k };
 	DIR *d = opendir(dir);
 	struct dirent *one;
+	struct err e = { 0 };
 
+	if (store_job_each_current(k->store, KIND_TRANSFORM, (struct wall){ 0 }, UINT_MAX, note_id, &transforms, &e) <
+	    0)
+		log_err(LOG_WARN, &e, "looking for transform jobs");
+	if (transforms.count)
+		qsort(transforms.ids, transforms.count, sizeof(*transforms.ids), by_id);
 	while (d && !atomic_load(&k->stopping) && (one = readdir(d)))
 		if (one->d_name[0] != '.')
-			keep_folder(k, one->d_name, "log", before);
+			keep_folder(k, one->d_name, "log",
+			            before[is_among(&transforms, one->d_name) ? KIND_TRANSFORM : KIND_TRAINING]);
 	if (d)
 		closedir(d);
+	free(transforms.ids);
 }
 
 struct policies {
@@ -103,15 +128,17 @@ struct policies {
 		unsigned days;
 	} * list;
 	size_t count;
-	unsigned jobs; /* days */
+	unsigned jobs[KIND_COUNT]; /* days */
 };
 
 static void note_policy(const struct log_group *g, void *arg)
 {
 	struct policies *p = arg;
 
-	if (str_is(g->name, LOG_GROUP) && g->retention_days)
-		p->jobs = g->retention_days;
+	enum job_kind kind;
+
+	if (log_group_of_jobs(g->name, &kind) && g->retention_days)
+		p->jobs[kind] = g->retention_days;
 	if (!g->retention_days)
 		return;
 	p->list = xrealloc(p->list, (p->count + 1) * sizeof(*p->list));
@@ -126,16 +153,21 @@ static struct wall days_ago(unsigned days)
 
 static void expire(struct log_keeper *k)
 {
-	struct policies p = { .jobs = k->retention_days };
+	struct policies p = { 0 };
+	struct wall before[KIND_COUNT];
 	struct err e = { 0 };
 
+	for (enum job_kind kind = 0; kind < KIND_COUNT; kind++)
+		p.jobs[kind] = k->retention_days;
 	if (logstore_groups_each(k->logs, note_policy, &p, &e) < 0)
 		log_err(LOG_WARN, &e, "reading the retention of log groups");
 	for (size_t i = 0; i < p.count && !atomic_load(&k->stopping); i++)
 		if (logstore_expire(k->logs, p.list[i].id, days_ago(p.list[i].days), &e) < 0)
 			log_err(LOG_WARN, &e, "removing old log events");
 	free(p.list);
-	keep_all(k, p.jobs ? days_ago(p.jobs) : (struct wall){ 0 });
+	for (enum job_kind kind = 0; kind < KIND_COUNT; kind++)
+		before[kind] = p.jobs[kind] ? days_ago(p.jobs[kind]) : (struct wall){ 0 };
+	keep_all(k, before);
 }
 
 static void *keep(void *arg)

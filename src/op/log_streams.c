@@ -7,26 +7,6 @@
 
 /* ---- names ---- */
 
-char *log_path(const struct api_call *call, const struct store_place *host)
-{
-	return strf("%s/jobs/%s/log/algo-%u", call->api->data_dir, host->id, host->host);
-}
-
-char *log_stream_name(const struct store_place *host)
-{
-	return strf(PRIstr "/algo-%u-%lld", ARGstr(host->name), host->host, (long long)(host->created.ms / 1000));
-}
-
-unsigned log_stream_host(struct str stream)
-{
-	uint64_t n = 0;
-
-	str_cut(&stream, '/');
-	if (!str_skip(&stream, STR("algo-")) || !str_to_u64(str_cut(&stream, '-'), &n) || n > UINT32_MAX)
-		return 0;
-	return (unsigned)n;
-}
-
 struct str log_group_of_arn(struct str arn)
 {
 	ptrdiff_t at = str_find(arn, STR(":log-group:"));
@@ -93,25 +73,26 @@ static void note_creation(const struct store_summary *j, void *arg)
 	*(int64_t *)arg = j->created.ms;
 }
 
-/* When the first job there is was made; -1: there is none. */
-static int first_job(const struct api_call *call, int64_t *ret, struct err *e)
+/* When the first job of a kind was made; -1: there is none. */
+static int first_job(const struct api_call *call, enum job_kind kind, int64_t *ret, struct err *e)
 {
 	struct store_list first = { .sort = SORT_CREATION_TIME, .max = 1 };
 	_cleanup_free_ char *more = NULL;
 
 	*ret = -1;
-	return store_job_list(call->api->store, KIND_TRAINING, &first, note_creation, ret, &more, e);
+	return store_job_list(call->api->store, kind, &first, note_creation, ret, &more, e);
 }
 
 int log_group_named(const struct api_call *call, struct str name, struct log_where *ret, struct err *e)
 {
-	struct log_where g = { .name = name, .of_jobs = str_is(name, LOG_GROUP) };
+	struct log_where g = { .name = name };
 	struct err why = { 0 };
 	int64_t created = -1;
 
+	g.of_jobs = log_group_of_jobs(name, &g.kind);
 	g.stored = logstore_group_find(call->api->logs, name, &g.group, &why) == 0;
 	if (!g.stored && why.kind == ERR_NOT_FOUND && g.of_jobs) {
-		if (first_job(call, &created, e) < 0)
+		if (first_job(call, g.kind, &created, e) < 0)
 			return -1;
 		g.group.created.ms = created;
 	}
@@ -167,26 +148,22 @@ void log_place_fini(struct log_place *p)
 int log_stream_locate(const struct api_call *call, const struct log_where *g, struct str name, struct log_place *ret,
                       struct err *e)
 {
-	struct str rest = name, job = str_cut(&rest, '/');
-	_cleanup_free_ char *stream = NULL, *path = NULL;
-	char id[JOB_ID_BYTES];
-	struct store_place host = { .name = job, .host = log_stream_host(name), .id = id };
+	_cleanup_free_ char *path = NULL;
 	struct err why = { 0 };
 	struct joblog_size size;
 	struct log_stream row;
 
-	if (g->of_jobs && host.host) {
-		if (store_job_locate(call->api->store, KIND_TRAINING, job, host.host, id, &host.created, &why) == 0) {
-			stream = log_stream_name(&host);
-			path = log_path(call, &host);
-			if (str_is(name, stream) && joblog_measure(path, &size)) {
-				*ret = (struct log_place){ .path = take_ptr(path) };
-				return 0;
-			}
-		} else if (why.kind != ERR_NOT_FOUND) {
+	if (g->of_jobs) {
+		int rc = log_path_of_stream(call, g->kind, name, &path, &why);
+
+		if (rc == 0 && joblog_measure(path, &size)) {
+			*ret = (struct log_place){ .path = take_ptr(path) };
+			return 0;
+		}
+		if (rc < 0 && why.kind != ERR_NOT_FOUND) {
 			if (e)
 				*e = why;
-			return err_in(e, "the log of training job " PRIstr, ARGstr(job));
+			return -1;
 		}
 	}
 	if (!g->stored)
@@ -199,6 +176,7 @@ int log_stream_locate(const struct api_call *call, const struct log_where *g, st
 
 struct listing {
 	const struct api_call *call;
+	enum job_kind kind;
 	struct str prefix;
 	struct log_list *l;
 };
@@ -211,11 +189,11 @@ static struct log_listed *add(struct log_list *l)
 	return &l->list[l->count++];
 }
 
-static void add_host(const struct store_place *host, void *arg)
+static void add_log(const struct store_place *host, struct str leaf, void *arg)
 {
 	enum { CLOCK_SLACK_MS = 3600 * 1000 }; /* clocks are set back now and then */
 	struct listing *s = arg;
-	_cleanup_free_ char *name = log_stream_name(host), *path = log_path(s->call, host);
+	_cleanup_free_ char *name = log_stream_name(host, leaf), *path = log_path(s->call, host, leaf);
 	struct joblog_size size;
 	struct log_listed *one;
 
@@ -227,6 +205,13 @@ static void add_host(const struct store_place *host, void *arg)
 	one->written_ms = size.written.ms;
 	one->not_before_ms = host->created.ms - CLOCK_SLACK_MS;
 	one->bytes = size.bytes;
+}
+
+static void add_host(const struct store_place *host, void *arg)
+{
+	struct listing *s = arg;
+
+	log_each_leaf(s->call, host, add_log, s);
 }
 
 static void add_stored(const struct log_stream *st, void *arg)
@@ -254,15 +239,15 @@ static int add_hosts(struct listing *s, struct err *e)
 	struct str rest = s->prefix, job = str_cut(&rest, '/');
 
 	if (!str_has_byte(s->prefix, '/'))
-		return store_job_each_name(s->call->api->store, KIND_TRAINING, s->prefix, add_host, s, e);
-	return store_job_each_host(s->call->api->store, KIND_TRAINING, job, add_host, s, e);
+		return store_job_each_name(s->call->api->store, s->kind, s->prefix, add_host, s, e);
+	return store_job_each_host(s->call->api->store, s->kind, job, add_host, s, e);
 }
 
 int log_streams(const struct api_call *call, const struct log_where *g, struct str prefix, struct log_list *ret,
                 struct err *e)
 {
 	struct log_list l = { 0 };
-	struct listing s = { call, prefix, &l };
+	struct listing s = { call, g->kind, prefix, &l };
 
 	if ((g->of_jobs && add_hosts(&s, e) < 0) ||
 	    (g->stored && logstore_streams_each(call->api->logs, g->group.id, prefix, add_stored, &s, e) < 0)) {

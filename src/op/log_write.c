@@ -30,10 +30,11 @@ static int put_tags(const struct api_call *call, int64_t group, const json_t *ta
 int op_create_log_group(const struct api_call *call, json_t *in, json_t **ret_out, struct err *e)
 {
 	struct str name = in_str(in, "logGroupName");
+	enum job_kind kind;
 	struct log_where g;
 
 	(void)ret_out;
-	if (str_is(name, LOG_GROUP) && log_group_named(call, name, &g, NULL) == 0)
+	if (log_group_of_jobs(name, &kind) && log_group_named(call, name, &g, NULL) == 0)
 		return err_set(e, ERR_IN_USE, "The specified log group already exists");
 	if (logstore_group_create(call->api->logs, name, call->now, e) < 0 || log_group_named(call, name, &g, e) < 0)
 		return -1;
@@ -41,14 +42,14 @@ int op_create_log_group(const struct api_call *call, json_t *in, json_t **ret_ou
 }
 
 /* Refuses while the job runs; what it writes would be lost. */
-static int check_ended(const struct api_call *call, const char *stream, struct err *e)
+static int check_ended(const struct api_call *call, enum job_kind kind, const char *stream, struct err *e)
 {
 	struct str rest = str_of(stream), job = str_cut(&rest, '/');
 	struct store_brief b;
 	struct err why = { 0 };
 	bool final;
 
-	if (store_job_brief_named(call->api->store, KIND_TRAINING, job, &b, &why) < 0) {
+	if (store_job_brief_named(call->api->store, kind, job, &b, &why) < 0) {
 		if (why.kind == ERR_NOT_FOUND)
 			return 0;
 		if (e)
@@ -58,13 +59,14 @@ static int check_ended(const struct api_call *call, const char *stream, struct e
 	final = job_state_info[b.state].final;
 	store_brief_fini(&b);
 	return final ? 0
-	             : err_set(e, ERR_INVALID,
-	                       "The log stream %s is being written by its training job. Stop the job first.", stream);
+	             : err_set(e, ERR_INVALID, "The log stream %s is being written by its %s. Stop the job first.",
+	                       stream, job_kind_info[kind].words);
 }
 
-static int remove_host_log(const struct api_call *call, const char *path, const char *stream, struct err *e)
+static int remove_host_log(const struct api_call *call, enum job_kind kind, const char *path, const char *stream,
+                           struct err *e)
 {
-	if (check_ended(call, stream, e) < 0)
+	if (check_ended(call, kind, stream, e) < 0)
 		return -1;
 	return joblog_remove(path, e) < 0 ? err_in(e, "removing the log stream %s", stream) : 0;
 }
@@ -76,10 +78,10 @@ static int remove_host_logs(const struct api_call *call, const struct log_where 
 	if (log_streams(call, g, (struct str){ 0 }, &l, e) < 0)
 		return -1;
 	for (size_t i = 0; i < l.count; i++)
-		if (l.list[i].place.path && check_ended(call, l.list[i].name, e) < 0)
+		if (l.list[i].place.path && check_ended(call, g->kind, l.list[i].name, e) < 0)
 			return -1;
 	for (size_t i = 0; i < l.count; i++)
-		if (l.list[i].place.path && remove_host_log(call, l.list[i].place.path, l.list[i].name, e) < 0)
+		if (l.list[i].place.path && remove_host_log(call, g->kind, l.list[i].place.path, l.list[i].name, e) < 0)
 			return -1;
 	return 0;
 }
@@ -224,7 +226,8 @@ int op_delete_log_stream(const struct api_call *call, json_t *in, json_t **ret_o
 	    log_stream_locate(call, &g, in_str(in, "logStreamName"), &place, e) < 0)
 		return -1;
 	if (place.path)
-		return remove_host_log(call, place.path, json_string_value(json_object_get(in, "logStreamName")), e);
+		return remove_host_log(call, g.kind, place.path,
+		                       json_string_value(json_object_get(in, "logStreamName")), e);
 	return logstore_stream_delete(call->api->logs, place.stream, e);
 }
 

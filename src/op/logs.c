@@ -15,8 +15,9 @@ struct groups {
 	const json_t *in, *ids;
 	struct str after; /* the last name of the page before */
 	size_t max;
-	bool jobs_shown, more;
-	const struct log_where *jobs; /* NULL: there are none */
+	bool more;
+	struct log_where jobs[KIND_COUNT];
+	bool has_jobs[KIND_COUNT]; /* and their group is still to be shown */
 	json_t *list;
 	struct buf last;
 };
@@ -58,21 +59,29 @@ static void show_group(struct groups *g, struct str name, const struct log_group
 	buf_str(&g->last, name);
 }
 
-static void show_jobs(struct groups *g)
+/* Those before `until`; NULL: all. The kinds are in the order of their groups' names. */
+static void show_jobs(struct groups *g, const struct str *until)
 {
-	if (g->jobs && !g->jobs_shown)
-		show_group(g, STR(LOG_GROUP), &g->jobs->group);
-	g->jobs_shown = true;
+	for (enum job_kind kind = 0; kind < KIND_COUNT; kind++) {
+		struct str name = str_of(job_kind_info[kind].group);
+
+		if (!g->has_jobs[kind] || (until && str_cmp(*until, name) <= 0))
+			continue;
+		show_group(g, name, &g->jobs[kind].group);
+		g->has_jobs[kind] = false;
+	}
 }
 
-/* Rows come by name; the jobs' group is among them, or is shown where it would be. */
+/* Rows come by name; the jobs' groups are among them, or are shown where they would be. */
 static void on_group(const struct log_group *row, void *arg)
 {
 	struct groups *g = arg;
 
-	if (str_cmp(row->name, STR(LOG_GROUP)) > 0)
-		show_jobs(g);
-	g->jobs_shown |= str_is(row->name, LOG_GROUP);
+	enum job_kind kind;
+
+	show_jobs(g, &row->name);
+	if (log_group_of_jobs(row->name, &kind))
+		g->has_jobs[kind] = false;
 	show_group(g, row->name, row);
 }
 
@@ -84,8 +93,6 @@ int op_describe_log_groups(const struct api_call *call, json_t *in, json_t **ret
 		            .in = in,
 		            .ids = json_object_get(in, "logGroupIdentifiers"),
 		            .max = limit ? (size_t)json_integer_value(limit) : GROUPS_DEFAULT };
-	struct log_where jobs;
-	struct err why = { 0 };
 
 	if (token.n && !str_skip(&token, STR("g/")))
 		return err_set(e, ERR_INVALID, "The specified nextToken is invalid.");
@@ -94,15 +101,18 @@ int op_describe_log_groups(const struct api_call *call, json_t *in, json_t **ret
 		return err_set(e, ERR_INVALID,
 		               "LogGroup name prefix and LogGroup name pattern are mutually exclusive "
 		               "parameters.");
-	if (log_group_named(call, STR(LOG_GROUP), &jobs, &why) == 0)
-		g.jobs = &jobs;
+	for (enum job_kind kind = 0; kind < KIND_COUNT; kind++) {
+		struct err why = { 0 };
+
+		g.has_jobs[kind] = log_group_named(call, str_of(job_kind_info[kind].group), &g.jobs[kind], &why) == 0;
+	}
 	g.list = json_array();
 	if (logstore_groups_each(call->api->logs, on_group, &g, e) < 0) {
 		json_decref(g.list);
 		buf_fini(&g.last);
 		return -1;
 	}
-	show_jobs(&g);
+	show_jobs(&g, NULL);
 	*ret_out = json_pack("{s:o}", "logGroups", g.list);
 	if (g.more) {
 		_cleanup_free_ char *next = strf("g/%s", g.last.p);

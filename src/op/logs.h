@@ -1,8 +1,14 @@
 /* logs.h - what the operations of the logs service share; inside op/ only.
  *
- * There are two kinds of streams. The log of a training host is <data>/jobs/<id>/log/algo-N (joblog/); as a stream it
- * is called JOB/algo-N-EPOCH, EPOCH being the second of the job's creation, in the group LOG_GROUP, which is there as
- * soon as there are jobs. All others, also those that clients make in LOG_GROUP, are in logs.db (logstore/).
+ * There are two kinds of streams. What the hosts of jobs print are logs in <data>/jobs/<id>/log/ (joblog/); the groups
+ * of a kind of jobs (job_kind_info) are there as soon as there are such jobs. As streams (contract 6.1) they are called
+ *
+ *     training    algo-N       JOB/algo-N-EPOCH               EPOCH: the second of the job's creation
+ *     transform   algo-N       JOB/INSTANCE-EPOCH             INSTANCE: "i-0" and the host's id; of one container
+ *                 CONTAINER    JOB/CONTAINER/INSTANCE-EPOCH   of a pipeline
+ *                 data-log     JOB/INSTANCE-EPOCH/data-log
+ *
+ * All others, also those that clients make in these groups, are in logs.db (logstore/).
  * ERR_NOT_FOUND is ResourceNotFoundException in this service, ERR_INVALID is InvalidParameterException (api_reply.c).
  *
  * SPDX-License-Identifier: Apache-2.0 */
@@ -12,20 +18,19 @@
 #include "op/log_cursor.h"
 #include "store/store.h"
 
-#define LOG_GROUP "/aws/sagemaker/TrainingJobs"
-
 /* A group that exists. */
 struct log_where {
 	struct str name; /* a view of the request's */
-	bool of_jobs;    /* LOG_GROUP */
-	bool stored;     /* it has a row, which is: */
+	bool of_jobs;    /* of jobs of this kind: */
+	enum job_kind kind;
+	bool stored; /* it has a row, which is: */
 	struct log_group group;
 };
 /* The group of a request, by name or by ARN. ERR_NOT_FOUND, ERR_INVALID. */
 int log_group_find(const struct api_call *call, const json_t *in, struct log_where *ret, struct err *e) must_check;
 /* The same by name. */
 int log_group_named(const struct api_call *call, struct str name, struct log_where *ret, struct err *e) must_check;
-/* As before, and LOG_GROUP gets a row where it has none. */
+/* As before, and a group of jobs gets a row where it has none. */
 int log_group_stored(const struct api_call *call, const json_t *in, struct log_where *ret, struct err *e) must_check;
 struct str log_group_of_arn(struct str arn); /* the name in it, or all of it when it is none */
 
@@ -34,10 +39,19 @@ int log_stream_locate(const struct api_call *call, const struct log_where *g, st
                       struct err *e) must_check;
 void log_place_fini(struct log_place *p);
 
-char *log_path(const struct api_call *call, const struct store_place *host); /* the caller frees */
-char *log_stream_name(const struct store_place *host);                       /* the caller frees */
-/* The number of the host whose stream it is, by its name's end; 0: nobody's. */
-unsigned log_stream_host(struct str stream);
+/* ---- log_names.c: the logs of hosts ---- */
+
+/* Whether it is the name of a group of jobs, and of which. */
+bool log_group_of_jobs(struct str name, enum job_kind *ret);
+/* leaf: of the log in log/. The caller frees. */
+char *log_path(const struct api_call *call, const struct store_place *host, struct str leaf);
+char *log_stream_name(const struct store_place *host, struct str leaf);
+/* Every log that there may be of a host. */
+void log_each_leaf(const struct api_call *call, const struct store_place *host,
+                   void (*fn)(const struct store_place *host, struct str leaf, void *arg), void *arg);
+/* The path of the log that a stream is, if it is one; the caller frees. ERR_NOT_FOUND. */
+int log_path_of_stream(const struct api_call *call, enum job_kind kind, struct str stream, char **ret,
+                       struct err *e) must_check;
 
 /* Streams of a group. */
 struct log_listed {
