@@ -55,8 +55,10 @@ struct job {
 	bool freezing;               /* the freezer works for it */
 	bool lazy;      /* once frozen: its container reads objects of the store as it runs, so their files stay */
 	bool placed;    /* capacity is reserved in the store too: a supervisor may exist */
-	bool gathering; /* the parts of its artifacts are being put together */
-	char *failure;  /* a fact before the end has already decided that it fails */
+	bool gathering; /* the parts of its artifacts are being put together, or its outputs taken over */
+	bool gathered;  /* of one host: its outputs were, or (ungathered) cannot be */
+	char *ungathered;
+	char *failure; /* a fact before the end has already decided that it fails */
 	struct job_list *in;
 	struct job *prev, *next;
 };
@@ -144,7 +146,7 @@ int hosts_take_loss(struct jobs *js, struct job_host *h, struct str reason, stru
 /* Has done what the phases of the hosts call for: tells them to go or to stop, ends the job. Often; j may be gone
  * after. */
 void hosts_go_on(struct jobs *js, struct job *j);
-/* The gatherer is done; why is NULL when the artifacts are there. */
+/* The gatherer is done; why is NULL when the artifacts, or a transform job's outputs, are there. */
 void hosts_gathered(struct jobs *js, const char *id, const struct err *why);
 
 /* ---- algorithms.c ---- */
@@ -205,6 +207,11 @@ void facts_retry(void *jobs);                     /* timer: jobs that are behind
 int facts_adopt(struct jobs *js, const struct job_host *h, const struct fact *f, char **ret_failure,
                 struct err *e) must_check;
 
+/* The gatherer is done with the outputs of a transform job of one host. */
+void facts_gathered(struct jobs *js, struct job *j, const struct err *why);
+/* The list of one fact's args, where `parts` is empty, else with one more; the caller frees. */
+char *add_part(const char *parts, const struct fact *f);
+
 /* ---- cleanup.c ---- */
 void cleanup_soon(struct jobs *js); /* something ended or was deleted, or the host came back */
 void cleanup_tick(void *jobs);
@@ -217,6 +224,7 @@ void freezer_free(struct freezer *f); /* waits for the thread; NULL is fine */
 void freezer_add(struct freezer *f, const struct job *j);
 /* The job was stopped meanwhile: should it be the one at hand, it ends soon. scheduler_frozen() still hears of it. */
 void freezer_cancel(struct freezer *f, const char *id);
-/* The parts of the job's artifacts become artifacts; hosts_gathered() hears of it. */
+/* The parts of the job's artifacts become artifacts, the outputs of a transform job objects; hosts_gathered() hears of
+ * it. */
 void freezer_gather(struct freezer *f, const struct job *j);
 void freezer_sweep(struct freezer *f, struct wall before);

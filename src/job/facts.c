@@ -76,6 +76,42 @@ int facts_adopt(struct jobs *js, const struct job_host *h, const struct fact *f,
 	return err_in(e, "taking s3://%s/%s over", bucket, key);
 }
 
+/* Whether the outputs of a transform job of one host are objects: only then the fact is taken. Until then what comes
+ * behind it waits, and it comes again. A job that is stopped stores nothing (contract 7.4). */
+static bool outputs_are_there(struct jobs *js, struct job *j, const struct fact *f)
+{
+	struct job_host *h = &j->hosts[0];
+
+	if (j->gathered || j->state == JOB_STOPPING)
+		return true;
+	h->behind = true;
+	if (j->gathering)
+		return false;
+	free(h->parts);
+	h->parts = add_part(NULL, f);
+	j->gathering = true;
+	freezer_gather(js->gatherer, j);
+	return false;
+}
+
+void facts_gathered(struct jobs *js, struct job *j, const struct err *why)
+{
+	struct job_host *h = &j->hosts[0];
+	char text[4096];
+
+	if (why && why->kind != ERR_CLIENT) { /* of the store: it will not stay so */
+		log_err(LOG_ERROR, why, "%s %s: its outputs cannot be taken over yet", job_kind_info[j->kind].words,
+		        j->name);
+		fall_behind(js, h);
+		return;
+	}
+	j->gathered = true;
+	if (why)
+		j->ungathered = strf("ClientError: %s", err_text(why, text, sizeof(text)));
+	h->behind = false;
+	js->via->watch(js->launcher, h->id, h->last_fact);
+}
+
 static enum job_event event_of(const struct job *j, const struct fact *f)
 {
 	static const struct {
@@ -124,7 +160,7 @@ static int take(struct jobs *js, struct job *j, const struct fact *f, struct err
 		return take_end(js, j, f, &c, e);
 	if (f->kind == FACT_ARTIFACT && facts_adopt(js, &j->hosts[0], f, &failure, e) < 0)
 		return -1;
-	c.failure_reason = failure;
+	c.failure_reason = f->kind == FACT_OUTPUTS ? j->ungathered : failure;
 	if (f->kind == FACT_IMAGE) {
 		c.image_digest = text_of(f, "digest");
 		if (j->state == JOB_DOWNLOADING)
@@ -162,6 +198,8 @@ static void on_fact(void *arg, struct str id, const struct fact *f)
 	}
 	measure_follow(js, h);
 	if (f->kind == FACT_ENDED && !measure_is_over(js, h))
+		return;
+	if (f->kind == FACT_OUTPUTS && j->host_count == 1 && !outputs_are_there(js, j, f))
 		return;
 	if ((j->host_count > 1 ? hosts_take(js, h, f, &e) : take(js, j, f, &e)) < 0) {
 		log_err(LOG_ERROR, &e, "%s %s: fact %llu cannot be taken yet", job_kind_info[j->kind].words, j->name,

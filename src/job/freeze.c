@@ -19,6 +19,9 @@
 #include "job/control.h"
 #include "job/gather.h"
 #include "job/lists.h"
+#include "job/outputs.h"
+
+enum { TRANSFORM_GRACE_S = 30 }; /* contract 7.1 */
 
 /* No session outlives its job. */
 #define SESSION_MS (INT64_C(1000) * 86400 * 1000)
@@ -29,6 +32,7 @@ struct task {
 	struct task *next;
 	enum task_kind kind;
 	struct wall before; /* sweep */
+	enum job_kind job_kind;
 	char id[JOB_ID_BYTES], *name, *arn, *api_url;
 	int64_t n;
 	struct wall created;
@@ -159,13 +163,49 @@ static uint64_t links_max(const struct conf *c)
 	return str_to_u64(str_of(c->fastfile_links_max), &n) && n < most ? n : most;
 }
 
+static void fill_training(json_t *request, struct job_spec *s)
+{
+	const json_t *algorithm = json_object_get(request, "AlgorithmSpecification");
+	const json_t *stopping = json_object_get(request, "StoppingCondition");
+
+	s->image = get(request, JOBS_IMAGE, NULL);
+	if (!s->image)
+		s->image = get(algorithm, "TrainingImage", "");
+	s->max_runtime_s = json_integer_value(json_object_get(stopping, "MaxRuntimeInSeconds"));
+}
+
+static void fill_transform(json_t *request, struct job_spec *s)
+{
+	const json_t *list = json_object_get(request, JOBS_CONTAINERS), *c;
+	size_t i;
+
+	s->kind = xstrdup(job_kind_info[KIND_TRANSFORM].name);
+	if (s->stop_grace_s > TRANSFORM_GRACE_S)
+		s->stop_grace_s = TRANSFORM_GRACE_S;
+	s->containers = xcalloc(json_array_size(list) + 1, sizeof(*s->containers));
+	s->container_count = json_array_size(list);
+	json_array_foreach (list, i, c) {
+		json_t *environment = json_object_get(c, "Environment");
+
+		s->containers[i].name = get(c, "Name", "");
+		s->containers[i].image = get(c, "Image", "");
+		s->containers[i].image_provider = get(c, "Provider", NULL);
+		s->containers[i].environment = environment ? json_incref(environment) : json_object();
+	}
+}
+
+/* The S3 place that the results go below. */
+static const char *output_of(enum job_kind kind, const json_t *request)
+{
+	const char *member = kind == KIND_TRAINING ? "OutputDataConfig" : "TransformOutput";
+
+	return json_string_value(json_object_get(json_object_get(request, member), "S3OutputPath"));
+}
+
 static void fill_spec(struct freezer *f, const struct task *t, json_t *request, struct job_spec *s)
 {
 	const struct conf *conf = f->js->conf;
-	const json_t *algorithm = json_object_get(request, "AlgorithmSpecification");
-	const json_t *stopping = json_object_get(request, "StoppingCondition");
-	const char *output = json_string_value(
-	        json_object_get(json_object_get(request, "OutputDataConfig"), "S3OutputPath"));
+	const char *output = output_of(t->job_kind, request);
 
 	s->name = xstrdup(t->name);
 	s->arn = xstrdup(t->arn);
@@ -174,16 +214,18 @@ static void fill_spec(struct freezer *f, const struct task *t, json_t *request, 
 	s->host_count = (unsigned)t->host_count;
 	s->output_hosts_all = str_is(str_of(conf->output_hosts), "all");
 	s->request = json_incref(request);
-	s->image = get(request, JOBS_IMAGE, NULL);
-	if (!s->image)
-		s->image = get(algorithm, "TrainingImage", "");
-	s->max_runtime_s = json_integer_value(json_object_get(stopping, "MaxRuntimeInSeconds"));
 	s->stop_grace_s = strtoll(conf->stop_grace_seconds, NULL, 10);
+	if (t->job_kind == KIND_TRANSFORM)
+		fill_transform(request, s);
+	else
+		fill_training(request, s);
 	s->fastfile_links_max = links_max(conf);
 	s->output_place = PLACE_EMBEDDED;
 	split_uri(output, &s->output_bucket, &s->output_prefix);
 	if (!jobs_data_is_embedded(f->js))
 		fill_remote(conf, s);
+	else if (f->js->desk && t->job_kind == KIND_TRANSFORM)
+		s->output_place = PLACE_REMOTE; /* they may be many: the host puts them itself */
 	s->api_url = t->api_url ? xstrdup(t->api_url) : NULL;
 	if (f->js->desk)
 		s->server = xstrdup(t->api_url);
@@ -241,7 +283,8 @@ static void fill_tokens(const struct iam *iam, const char *job_id, struct job_sp
 		return;
 	iam_host_token(iam, IAM_FOR_HOST, job_id, s->host_number, &token);
 	s->token = buf_take(&token);
-	if (json_is_true(json_object_get(s->request, "EnableNetworkIsolation")))
+	if (json_is_true(json_object_get(s->request, "EnableNetworkIsolation")) ||
+	    !json_object_get(s->request, "RoleArn")) /* a model may have none */
 		return;
 	buf_z(&path, "/v2/credentials/");
 	iam_host_token(iam, IAM_FOR_CONTAINER, job_id, s->host_number, &path);
@@ -285,6 +328,10 @@ static int fill_host(const struct freezer *f, const struct task *t, size_t i, st
 	s->id = xstrdup(t->hosts[i].id);
 	s->host_number = (unsigned)i + 1;
 	s->host_name = strf("algo-%u", s->host_number);
+	if (t->job_kind == KIND_TRANSFORM) {
+		free(s->instance);
+		s->instance = strf("i-0%s", t->hosts[i].id);
+	}
 	copy_limits(&t->hosts[i].limits, &s->limits);
 	copy_gpus(&t->hosts[i], s);
 	if (t->network.prefix)
@@ -337,6 +384,7 @@ static int freeze_into(struct freezer *f, const struct task *t, json_t *request,
 	struct lists lists = { .blobs = f->js->blobs,
 		               .iam = f->js->iam,
 		               .remote = jobs_data_is_embedded(f->js) ? NULL : &remote,
+		               .transform = t->job_kind == KIND_TRANSFORM,
 		               .away = f->js->desk != NULL,
 		               .stop_fd = f->cancel_fd,
 		               .stopped = is_cancelled,
@@ -358,22 +406,61 @@ static int freeze_into(struct freezer *f, const struct task *t, json_t *request,
 	return 0;
 }
 
-static int freeze(struct freezer *f, struct task *t, struct err *e)
+static int load_request(struct freezer *f, const struct task *t, json_t **ret, struct err *e)
 {
 	_cleanup_free_ char *text = NULL;
-	struct job_spec s = { 0 };
 	json_error_t why;
-	json_t *request;
-	int rc;
 
 	if (store_job_request(f->js->store, t->n, &text, e) < 0)
 		return -1;
-	request = json_loads(text, JSON_ALLOW_NUL, &why);
-	if (!request)
-		return err_set(e, ERR_BUG, "the request kept for training job %s is damaged: %s", t->name, why.text);
+	*ret = json_loads(text, JSON_ALLOW_NUL, &why);
+	if (!*ret)
+		return err_set(e, ERR_BUG, "the request kept for %s %s is damaged: %s",
+		               job_kind_info[t->job_kind].words, t->name, why.text);
+	return 0;
+}
+
+static int freeze(struct freezer *f, struct task *t, struct err *e)
+{
+	struct job_spec s = { 0 };
+	json_t *request;
+	int rc;
+
+	if (load_request(f, t, &request, e) < 0)
+		return -1;
 	rc = make_keys(t, request, e) < 0 ? -1 : freeze_into(f, t, request, &s, e);
 	t->lazy = lists_are_lazy(&s);
 	spec_fini(&s);
+	json_decref(request);
+	return rc;
+}
+
+static int take_outputs_of(const struct outputs *o, const struct task *t, struct err *e)
+{
+	int rc = 0;
+
+	for (size_t i = 0; rc == 0 && i < t->host_count; i++) {
+		json_t *parts = t->hosts[i].parts ? json_loads(t->hosts[i].parts, 0, NULL) : NULL;
+
+		for (size_t k = 0; rc == 0 && k < json_array_size(parts); k++)
+			rc = outputs_take(o, t->hosts[i].id, json_array_get(parts, k), e);
+		json_decref(parts);
+	}
+	return rc;
+}
+
+static int take_outputs(struct freezer *f, const struct task *t, struct err *e)
+{
+	struct outputs o = { .blobs = f->js->blobs, .data_dir = f->js->data_dir, .stopped = is_cancelled, .arg = f };
+	_cleanup_free_ char *bucket = NULL, *prefix = NULL;
+	json_t *request;
+	int rc;
+
+	if (load_request(f, t, &request, e) < 0)
+		return -1;
+	split_uri(output_of(t->job_kind, request), &bucket, &prefix);
+	o.bucket = bucket;
+	rc = take_outputs_of(&o, t, e);
 	json_decref(request);
 	return rc;
 }
@@ -391,6 +478,8 @@ static int gather(struct freezer *f, const struct task *t, struct err *e)
 		            .arg = f };
 	_cleanup_free_ struct gather_host *hosts = xcalloc(t->host_count, sizeof(*hosts));
 
+	if (t->job_kind == KIND_TRANSFORM)
+		return take_outputs(f, t, e);
 	for (size_t i = 0; i < t->host_count; i++)
 		hosts[i] = (struct gather_host){ t->hosts[i].id, t->hosts[i].parts };
 	g.hosts = hosts;
@@ -500,6 +589,7 @@ static struct task *task_of(const struct jobs *js, const struct job *j, enum tas
 	struct task *t = xcalloc(1, sizeof(*t));
 
 	t->kind = kind;
+	t->job_kind = j->kind;
 	memcpy(t->id, j->id, sizeof(t->id));
 	t->name = xstrdup(j->name);
 	t->arn = xstrdup(j->arn);

@@ -97,16 +97,16 @@ static bool others_have_exited(const struct job_host *h)
 	return true;
 }
 
-static char *add_part(const struct job_host *h, const struct fact *f)
+char *add_part(const char *parts, const struct fact *f)
 {
-	json_t *parts = h->parts ? json_loads(h->parts, 0, NULL) : json_array();
+	json_t *list = parts ? json_loads(parts, 0, NULL) : json_array();
 	char *text;
 
-	must(json_is_array(parts));
-	json_array_append(parts, f->args);
-	text = json_dumps(parts, JSON_COMPACT);
+	must(json_is_array(list));
+	json_array_append(list, f->args);
+	text = json_dumps(list, JSON_COMPACT);
 	must(text);
-	json_decref(parts);
+	json_decref(list);
 	return text;
 }
 
@@ -193,13 +193,14 @@ static int fold(struct jobs *js, struct job_host *h, const struct fact *f, struc
 		break;
 	case FACT_ARTIFACT:
 		if (json_is_true(json_object_get(f->args, "part"))) {
-			d->parts = add_part(h, f);
+			d->parts = add_part(h->parts, f);
 		} else if (facts_adopt(js, h, f, &d->failure, e) < 0) {
 			return -1;
 		} else if (d->failure && !h->failed.ms) {
 			d->host.failed = f->at;
 		}
 		break;
+	case FACT_OUTPUTS: d->parts = add_part(h->parts, f); break;
 	case FACT_ENDED: fold_end(d, h, f); break;
 	default: break;
 	}
@@ -241,11 +242,12 @@ int hosts_take_loss(struct jobs *js, struct job_host *h, struct str reason, stru
 
 static char *failure_of(const struct job *j, const struct job_host *first)
 {
-	_cleanup_free_ char *cut = NULL, *tail = NULL;
+	_cleanup_free_ char *cut = NULL, *tail = NULL, *name = NULL;
 	const char *failure = first->failure ? first->failure
 	                                     : "InternalServerError: We encountered an internal error.";
 
-	tail = strf(" (algo-%u was the first of %zu hosts to fail%s)", first->number, j->host_count,
+	name = j->kind == KIND_TRANSFORM ? strf("i-0%s", first->id) : strf("algo-%u", first->number);
+	tail = strf(" (%s was the first of %zu hosts to fail%s)", name, j->host_count,
 	            count_result(j, "stopped") ? "; the others were stopped" : "");
 	cut = reason_cut(failure, REASON_MAX - strlen(tail));
 	return strf("%s%s", cut, tail);
@@ -318,7 +320,8 @@ void hosts_go_on(struct jobs *js, struct job *j)
 	if (all_over(j)) {
 		if (j->gathering)
 			return;
-		if (has_parts(j)) {
+		/* A transform job that is stopped stores nothing (contract 7.4). */
+		if (has_parts(j) && (j->kind == KIND_TRAINING || j->state != JOB_STOPPING)) {
 			j->gathering = true;
 			freezer_gather(js->gatherer, j);
 		} else {
@@ -327,7 +330,10 @@ void hosts_go_on(struct jobs *js, struct job *j)
 		return;
 	}
 	ready = j->state != JOB_STOPPING && all_ready(j);
-	word = first_to_fail(j) ? HOST_TOLD_TO_STOP : ready ? HOST_TOLD_TO_GO : HOST_TOLD_NOTHING;
+	/* Hosts that transform do not need each other: what one can do is kept when another fails (contract 7.7). */
+	word = first_to_fail(j) && j->kind == KIND_TRAINING ? HOST_TOLD_TO_STOP
+	       : ready                                      ? HOST_TOLD_TO_GO
+	                                                    : HOST_TOLD_NOTHING;
 	for (size_t i = 0; i < j->host_count; i++) {
 		struct job_host *h = &j->hosts[i];
 
@@ -351,6 +357,10 @@ void hosts_gathered(struct jobs *js, const char *id, const struct err *why)
 	if (!j)
 		return;
 	j->gathering = false;
+	if (j->host_count == 1) {
+		facts_gathered(js, j, why);
+		return;
+	}
 	if (why && why->kind != ERR_CLIENT) { /* of the store: it will not stay so */
 		log_err(LOG_ERROR, why, "%s %s: its artifacts cannot be put together yet", job_kind_info[j->kind].words,
 		        j->name);
@@ -358,6 +368,7 @@ void hosts_gathered(struct jobs *js, const char *id, const struct err *why)
 		return;
 	}
 	if (why)
-		failure = strf("ClientError: Artifact upload failed:%s", err_text(why, text, sizeof(text)));
+		failure = strf("ClientError: %s%s", j->kind == KIND_TRAINING ? "Artifact upload failed:" : "",
+		               err_text(why, text, sizeof(text)));
 	conclude(js, j, failure);
 }

@@ -113,6 +113,7 @@ static void job_free(struct job *j)
 	free(j->hosts);
 	capacity_needs_fini(&j->needs);
 	free(j->failure);
+	free(j->ungathered);
 	free(j->name);
 	free(j->arn);
 	free(j);

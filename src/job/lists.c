@@ -52,9 +52,31 @@ static int write_object(const struct blob_entry *found, void *arg, struct err *e
 
 	if (check_stop(w->lists, e) < 0)
 		return -1;
+	/* What consoles make of a new folder is nothing to transform, or to place. */
+	if (w->lists->transform && !found->size && str_ends(found->key, STR("/")))
+		return 0;
 	w->objects++;
 	w->bytes += found->size;
 	return list_write(w->f, &entry, e);
+}
+
+/* One object by its whole key. */
+static int list_object(struct listing *w, struct err *e)
+{
+	_cleanup_buf_ struct buf scratch = { 0 };
+	struct blob_entry found;
+	struct err why = { 0 };
+
+	if (blob_find(w->lists->blobs, str_of(w->ch->bucket), str_of(w->ch->prefix), &scratch, &found, NULL, &why) == 0)
+		return write_object(&found, w, e);
+	if (why.kind == ERR_NOT_FOUND)
+		return err_set(e, ERR_CLIENT,
+		               "Data download failed:%s is there no more. It was deleted after the model was created; "
+		               "upload it and create the job again",
+		               w->ch->s3_uri);
+	if (e)
+		*e = why;
+	return -1;
 }
 
 static int list_prefix(struct listing *w, struct err *e)
@@ -179,7 +201,9 @@ static int list_embedded(const struct lists *l, int fd, const json_t *s3, struct
 	int rc;
 
 	must(w.f);
-	rc = is_type(ch, "S3Prefix") ? list_prefix(&w, e) : read_manifest(&w, json_object_get(s3, "AttributeNames"), e);
+	rc = is_type(ch, "S3Prefix")   ? list_prefix(&w, e)
+	     : is_type(ch, "S3Object") ? list_object(&w, e)
+	                               : read_manifest(&w, json_object_get(s3, "AttributeNames"), e);
 	if (rc == 0 && (fflush(w.f) != 0 || fsync(fd) < 0))
 		rc = err_sys(e, "writing the list of its objects");
 	if (fclose(w.f) != 0 && rc == 0)
@@ -191,12 +215,48 @@ static int list_embedded(const struct lists *l, int fd, const json_t *s3, struct
 
 /* ---- of another S3 ---- */
 
+/* Of a list of keys that begin with an object's, that object alone. */
+static int keep_object(const struct lists *l, struct channel_spec *ch, struct err *e)
+{
+	_cleanup_(list_closep) struct list_reader *r = NULL;
+	_cleanup_free_ char *own = strf("%s.object", ch->list);
+	struct list_entry entry;
+	int fd = openat(l->dirfd, ch->list, O_RDONLY | O_CLOEXEC | O_NOFOLLOW), out, more, rc;
+	FILE *f;
+
+	if (fd < 0)
+		return err_sys(e, "reading the list of its objects");
+	if (list_open_fd(fd, &r, e) < 0)
+		return -1;
+	while ((more = list_next(r, &entry, e)) > 0)
+		if (str_is(entry.key, ch->prefix))
+			break;
+	if (more <= 0)
+		return more < 0 ? -1
+		                : err_set(e, ERR_CLIENT,
+		                          "Data download failed:%s is there no more; upload it and create "
+		                          "the job again",
+		                          ch->s3_uri);
+	out = openat(l->dirfd, own, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (out < 0)
+		return err_sys(e, "making the list of its objects");
+	f = fdopen(out, "w");
+	must(f);
+	ch->objects = 1;
+	ch->bytes = entry.size;
+	rc = list_write(f, &entry, e);
+	if (rc == 0 && (fflush(f) != 0 || fsync(out) < 0 || renameat(l->dirfd, own, l->dirfd, ch->list) < 0))
+		rc = err_sys(e, "writing the list of its objects");
+	fclose(f);
+	return rc;
+}
+
 static int list_remote(const struct lists *l, int fd, const json_t *s3, struct channel_spec *ch, struct err *e)
 {
 	struct remote_question q = { .verb = "list",
 		                     .bucket = ch->bucket,
 		                     .prefix = ch->prefix,
-		                     .s3_data_type = ch->s3_data_type,
+		                     .s3_data_type = is_type(ch, "S3Object") ? "S3Prefix" : ch->s3_data_type,
 		                     .attribute_names = json_object_get(s3, "AttributeNames"),
 		                     .list_fd = fd,
 		                     .stop_fd = l->stop_fd };
@@ -213,6 +273,8 @@ static int list_remote(const struct lists *l, int fd, const json_t *s3, struct c
 		ch->prefix = take_ptr(a.prefix);
 	}
 	remote_answer_fini(&a);
+	if (is_type(ch, "S3Object"))
+		return keep_object(l, ch, e);
 	return fsync(fd) < 0 ? err_sys(e, "writing the list of its objects") : 0;
 }
 
@@ -450,6 +512,76 @@ static struct reader reader_of(const struct lists *l, const struct job_spec *s)
 	return who;
 }
 
+/* ---- a transform job ---- */
+
+/* TransformInput as a channel that is read while the job runs; its objects are dealt to the hosts one by one. */
+static json_t *input_of(const json_t *request)
+{
+	const json_t *input = json_object_get(request, "TransformInput");
+	json_t *s3 = json_copy(json_object_get(json_object_get(input, "DataSource"), "S3DataSource"));
+	json_t *c;
+
+	must(s3);
+	json_object_set_new(s3, "S3DataDistributionType", json_string("ShardedByS3Key"));
+	c = json_pack("{s:s, s:s, s:O, s:{s:o}}", "ChannelName", "input", "InputMode", "Pipe", "CompressionType",
+	              json_object_get(input, "CompressionType"), "DataSource", "S3DataSource", s3);
+	must(c);
+	if (json_object_get(input, "ContentType"))
+		json_object_set(c, "ContentType", json_object_get(input, "ContentType"));
+	return c;
+}
+
+static int make_input(const struct lists *l, const struct reader *who, struct job_spec *s, struct err *e)
+{
+	const struct channel_share share = { .number = s->host_number - 1, .count = s->host_count };
+	json_t *c = input_of(s->request);
+	int rc;
+
+	s->channels = xcalloc(1, sizeof(*s->channels));
+	s->channel_count = 1;
+	rc = fill_channel(l, who, 0, c, "Pipe", &share, &s->channels[0], e);
+	json_decref(c);
+	return rc < 0 ? blame_channel(&s->channels[0], e) : 0;
+}
+
+static int make_model(const struct lists *l, const struct reader *who, size_t i, const json_t *s3,
+                      struct container_spec *c, struct err *e)
+{
+	struct channel_spec as_channel = { .name = strf("model of %s", c->name), .input_mode = xstrdup("File") };
+	int rc;
+
+	fill_s3(l, s3, &as_channel);
+	rc = make_list(l, who, i + 1, s3, &as_channel, e);
+	if (rc < 0)
+		blame_channel(&as_channel, e);
+	c->model = xcalloc(1, sizeof(*c->model));
+	c->model->place = as_channel.place;
+	c->model->bucket = take_ptr(as_channel.bucket);
+	c->model->prefix = take_ptr(as_channel.prefix);
+	c->model->list = take_ptr(as_channel.list);
+	c->model->gzip = str_is(str_of(json_string_value(json_object_get(s3, "CompressionType"))), "Gzip");
+	channel_spec_fini(&as_channel);
+	return rc;
+}
+
+static int make_transform(const struct lists *l, const struct reader *who, struct job_spec *s, struct err *e)
+{
+	const json_t *containers = json_object_get(s->request, JOBS_CONTAINERS);
+
+	if (make_input(l, who, s, e) < 0)
+		return -1;
+	for (size_t i = 0; i < s->container_count; i++) {
+		const json_t *source = json_object_get(json_array_get(containers, i), "ModelDataSource");
+		const json_t *s3 = json_object_get(source, "S3DataSource");
+
+		if (!s3)
+			s3 = source;
+		if (s3 && make_model(l, who, i, s3, &s->containers[i], e) < 0)
+			return -1;
+	}
+	return 0;
+}
+
 int lists_make(const struct lists *l, struct job_spec *s, struct err *e)
 {
 	const json_t *algorithm = json_object_get(s->request, "AlgorithmSpecification"), *c;
@@ -458,6 +590,8 @@ int lists_make(const struct lists *l, struct job_spec *s, struct err *e)
 	struct reader who = reader_of(l, s);
 	size_t i;
 
+	if (l->transform)
+		return make_transform(l, &who, s, e);
 	s->channels = xcalloc(json_array_size(channels) + 1, sizeof(*s->channels));
 	json_array_foreach (channels, i, c) {
 		struct channel_share share = { .count = 1 };
@@ -482,6 +616,21 @@ static int link_list(const char *leaf, int from, int to, struct err *e)
 	return linkat(from, leaf, to, leaf, 0) < 0 ? err_sys(e, "linking the list of its objects") : 0;
 }
 
+/* One of several hosts of a transform job: every host has all lists. */
+static int link_transform(struct job_spec *s, int from, int to, struct err *e)
+{
+	s->channels[0].share_number = s->host_number - 1;
+	s->channels[0].share_count = s->host_count;
+	if (from == to)
+		return 0;
+	if (link_list(s->channels[0].list, from, to, e) < 0)
+		return -1;
+	for (size_t i = 0; i < s->container_count; i++)
+		if (s->containers[i].model && link_list(s->containers[i].model->list, from, to, e) < 0)
+			return -1;
+	return 0;
+}
+
 int lists_for_host(const struct job_spec *s, int lists_fd, int own_lists_fd, struct job_spec *ret, struct err *e)
 {
 	json_t *copy = spec_to_json(s);
@@ -491,6 +640,8 @@ int lists_for_host(const struct job_spec *s, int lists_fd, int own_lists_fd, str
 	json_decref(copy);
 	if (rc < 0)
 		return -1;
+	if (spec_is_transform(s))
+		return link_transform(ret, lists_fd, own_lists_fd, e);
 	for (size_t i = 0; i < ret->channel_count; i++) {
 		const json_t *asked = json_array_get(json_object_get(s->request, "InputDataConfig"), i);
 		struct channel_share share = share_of_channel(s->request, asked, s->host_number, s->host_count);

@@ -14,6 +14,7 @@ struct iam;
 struct lists {
 	struct blob_store *blobs;
 	const struct iam *iam;       /* whether the job's role may read its objects; NULL: every role may */
+	bool transform;              /* s is of a transform job: its input, and the models of its containers */
 	bool away;                   /* the job's hosts have not the store's files: they read it as another S3 */
 	const struct remote *remote; /* NULL: data is in the embedded store */
 	int dirfd;                   /* of lists/ */
@@ -22,9 +23,9 @@ struct lists {
 	void *arg;
 };
 
-/* Fills s->channels from s->request; s->host_number, host_count and limits are there. Of several hosts: with all
- * channels, undivided, for lists_for_host. ERR_CLIENT: a sentence that is
- * ready to be a FailureReason, and names the channel. ERR_BUSY: ended early. */
+/* Fills s->channels from s->request, of a transform job also the models of s->containers; s->host_number, host_count
+ * and limits are there. Of several hosts: with all channels, undivided, for lists_for_host. ERR_CLIENT: a sentence that
+ * is ready to be a FailureReason, and names the channel. ERR_BUSY: ended early. */
 int lists_make(const struct lists *l, struct job_spec *s, struct err *e) must_check;
 
 /* The work order of one host of several: *ret is a copy of s, as lists_make left it and with this host's number, with

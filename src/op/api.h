@@ -74,6 +74,7 @@ enum api_resource {
 	ON_MODEL,
 	ON_MODEL_PACKAGE,
 	ON_MODEL_PACKAGE_GROUP,
+	ON_TRANSFORM_JOB,
 	ON_RESOURCE_ARN,
 	ON_LOGS,
 	ON_ROLE,
@@ -107,6 +108,7 @@ api_fn op_create_model_package_group, op_describe_model_package_group, op_list_m
         op_delete_model_package_group;
 api_fn op_create_model_package, op_describe_model_package, op_list_model_packages, op_update_model_package,
         op_delete_model_package, op_batch_describe_model_package;
+api_fn op_create_transform_job, op_describe_transform_job, op_list_transform_jobs, op_stop_transform_job;
 api_fn op_add_tags, op_list_tags, op_delete_tags;
 api_fn op_get_caller_identity, op_assume_role;
 api_fn op_get_metric_data, op_get_metric_statistics, op_list_metrics, op_put_metric_data;

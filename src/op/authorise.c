@@ -69,6 +69,7 @@ int authorise(const struct api_call *call, const struct api_op *op, const json_t
 	case ON_ANYTHING: buf_c(&resource, '*'); break;
 	case ON_TRAINING_JOB: add_training_job_arn(call->api, in_str(in, "TrainingJobName"), &resource); break;
 	case ON_ALGORITHM: add_arn(call->api, "algorithm", in_str(in, "AlgorithmName"), &resource); break;
+	case ON_TRANSFORM_JOB: add_arn(call->api, "transform-job", in_str(in, "TransformJobName"), &resource); break;
 	case ON_MODEL: add_arn(call->api, "model", in_str(in, "ModelName"), &resource); break;
 	case ON_MODEL_PACKAGE: add_package(call->api, in, &resource); break;
 	case ON_MODEL_PACKAGE_GROUP:

@@ -22,6 +22,13 @@ int authorise_action(const struct api *api, const struct iam_session *s, const c
 /* Appends arn:aws:sagemaker:REGION:ACCOUNT:training-job/name. */
 void add_training_job_arn(const struct api *api, struct str name, struct buf *out);
 
+/* Whether the role of a new job (empty: none is asked) and the caller may read the S3DataSource of a channel, or what
+ * has the members of one, and write below s3://bucket/prefix, which `member` of the request names. ERR_INVALID,
+ * ERR_DENIED. */
+int authorise_input(const struct api_call *call, struct str role, const json_t *channel, struct err *e) must_check;
+int authorise_output(const struct api_call *call, struct str role, const char *member, struct str uri,
+                     struct err *e) must_check;
+
 /* contract 2.2: whether the role of a new job is one, may list the channels' buckets or read their manifests, and may
  * write the results. A session must also be allowed to pass that role, and may itself what it lets the job do.
  * ERR_INVALID, ERR_DENIED. */

@@ -150,6 +150,33 @@ static int ask_provider(const struct asked *a, struct err *e)
 	return ask_caller(a, "lambda:InvokeFunction", arn, (struct str){ 0 }, e);
 }
 
+int authorise_input(const struct api_call *call, struct str role, const json_t *channel, struct err *e)
+{
+	const struct asked a = { .call = call, .role = role };
+
+	return ask_channel(&a, channel, e);
+}
+
+int authorise_output(const struct api_call *call, struct str role, const char *member, struct str uri, struct err *e)
+{
+	const struct asked a = { .call = call, .role = role };
+	_cleanup_free_ char *arn = NULL;
+	struct str bucket, prefix;
+	enum policy_verdict v;
+
+	must(s3_uri_split(uri, &bucket, &prefix)); /* transform_job_check_form */
+	while (prefix.n && prefix.p[prefix.n - 1] == '/')
+		prefix.n--;
+	arn = strf("arn:aws:s3:::" PRIstr "/" PRIstr "%s*", ARGstr(bucket), ARGstr(prefix), prefix.n ? "/" : "");
+	v = iam_ask_role(call->api->iam, role, STR("s3:PutObject"), str_of(arn));
+	if (v != POLICY_ALLOWS)
+		return err_set(e, ERR_INVALID,
+		               "Access denied to %s S3 bucket \"" PRIstr "\". Please ensure that the role \"" PRIstr
+		               "\" has \"s3:PutObject\" permissions on \"%s\": %s the s3:PutObject action",
+		               member, ARGstr(bucket), ARGstr(role), arn, why_not(v));
+	return ask_caller(&a, "s3:PutObject", str_of(arn), (struct str){ 0 }, e);
+}
+
 int authorise_training_job(const struct api_call *call, const json_t *in, struct err *e)
 {
 	const struct asked a = { .call = call, .in = in, .role = in_str(in, "RoleArn") };

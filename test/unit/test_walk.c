@@ -84,23 +84,39 @@ TEST(the_tables_are_whole)
 			      &model_services[i].operations[k]);
 }
 
-TEST(every_instance_type_is_known)
+/* Those of a member of a request's structure; returns how many are not among `others` (NULL: all). */
+static size_t check_types(const char *op, const char *member, const char *shape, const char *const *others,
+                          const char *const **ret)
 {
-	const struct shape *config = NULL, *types = NULL;
-	const struct shape *in = operation("CreateTrainingJob")->input;
-	const struct instance_type *t;
+	const struct shape *in = operation(op)->input, *config = NULL, *types = NULL;
 	size_t n = 0;
 
 	for (size_t i = 0; i < in->member_count; i++)
-		if (strcmp(in->members[i].name, "ResourceConfig") == 0)
+		if (strcmp(in->members[i].name, member) == 0)
 			config = in->members[i].shape;
 	types = config->members[0].shape;
-	CHECK_STR(types->name, "TrainingInstanceType");
-	for (const char *const *v = types->enums; *v; v++, n++) {
-		t = instance_type_find(str_of(*v));
+	CHECK_STR(types->name, shape);
+	for (const char *const *v = types->enums; *v; v++) {
+		const struct instance_type *t = instance_type_find(str_of(*v));
+		bool known = false;
+
 		CHECK(t && strcmp(t->name, *v) == 0);
 		CHECK(t && (t->vcpus > 0) == (strcmp(*v, "local") != 0));
+		for (const char *const *o = others; o && *o; o++)
+			known |= strcmp(*o, *v) == 0;
+		n += !known;
 	}
+	*ret = types->enums;
+	return n;
+}
+
+TEST(every_instance_type_is_known)
+{
+	const char *const *training = NULL, *const *transform = NULL;
+	const struct instance_type *t;
+	size_t n = check_types("CreateTrainingJob", "ResourceConfig", "TrainingInstanceType", NULL, &training);
+
+	n += check_types("CreateTransformJob", "TransformResources", "TransformInstanceType", training, &transform);
 	CHECK_INT(n, model_instance_type_count);
 	t = instance_type_find(STR("ml.c5n.2xlarge"));
 	CHECK(t && t->vcpus == 8 && t->memory_bytes == 21ull << 30 && t->gpus == 0);

@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "job/outputs.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+
+static bool is_leaf(const char *z)
+{
+	return z && *z && !strchr(z, '/') && strcmp(z, ".") != 0 && strcmp(z, "..") != 0;
+}
+
+static int take_one(const struct outputs *o, const char *staged, const json_t *line, struct err *e)
+{
+	const char *file = json_string_value(json_object_get(line, "file"));
+	const char *key = json_string_value(json_object_get(line, "key"));
+	const char *md5 = json_string_value(json_object_get(line, "md5"));
+	const json_t *size = json_object_get(line, "size");
+	_cleanup_free_ char *path = NULL;
+	struct err why = { 0 };
+
+	if (!is_leaf(file) || !key || !*key || !md5 || !json_is_integer(size) || json_integer_value(size) < 0)
+		return err_set(e, ERR_CLIENT, "a host reported an output in a way that makes no sense");
+	path = strf("%s/%s", staged, file);
+	if (access(path, F_OK) < 0 && errno == ENOENT)
+		return 0; /* taken before bloomeryd ended */
+	if (blob_adopt(o->blobs, str_of(o->bucket), str_of(key), path, (uint64_t)json_integer_value(size), str_of(md5),
+	               &why) == 0)
+		return 0;
+	if (why.kind == ERR_NOT_FOUND)
+		return err_set(e, ERR_CLIENT,
+		               "The output s3://%s/%s cannot be stored: its bucket was deleted while the job ran. "
+		               "Create the bucket and run the job again",
+		               o->bucket, key);
+	if (e)
+		*e = why;
+	return err_in(e, "taking s3://%s/%s over", o->bucket, key);
+}
+
+static int take_lines(const struct outputs *o, const char *staged, FILE *f, struct err *e)
+{
+	_cleanup_free_ char *text = NULL;
+	size_t room = 0;
+	ssize_t n;
+	int rc = 0;
+
+	while (rc == 0 && (n = getline(&text, &room, f)) > 0) {
+		json_t *line = json_loadb(text, (size_t)n, 0, NULL);
+
+		rc = o->stopped(o->arg) ? err_set(e, ERR_BUSY, "taking outputs over was ended early")
+		                        : take_one(o, staged, line, e);
+		json_decref(line);
+	}
+	return rc == 0 && ferror(f) ? err_sys(e, "reading the list of outputs") : rc;
+}
+
+int outputs_take(const struct outputs *o, const char *host_id, const json_t *fact, struct err *e)
+{
+	const char *file = json_string_value(json_object_get(fact, "file"));
+	_cleanup_free_ char *staged = strf("%s/jobs/%s/staged", o->data_dir, host_id), *path = NULL;
+	FILE *f;
+	int fd, rc;
+
+	if (!is_leaf(file))
+		return err_set(e, ERR_CLIENT, "a host reported its outputs in a way that makes no sense");
+	path = strf("%s/%s", staged, file);
+	fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+	if (fd < 0)
+		return err_sys(e, "opening the list of outputs");
+	f = fdopen(fd, "r");
+	must(f);
+	rc = take_lines(o, staged, f, e);
+	fclose(f);
+	return rc;
+}

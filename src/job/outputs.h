@@ -1,0 +1,23 @@
+/* outputs.h - the outputs of a transform job's hosts become objects of the embedded store.
+ *
+ * Runs in the gatherer's thread. A host's supervisor has left them in staged/, with a file that names them, one a line
+ * of JSON: {"file": leaf in staged/, "key", "size", "md5"}. Taking them twice is fine: what is not there any more was
+ * taken before, as nothing else removes it.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+#include <jansson.h>
+
+#include "blob/blob.h"
+
+struct outputs {
+	struct blob_store *blobs;
+	const char *data_dir;
+	const char *bucket;         /* of TransformOutput */
+	bool (*stopped)(void *arg); /* asked for often */
+	void *arg;
+};
+
+/* Those of one host; fact: the args of its OUTPUTS. ERR_CLIENT: for good; a sentence for the FailureReason. ERR_BUSY:
+ * ended early. Others: not now. */
+int outputs_take(const struct outputs *o, const char *host_id, const json_t *fact, struct err *e) must_check;

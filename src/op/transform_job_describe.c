@@ -1,0 +1,163 @@
+/* DescribeTransformJob and ListTransformJobs. SPDX-License-Identifier: Apache-2.0 */
+#include <stdlib.h>
+
+#include "op/training_job.h"
+#include "op/transform_job.h"
+#include "store/store.h"
+
+enum { PAGE_DEFAULT = 10 };
+
+/* ---- the echo ---- */
+
+/* Unset structures are left out, never {}. */
+static void echo_member(struct buf *out, const json_t *request, const char *name)
+{
+	const json_t *v = json_object_get(request, name);
+	_cleanup_free_ char *text = NULL;
+
+	if (!v || (json_is_object(v) && !json_object_size(v)))
+		return;
+	text = json_dumps(v, JSON_COMPACT | JSON_ENCODE_ANY);
+	must(text);
+	buf_f(out, "\"%s\":", name);
+	buf_z(out, text);
+	buf_c(out, ',');
+}
+
+char *transform_job_echo(const json_t *request)
+{
+	/* NULL: the next piece. In the order of DescribeTransformJobResponse. */
+	static const char *const order[] = {
+		"ModelName",
+		"MaxConcurrentTransforms",
+		"ModelClientConfig",
+		"MaxPayloadInMB",
+		"BatchStrategy",
+		"Environment",
+		"TransformInput",
+		"TransformOutput",
+		"DataCaptureConfig",
+		"TransformResources",
+		NULL,
+		"DataProcessing",
+		"ExperimentConfig",
+	};
+	_cleanup_buf_ struct buf out = { 0 };
+
+	for (size_t i = 0; i < ARRAY_LEN(order); i++)
+		if (order[i])
+			echo_member(&out, request, order[i]);
+		else
+			buf_c(&out, '\n');
+	return buf_take(&out);
+}
+
+/* ---- the reply ---- */
+
+static void add_text(struct buf *out, const char *name, const char *value)
+{
+	buf_f(out, "\"%s\":", name);
+	add_json_string(out, str_of(value));
+	buf_c(out, ',');
+}
+
+static void add_time(struct buf *out, const char *name, struct wall at)
+{
+	if (!at.ms)
+		return;
+	buf_f(out, "\"%s\":", name);
+	add_seconds(out, at);
+	buf_c(out, ',');
+}
+
+static void describe(const struct store_description *d, struct buf *out)
+{
+	const struct stored_job *j = &d->job;
+	struct str echo = str_of(d->echo);
+
+	buf_need(out, echo.n + 1024);
+	buf_c(out, '{');
+	add_text(out, "TransformJobName", j->name);
+	add_text(out, "TransformJobArn", j->arn);
+	add_text(out, "TransformJobStatus", job_state_info[j->state].status);
+	if (j->state == JOB_FAILED && j->failure_reason)
+		add_text(out, "FailureReason", j->failure_reason);
+	buf_str(out, str_cut(&echo, '\n'));
+	add_time(out, "CreationTime", j->created);
+	add_time(out, "TransformStartTime", j->started);
+	add_time(out, "TransformEndTime", j->ended);
+	buf_str(out, echo);
+	out->p[out->n - 1] = '}'; /* every member ended with a comma */
+}
+
+int op_describe_transform_job(const struct api_call *call, json_t *in, json_t **ret_out, struct err *e)
+{
+	struct store_description d;
+
+	(void)ret_out;
+	if (store_describe(call->api->store, KIND_TRANSFORM, in_str(in, "TransformJobName"), &d, e) < 0)
+		return not_found_is_invalid(e);
+	describe(&d, call->raw);
+	store_description_fini(&d);
+	return 0;
+}
+
+/* ---- the list ---- */
+
+static void add_summary(const struct store_summary *j, void *arg)
+{
+	struct buf *out = arg;
+
+	if (out->p[out->n - 1] == '}')
+		buf_c(out, ',');
+	buf_z(out, "{\"TransformJobName\":");
+	add_json_string(out, j->name);
+	buf_z(out, ",\"TransformJobArn\":");
+	add_json_string(out, j->arn);
+	buf_z(out, ",\"CreationTime\":");
+	add_seconds(out, j->created);
+	if (j->ended.ms) {
+		buf_z(out, ",\"TransformEndTime\":");
+		add_seconds(out, j->ended);
+	}
+	buf_z(out, ",\"LastModifiedTime\":");
+	add_seconds(out, j->modified);
+	buf_f(out, ",\"TransformJobStatus\":\"%s\"", job_state_info[j->state].status);
+	if (j->state == JOB_FAILED && j->failure_reason.n) {
+		buf_z(out, ",\"FailureReason\":");
+		add_json_string(out, j->failure_reason);
+	}
+	buf_c(out, '}');
+}
+
+int op_list_transform_jobs(const struct api_call *call, json_t *in, json_t **ret_out, struct err *e)
+{
+	struct str sort = in_str(in, "SortBy");
+	const json_t *max = json_object_get(in, "MaxResults");
+	struct store_list q = {
+		.sort = str_is(sort, "Name")     ? SORT_NAME
+		        : str_is(sort, "Status") ? SORT_STATUS
+		                                 : SORT_CREATION_TIME,
+		.descending = !str_is(in_str(in, "SortOrder"), "Ascending"), /* unlike ListTrainingJobs */
+		.created_after = list_bound(in, "CreationTimeAfter"),
+		.created_before = list_bound(in, "CreationTimeBefore"),
+		.modified_after = list_bound(in, "LastModifiedTimeAfter"),
+		.modified_before = list_bound(in, "LastModifiedTimeBefore"),
+		.name_contains = in_str(in, "NameContains"),
+		.status = in_str(in, "StatusEquals"),
+		.max = max ? (unsigned)json_integer_value(max) : PAGE_DEFAULT,
+		.token = in_str(in, "NextToken"),
+	};
+	_cleanup_free_ char *token = NULL;
+	struct buf *out = call->raw;
+
+	(void)ret_out;
+	buf_z(out, "{\"TransformJobSummaries\":[");
+	if (store_job_list(call->api->store, KIND_TRANSFORM, &q, add_summary, out, &token, e) < 0)
+		return -1;
+	buf_c(out, ']');
+	if (token)
+		buf_f(out, ",\"NextToken\":\"%s\"", token);
+	buf_c(out, '}');
+	return 0;
+}
