@@ -304,9 +304,8 @@ int op_put_log_events(const struct api_call *call, json_t *in, json_t **ret_out,
 	    log_stream_locate(call, &g, in_str(in, "logStreamName"), &place, e) < 0 || check_events(events, e) < 0)
 		return -1;
 	if (place.path)
-		return err_set(e, ERR_INVALID,
-		               "The log stream %s belongs to a training job; nobody else writes into it.",
-		               json_string_value(json_object_get(in, "logStreamName")));
+		return err_set(e, ERR_INVALID, "The log stream %s belongs to a %s; nobody else writes into it.",
+		               json_string_value(json_object_get(in, "logStreamName")), job_kind_info[g.kind].words);
 	a = accept(events, &g, call->now.ms);
 	list = xcalloc(total + 1, sizeof(*list));
 	for (size_t i = a.from; i < a.to; i++) {

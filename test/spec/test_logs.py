@@ -96,7 +96,7 @@ def test_search_of_jobs(server, logs, every):
 
 
 def test_groups_of_jobs(logs, every):
-    (group,) = logs.describe_log_groups(logGroupNamePrefix="/aws/sagemaker/")["logGroups"]
+    (group,) = logs.describe_log_groups(logGroupNamePrefix="/aws/sagemaker/Training")["logGroups"]
     assert group["logGroupName"] == GROUP and group["arn"].endswith(f":log-group:{GROUP}:*")
     refused("ResourceNotFoundException", logs.describe_log_streams, logGroupName="/no/such")
     refused("ResourceAlreadyExistsException", logs.create_log_group, logGroupName=GROUP)
