@@ -20,7 +20,7 @@ struct conn {
 		sqlite3_stmt *st;
 	} cached[CONN_STATEMENTS];
 	unsigned cached_count, next_out;
-	pthread_t owner; /* of the writer: the thread that opened it, and no other uses it */
+	pthread_t owner; /* of the store's writer: the thread that opened it, and no other uses it */
 	bool owned;
 	struct conn *next; /* in the pool */
 };

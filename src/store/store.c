@@ -27,8 +27,6 @@ int conn_open(struct conn *c, const char *path, bool writer, struct err *e)
 	int flags = SQLITE_OPEN_NOMUTEX | (writer ? SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE : SQLITE_OPEN_READWRITE);
 
 	memset(c, 0, sizeof(*c));
-	c->owned = writer;
-	c->owner = pthread_self();
 	if (sqlite3_open_v2(path, &c->db, flags, NULL) != SQLITE_OK) {
 		err_set(e, ERR_IO, "opening %s: %s", path, c->db ? sqlite3_errmsg(c->db) : "out of memory");
 		conn_close(c);
@@ -227,6 +225,8 @@ int store_open(const char *path, struct store **ret, struct err *e)
 		return -1;
 	if (conn_exec(&s->writer, "PRAGMA synchronous = FULL", e) < 0 || schema_migrate(&s->writer, e) < 0)
 		return err_in(e, "opening %s", path);
+	s->writer.owned = true;
+	s->writer.owner = pthread_self();
 	*ret = take_ptr(s);
 	return 0;
 }
