@@ -95,7 +95,6 @@ static int take_file(struct product *p, const json_t *j, struct err *e)
 	struct str digest = str_of(json_string_value(json_object_get(j, "sha256")));
 	const json_t *size = json_object_get(j, "size");
 	struct product_file *f = &p->files[p->file_count];
-	_cleanup_buf_ struct buf again = { 0 };
 
 	if (!bundle_name_valid(name))
 		return err_set(e, ERR_INVALID, "file %zu has a name that it may not have", p->file_count + 1);
