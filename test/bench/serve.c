@@ -1,6 +1,9 @@
 /* A serving container that does next to nothing: each line's prediction is its length. A thread for each connection.
  *
- * usage: serve PORT   (0: any; it is written to stdout once it listens)
+ * usage: serve [PORT]   (8080; 0: any; it is written to stdout once it listens)
+ *
+ * With HEALTHY_WITH=FILE in the environment GET /ping is answered with 503 until there is such a file. A connection's
+ * end is told on stdout, with the number of its requests.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include <arpa/inet.h>
@@ -22,6 +25,7 @@ struct connection {
 	int fd;
 	char *in, *out;
 	size_t n, in_bytes, out_bytes;
+	unsigned long requests;
 };
 
 static struct {
@@ -128,6 +132,13 @@ static int fill(struct connection *c, size_t want)
 	return 0;
 }
 
+static int healthy(void)
+{
+	const char *with = getenv("HEALTHY_WITH");
+
+	return !with || access(with, F_OK) == 0;
+}
+
 static int serve_request(struct connection *c)
 {
 	const char *end, *length;
@@ -149,7 +160,7 @@ static int serve_request(struct connection *c)
 	if (fill(c, head + body) < 0)
 		return -1;
 	if (strncmp(c->in, "GET /ping ", 10) == 0)
-		rc = answer(c, "200 OK", 0);
+		rc = answer(c, healthy() ? "200 OK" : "503 Not Yet", 0);
 	else if (strncmp(c->in, "POST /invocations ", 18) == 0)
 		rc = predict(c, c->in + head, body);
 	else
@@ -167,8 +178,10 @@ static void *serve(void *arg)
 	c->in = grow(c->in, &c->in_bytes, HEAD_MAX * 2);
 	c->in[0] = '\0';
 	c->n = 0;
+	c->requests = 0;
 	while (serve_request(c) == 0)
-		;
+		c->requests++;
+	printf("closed %lu\n", c->requests);
 	connection_put(c);
 	return NULL;
 }
@@ -176,10 +189,14 @@ static void *serve(void *arg)
 int main(int argc, char **argv)
 {
 	struct sockaddr_in at = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	unsigned long port = 8080;
 	socklen_t size = sizeof(at);
 	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), one = 1, peer;
 
-	at.sin_port = htons((uint16_t)(argc > 1 ? strtoul(argv[1], NULL, 10) : 0));
+	if (argc > 1 && strcmp(argv[1], "serve") != 0) /* what a serving container is started with */
+		port = strtoul(argv[1], NULL, 10);
+	setvbuf(stdout, NULL, _IOLBF, 0);
+	at.sin_port = htons((uint16_t)port);
 	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
 	if (bind(fd, (struct sockaddr *)&at, sizeof(at)) < 0 || listen(fd, 128) < 0 ||
 	    getsockname(fd, (struct sockaddr *)&at, &size) < 0) {
