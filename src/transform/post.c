@@ -7,7 +7,7 @@
 
 #include "transform/split.h"
 
-enum { BUFFER_BYTES = 128 << 10, UPLOAD_BYTES = 256 << 10, SAID_MAX = 300 };
+enum { BUFFER_BYTES = 128 << 10, UPLOAD_BYTES = 512 << 10, SAID_MAX = 300 };
 
 struct poster {
 	CURL *curl;

@@ -15,6 +15,8 @@ import time
 
 import pytest
 
+from conftest import ROLE
+
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 IRIS = ROOT / "examples/iris"
 
@@ -452,3 +454,57 @@ def test_stream_as_a_job(server, stream_image, stream_data, stream_model, mode):
     with tarfile.open(fileobj=io.BytesIO(server.artifact(d["ModelArtifacts"]["S3ModelArtifacts"]))) as t:
         assert t.getnames() == ["model.json"]
         assert json.load(t.extractfile("model.json")) == stream_model[0], "to the last digit"
+
+
+# ---- as transform jobs ----
+
+def transformed(server, model, prefix, **output):
+    """The answers of a transform job, by their keys below S3OutputPath."""
+    out = f"s3://bucket/answers/{model}"
+    server.sm.create_transform_job(
+        TransformJobName=model, ModelName=model, TransformResources={"InstanceType": "ml.m5.large", "InstanceCount": 1},
+        TransformInput={"DataSource": {"S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": prefix}}, "ContentType": "text/csv",
+                        "SplitType": "Line"}, TransformOutput={"S3OutputPath": out, "AssembleWith": "Line", **output})
+    end = time.monotonic() + 120
+    while (d := server.sm.describe_transform_job(TransformJobName=model))["TransformJobStatus"] == "InProgress":
+        assert time.monotonic() < end, server.tail()
+        time.sleep(0.05)
+    found = server.s3.list_objects_v2(Bucket="bucket", Prefix=f"answers/{model}/").get("Contents", [])
+    return d, {o["Key"].split("/", 2)[2]: server.s3.get_object(Bucket="bucket", Key=o["Key"])["Body"].read().decode() for o in found}
+
+
+def flowers(server, iris):
+    rows = [line.rsplit(",", 1) for line in (iris / "validation.csv").read_text().splitlines()[1:]]
+    server.put("flowers/", {"a.csv": "".join(x + "\n" for x, _ in rows[:20]).encode(), "more/b.csv": "\n".join(x for x, _ in rows[20:]).encode()})
+    return [label for _, label in rows]
+
+
+@pytest.mark.parametrize("image", ["iris", "python"])
+def test_trained_and_served_as_jobs(server, iris, image, request):
+    if image == "python":
+        image = request.getfixturevalue("python_image")
+    else:
+        assert server.bloomery("image", "import", "iris", iris / "image.tar").returncode == 0
+    labels = flowers(server, iris)
+    d = server.completed(image=image, channels=upload(server, iris))
+    name = d["TrainingJobName"]
+    server.sm.create_model(ModelName=name, ExecutionRoleArn=ROLE, PrimaryContainer={
+        "Image": image, "ModelDataUrl": d["ModelArtifacts"]["S3ModelArtifacts"]})
+    d, answers = transformed(server, name, "s3://bucket/flowers/", Accept="text/csv")
+    assert d["TransformJobStatus"] == "Completed", (d, server.tail())
+    assert sorted(answers) == ["a.csv.out", "more/b.csv.out"]
+    got = (answers["a.csv.out"] + answers["more/b.csv.out"]).splitlines()
+    assert len(got) == 30 and sum(line.split(",")[0] == label for line, label in zip(got, labels)) == 28
+
+
+def test_a_bad_row_is_named_by_the_job(server, iris):
+    assert server.bloomery("image", "import", "iris", iris / "image.tar").returncode == 0
+    d = server.completed(image="iris", channels=upload(server, iris))
+    name = d["TrainingJobName"]
+    server.sm.create_model(ModelName=name, ExecutionRoleArn=ROLE, PrimaryContainer={
+        "Image": "iris", "ModelDataUrl": d["ModelArtifacts"]["S3ModelArtifacts"]})
+    prefix = server.put(f"rows/{name}/", {"bad.csv": b"1,2,3,4\n1,2,3,4\n1,2,rose,4\n1,2,3,4\n", "good.csv": b"5.1,3.5,1.4,0.2\n"})
+    d, answers = transformed(server, name, prefix)
+    assert d["TransformJobStatus"] == "Failed" and answers == {"good.csv.out": "setosa,0.996897\n"}
+    for word in ("ClientError", "bad.csv", "record 3 at byte 16", "'rose' is not a number"):
+        assert word in d["FailureReason"]
