@@ -108,6 +108,15 @@ static const struct cli_option metrics_options[] = {
 	END,
 };
 
+static const struct cli_option product_options[] = {
+	{ "trust", 0, NULL, "import: also from a seller who is not known here, and know the seller from then on",
+	  false },
+	{ "quiet", 'q', NULL, "export: do not say what is being done", false },
+	{ "json", 0, NULL, "JSON on standard output", false },
+	{ "config", 0, "FILE", "settings (default: bloomery.conf in the data directory)", false },
+	END,
+};
+
 const struct cli_command cli_commands[] = {
 	{ "up", "", "run the server in the foreground",
 	  "Must be run as root. When it is ready it prints \"bloomery: listening on http://ADDR:PORT\". SIGTERM and "
@@ -171,5 +180,15 @@ const struct cli_command cli_commands[] = {
 	  "in\n"
 	  "DescribeTrainingJob stay what the job was created with. Quote the expression: 'loss=([0-9.]+)'.",
 	  metrics_options, 0, 3, command_metrics },
+	{ "product", "export|import|list|remove|trust|key ...", "certified algorithms from one site to another",
+	  "  bloomery product export ALGORITHM FILE   images, specification, and what shows that it works, signed\n"
+	  "  bloomery product import FILE             check it, and have it as an algorithm, by the ARN that is "
+	  "printed\n"
+	  "  bloomery product list\n"
+	  "  bloomery product remove ARN\n"
+	  "  bloomery product trust FINGERPRINT       take what this seller has signed\n"
+	  "  bloomery product key                     the fingerprint of what this site signs with\n\n"
+	  "Jobs by a product run without a network.",
+	  product_options, 1, 3, command_product },
 	END,
 };

@@ -39,6 +39,7 @@ static int check(const struct api *api, const char *name, const json_t *request,
 	int rc;
 
 	json_object_del(in, "ProductId");
+	json_object_del(in, "CertifyForMarketplace"); /* by its seller's validation, which stays there */
 	json_object_set_new(in, "AlgorithmName", json_string(name));
 	rc = model_check_text(call.op, in, &words, e);
 	if (rc == 0)

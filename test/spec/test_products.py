@@ -1,0 +1,248 @@
+# An algorithm goes from one site to another: exported, signed, changed on the way, imported, used, removed.
+# SPDX-License-Identifier: Apache-2.0
+import html.parser
+import json
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import tarfile
+import tempfile
+import time
+
+import botocore.exceptions
+import pytest
+from conftest import BLOOMERY, ROOM, Server
+from test_algorithms import refusal
+from test_validation import fresh, specification, training, validation, wait
+
+SCRIPT = ("for i in 1 2 3; do echo loss=0.$i; done; echo '<b>bold</b>'; "
+          "cat /opt/ml/input/data/train/x.csv > /opt/ml/model/m")
+
+
+@pytest.fixture(scope="module")
+def seller(server):
+    """An algorithm that is certified, and the file that it was exported to."""
+    name = fresh()
+    data = server.put("products/", {"x.csv": b"1,2\n", "sub/y.csv": b"3,4\n"})
+    server.sm.create_algorithm(AlgorithmName=name, AlgorithmDescription="counts <sheep> & goats", CertifyForMarketplace=True,
+                               TrainingSpecification=specification(), ValidationSpecification=validation(training(data, SCRIPT)))
+    d = wait(server, name)
+    assert d["AlgorithmStatus"] == "Completed", d
+    return server, name
+
+
+@pytest.fixture(scope="module")
+def bundle(seller, tmp_path_factory):
+    server, name = seller
+    path = tmp_path_factory.mktemp("products") / "product.tar"
+    done = server.bloomery("product", "export", name, path, "--json")
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout)
+    assert said["Seller"] == server.bloomery("product", "key").stdout.strip()
+    assert said["AlgorithmArn"] == f"arn:aws:sagemaker:us-east-1:{said['AlgorithmArn'].split(':')[4]}:algorithm/{said['Name']}"
+    assert os.listdir(path.parent) == ["product.tar"]
+    return path, said
+
+
+@pytest.fixture(scope="module")
+def buyer():
+    """Another site: a server that has no images and no data of the first."""
+    base = tempfile.mkdtemp(prefix="bloomery-buyer-")
+    os.chmod(base, 0o755)
+    s = Server(pathlib.Path(base) / "data", conf=ROOM + "stop_grace_seconds = 3\n").start()
+    s.s3.create_bucket(Bucket="bucket")
+    yield s
+    left = s.leftovers()
+    s.stop()
+    shutil.rmtree(base, ignore_errors=True)
+    assert left == []
+
+
+@pytest.fixture(scope="module")
+def imported(buyer, bundle):
+    path, said = bundle
+    done = buyer.bloomery("product", "import", path, "--trust", "--json")
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)["AlgorithmArn"]
+
+
+def shelf(server):
+    at = server.data / "products"
+    return sorted(p.name for p in at.iterdir()) if at.exists() else []
+
+
+def images(server):
+    return sorted(i["reference"] for i in json.loads(server.bloomery("image", "list", "--json").stdout))
+
+
+class Texts(html.parser.HTMLParser):
+    def __init__(self):
+        super().__init__()
+        self.tags, self.text, self.outside = [], "", []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.outside += [v for k, v in attrs if k in ("src", "href", "action", "data", "srcset", "background")]
+
+    def handle_data(self, data):
+        self.text += data
+
+
+def test_what_is_in_it(seller, bundle):
+    server, name = seller
+    path, said = bundle
+    with tarfile.open(path) as tar:
+        names = tar.getnames()
+        read = lambda n: tar.extractfile(n).read()
+        manifest = json.loads(read("manifest.json"))
+        report = read("report.html").decode()
+        spec = json.loads(read("specification.json"))
+        log = read("logs/small/training-1.log").decode()
+        objects = json.loads(read("data/small/channel-train/objects.json"))
+        content = {o["key"]: read(f"data/small/channel-train/{o['file']}") for o in objects}
+        metrics = json.loads(read("metrics/small.json"))
+        job = json.loads(read("jobs/small/training-job.json"))
+    assert names[:2] == ["manifest.json", "manifest.sig"]
+    assert names[2:] == [f["name"] for f in manifest["files"]] == sorted(names[2:])
+    assert {"images/1/image.tar", "images/1/image.json", "images/1/scan.json", "outputs/small/model.tar.gz"} < set(names)
+    assert spec["AlgorithmName"] == name and spec["ValidationSpecification"]
+    assert content == {"products/x.csv": b"1,2\n", "products/sub/y.csv": b"3,4\n"}
+    assert "loss=0.3" in log and job["TrainingJobStatus"] == "Completed"
+    [loss] = [m for m in metrics["Metrics"] if m["Name"] == "loss"]
+    assert loss["Count"] == 3 and loss["Max"] == 0.3
+    digest = server.sm.describe_algorithm(AlgorithmName=name)["TrainingSpecification"]["TrainingImageDigest"]
+    assert manifest["about"]["images"][0]["digest"] == digest and manifest["about"]["images"][0]["roles"] == ["training"]
+    page = Texts()
+    page.feed(report)
+    assert page.outside == [] and not {"script", "link", "img", "iframe", "b", "sheep"} & set(page.tags), set(page.tags)
+    assert "counts <sheep> & goats" in page.text and "loss" in page.text and "polyline" in page.tags
+    assert job["TrainingJobName"] in page.text and "loss=0.2" in page.text
+
+
+def test_who_is_not_known_is_not_trusted(buyer, bundle):
+    path, said = bundle
+    done = buyer.bloomery("product", "import", path)
+    assert done.returncode == 1 and said["Seller"] in done.stderr and "--trust" in done.stderr, done.stderr
+    assert [n for n in shelf(buyer) if n != "sellers"] == [] and images(buyer) == []
+    assert buyer.bloomery("product", "trust", "sha256:12").returncode == 2
+
+
+def test_what_was_changed_on_the_way_is_refused(buyer, bundle, tmp_path):
+    path, said = bundle
+    whole = path.read_bytes()
+    bad = tmp_path / "bad.tar"
+
+    def refused(content, *words):
+        bad.write_bytes(content)
+        done = buyer.bloomery("product", "import", bad, "--trust")
+        assert done.returncode == 1, (done.stdout, done.stderr)
+        for w in words:
+            assert w in done.stderr, done.stderr
+        assert shelf(buyer) in ([], ["sellers"]) and images(buyer) == []
+
+    def at(name):
+        with tarfile.open(path) as tar:
+            return tar.getmember(name).offset_data
+
+    def flipped(where):
+        return whole[:where] + bytes([whole[where] ^ 1]) + whole[where + 1:]
+    for name in ("report.html", "images/1/image.tar", "specification.json", "data/small/channel-train/000001"):
+        refused(flipped(at(name) + 3), name, "is not what was signed")
+        refused(flipped(at(name) - 512 + 110), name, "is not what was signed")      # its header: the owner
+    refused(flipped(at("manifest.json") + 40), "manifest.json")
+    refused(flipped(at("manifest.sig") + 40), "has been changed")
+    refused(whole[:len(whole) // 2], "cut short")
+    refused(whole + b"\0" * 512, "behind its end")
+    refused(b"not a product", "no product")
+    with tarfile.open(bad, "w") as tar:      # what other archives do
+        tar.addfile(tarfile.TarInfo("../../etc/cron.d/x"))
+    refused(bad.read_bytes(), "no product")
+
+
+def test_it_is_used_by_its_arn(buyer, bundle, imported):
+    path, said = bundle
+    assert imported == said["AlgorithmArn"]
+    d = buyer.sm.describe_algorithm(AlgorithmName=imported)
+    assert d["AlgorithmArn"] == imported and d["AlgorithmStatus"] == "Completed" and d["AlgorithmDescription"] == "counts <sheep> & goats"
+    assert d["ProductId"] == said["Name"].split("-")[-1] and "ValidationSpecification" not in d
+    assert imported in [a["AlgorithmArn"] for a in buyer.sm.list_algorithms()["AlgorithmSummaryList"]]
+    data = buyer.put("mine/", {"x.csv": b"9,9\n"})
+    r = buyer.request("echo loss=0.5; ls /sys/class/net | tr '\\n' ' '; cat /opt/ml/input/data/train/x.csv", channels={"train": data})
+    r["AlgorithmSpecification"] = {"AlgorithmName": imported, "TrainingInputMode": "File"}
+    r["InputDataConfig"][0]["ContentType"] = "text/csv"
+    buyer.sm.create_training_job(**r)
+    job = buyer.wait(r["TrainingJobName"])
+    assert job["TrainingJobStatus"] == "Completed", job
+    assert job["EnableNetworkIsolation"] is True and job["AlgorithmSpecification"]["AlgorithmName"] == imported
+    assert job["FinalMetricDataList"][0]["MetricName"] == "loss"
+    log = buyer.bloomery("logs", r["TrainingJobName"]).stdout
+    assert "9,9" in log and "eth0" not in log and "lo" in log, log
+    # it keeps the rules of its specification
+    bad = {**r, "TrainingJobName": fresh(), "HyperParameters": {"script": "true", "epochs": "1000"}}
+    refusal(buyer.sm.create_training_job, "epochs", "1000", **bad)
+
+
+def test_it_can_only_be_read(buyer, imported):
+    name = imported.split("/")[1]
+    assert refusal(buyer.sm.describe_algorithm, AlgorithmName=name).endswith("does not exist.")
+    assert refusal(buyer.sm.delete_algorithm, AlgorithmName=name).endswith("does not exist.")
+    assert buyer.sm.describe_algorithm(AlgorithmName=imported)["AlgorithmArn"] == imported
+    done = buyer.bloomery("product", "export", imported, "/dev/null")
+    assert done.returncode == 1 and "its seller's to export" in done.stderr
+
+
+def test_what_is_not_subscribed_to(buyer, server):
+    r = buyer.request("true")
+    arn = "arn:aws:sagemaker:us-east-1:123456789012:algorithm/never-heard-of-0123456789abcdef0123456789abcdef"
+    r["AlgorithmSpecification"] = {"AlgorithmName": arn, "TrainingInputMode": "File"}
+    assert refusal(buyer.sm.create_training_job, **r) == "Caller is not subscribed to the marketplace offering."
+
+
+def test_what_is_not_certified_is_not_exported(server, tmp_path):
+    name = fresh()
+    server.sm.create_algorithm(AlgorithmName=name, TrainingSpecification=specification())
+    done = server.bloomery("product", "export", name, tmp_path / "x")
+    assert done.returncode == 1 and "CertifyForMarketplace" in done.stderr and os.listdir(tmp_path) == []
+    server.sm.delete_algorithm(AlgorithmName=name)
+    done = server.bloomery("product", "export", name, tmp_path / "x")
+    assert done.returncode == 1 and "does not exist" in done.stderr
+
+
+def test_it_stays_over_restarts_and_goes_whole(buyer, bundle, imported):
+    path, said = bundle
+    again = buyer.bloomery("product", "import", path, "--json")      # its seller is known now
+    assert again.returncode == 0 and json.loads(again.stdout)["New"] is False
+    [listed] = json.loads(buyer.bloomery("product", "list", "--json").stdout)
+    assert listed["arn"] == imported and listed["seller"] == said["Seller"]
+    assert images(buyer) == [f"product/{said['Name']}-1:latest"]
+    buyer.stop()
+    buyer.start()
+    assert buyer.sm.describe_algorithm(AlgorithmName=imported)["AlgorithmStatus"] == "Completed"
+    done = buyer.bloomery("product", "remove", imported)
+    assert done.returncode == 0, done.stderr
+    assert refusal(buyer.sm.describe_algorithm, AlgorithmName=imported).endswith("does not exist.")
+    assert images(buyer) == [] and shelf(buyer) == ["sellers"]
+    assert buyer.bloomery("product", "remove", imported).returncode == 1
+
+
+def test_half_an_import_leaves_nothing(buyer, bundle):
+    """Killed at any moment: it is there whole, or not at all once the next command has been."""
+    path, said = bundle
+    for delay in (0.02, 0.05, 0.1, 0.2, 0.4):
+        p = subprocess.Popen([BLOOMERY, "product", "import", path, "--trust", "--data", buyer.data], env=buyer.env,
+                             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        time.sleep(delay)      # wherever it is by then
+        p.send_signal(signal.SIGKILL)
+        p.wait()
+        listed = json.loads(buyer.bloomery("product", "list", "--json").stdout)
+        assert [x["name"] for x in listed] in ([], [said["Name"]])
+        if listed:
+            assert (buyer.data / "products" / said["Name"] / "report.html").stat().st_size > 1000
+    done = buyer.bloomery("product", "import", path, "--trust")
+    assert done.returncode == 0, done.stderr
+    assert shelf(buyer) == sorted([said["Name"], "sellers"]) and images(buyer) == [f"product/{said['Name']}-1:latest"]
+    assert buyer.sm.describe_algorithm(AlgorithmName=said["AlgorithmArn"])["AlgorithmStatus"] == "Completed"
+    assert buyer.bloomery("product", "remove", said["Name"]).returncode == 0
+    assert images(buyer) == [] and shelf(buyer) == ["sellers"]
