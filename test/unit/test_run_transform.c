@@ -1,14 +1,19 @@
 /* Hosts of transform jobs, for real: a job directory by hand, run_job() in a child, containers that serve with busybox,
  * bloomery-transform between them and the objects. Needs what test_run_job.c needs. SPDX-License-Identifier: Apache-2.0
  */
+#include <arpa/inet.h>
+#include <net/if.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "artifact/artifact.h"
 #include "jobdir/list.h"
+#include "net/net.h"
 #include "run_house.h"
 
 /* One connection: 200 for GET /ping, the records in capitals for POST. CASE is replaced by a test. */
@@ -31,7 +36,8 @@
 struct wish {
 	const char *serve, *handler, *prefix;
 	size_t containers; /* 0: one */
-	bool network;      /* not isolated, though there is none to have */
+	bool network;      /* not isolated; with an address it is the job's, else there is none to have */
+	const char *address, *api_url;
 	int64_t grace_s;
 	const char *const *objects; /* key, bytes, ... NULL */
 	const char *model;          /* the bytes of an object; NULL: none */
@@ -135,6 +141,24 @@ static void make_containers(const struct wish *w, struct job_spec *s)
 	}
 }
 
+static void free_containers(struct job_spec *s)
+{
+	for (size_t i = 0; i < s->container_count; i++) {
+		struct container_spec *c = &s->containers[i];
+
+		free(c->name);
+		free(c->image);
+		json_decref(c->environment);
+		if (c->model) {
+			free(c->model->bucket);
+			free(c->model->prefix);
+			free(c->model->list);
+		}
+		free(c->model);
+	}
+	free(s->containers);
+}
+
 static void make_job(const struct wish *w)
 {
 	_cleanup_free_ char *instance = NULL;
@@ -149,6 +173,7 @@ static void make_job(const struct wish *w)
 		                      .bucket = "bucket",
 		                      .prefix = "in/",
 		                      .list = "0" };
+	struct network_peer peer = { .name = "algo-1", .address = (char *)w->address };
 	struct job_spec s = { .kind = "transform",
 		              .name = "real",
 		              .region = "us-east-1",
@@ -187,9 +212,20 @@ static void make_job(const struct wish *w)
 		json_object_update(s.request, w->request);
 	json_decref(w->request);
 	make_containers(w, &s);
+	s.api_url = (char *)w->api_url;
+	s.credentials_path = w->api_url ? "/v2/credentials/token" : NULL;
+	if (w->address)
+		s.network = (struct network_spec){ .bridge = "blm00000000",
+			                           .address = (char *)w->address,
+			                           .gateway = "10.213.0.1",
+			                           .prefix = 30,
+			                           .peers = &peer,
+			                           .peer_count = 1 };
 	fd = open(job, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	CHECK_OK(spec_save(fd, &s, e));
 	close(fd);
+	free_containers(&s);
+	json_decref(s.request);
 }
 
 static struct told run_wish(const struct wish *w)
@@ -492,4 +528,118 @@ TEST(a_transform_job_whose_supervisor_is_killed)
 	CHECK_STR(t.names.p, "STARTED DOWNLOADING IMAGE IMAGE TRAINING ENDED");
 	CHECK_STR(t.result, "failed");
 	CHECK(str_starts(str_of(t.reason), STR("InternalServerError: ")));
+}
+
+/* ---- with a network ---- */
+
+static pid_t api_pid;
+
+/* Those of hosts. */
+static bool has_ports(void)
+{
+	struct if_nameindex *all = if_nameindex();
+	bool any = false;
+
+	for (struct if_nameindex *i = all; i && i->if_name; i++)
+		any |= str_starts(str_of(i->if_name), STR("blv"));
+	if_freenameindex(all);
+	return any;
+}
+
+static void end_api(void)
+{
+	kill(api_pid, SIGKILL);
+	CHECK(waitpid(api_pid, NULL, 0) == api_pid);
+}
+
+/* A namespace of the test's own is "the machine". On its loopback there is an API, which says a word to who connects.
+ */
+static char *machine(void)
+{
+	struct sockaddr_in in = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	socklen_t n = sizeof(in);
+	struct err why = { 0 };
+	static const char *const argv[] = { "/sbin/ip", "link", "set", "lo", "up", NULL };
+	const struct spawn_options up = { .argv = argv, .in = -1, .out = -1, .err_fd = -1 };
+	char text[4096];
+	int fd, lo = -1;
+
+	if (unshare(CLONE_NEWNET) < 0 || net_open(&why) < 0) {
+		test_skip(err_text(&why, text, sizeof(text)));
+		return NULL;
+	}
+	CHECK_OK(spawn_wait(&up, NULL, 0, &lo, e));
+	fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	CHECK(lo == 0 && bind(fd, (struct sockaddr *)&in, n) == 0 && listen(fd, 16) == 0 &&
+	      getsockname(fd, (struct sockaddr *)&in, &n) == 0);
+	api_pid = fork();
+	if (api_pid == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		for (int one; (one = accept(fd, NULL, NULL)) >= 0; close(one))
+			if (write(one, "a word of the API\n", 18) < 0)
+				break;
+		_exit(0);
+	}
+	close(fd);
+	return strf("http://127.0.0.1:%d", ntohs(in.sin_port));
+}
+
+#define ASK \
+	"#!/bin/sh\nnc 169.254.170.2 80 < /dev/null; echo $AWS_ENDPOINT_URL $AWS_CONTAINER_CREDENTIALS_RELATIVE_URI\n"
+#define ASKED "a word of the API\nhttp://169.254.170.2:8770 /v2/credentials/token\nserving "
+
+static void check_asks(const struct wish *w, const char *log)
+{
+	_cleanup_(told_fini) struct told t = run_wish(w);
+	_cleanup_free_ char *text = log_of(log),
+	                    *want = strf(ASKED "%s on purpose", w->containers == 2 ? log : "container-1");
+
+	CHECK_STR(t.result, "ok");
+	CHECK_STR(t.reason, "");
+	CHECK_STR(text, want);
+}
+
+TEST(one_container_has_the_network_of_its_host)
+{
+	_cleanup_free_ char *api = NULL;
+
+	if (!possible())
+		return;
+	api = machine();
+	if (!api)
+		return;
+	check_asks(&(struct wish){ .network = true, .address = "10.213.0.2", .api_url = api, .serve = ASK SERVE },
+	           "algo-1");
+	CHECK(!has_ports());
+	end_api();
+}
+
+TEST(each_container_of_a_pipeline_has_a_network_within_that_of_its_host)
+{
+	_cleanup_free_ char *api = NULL;
+
+	if (!possible())
+		return;
+	api = machine();
+	if (!api)
+		return;
+	check_asks(
+	        &(struct wish){
+	                .network = true, .address = "10.213.0.2", .api_url = api, .containers = 2, .serve = ASK SERVE },
+	        "container-2");
+	CHECK(!has_ports());
+	end_api();
+}
+
+TEST(without_networks_a_container_reaches_the_api_alone)
+{
+	_cleanup_free_ char *api = NULL;
+
+	if (!possible())
+		return;
+	api = machine();
+	if (!api)
+		return;
+	check_asks(&(struct wish){ .network = true, .api_url = api, .serve = ASK SERVE }, "algo-1");
+	end_api();
 }
