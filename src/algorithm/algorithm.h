@@ -57,6 +57,8 @@ DEFINE_CLEANUP(struct algorithm, algorithm_unref)
 
 /* request: CreateTrainingJob, checked by the model; nothing of it is changed. name: of the algorithm, for sentences. */
 void algorithm_check_job(const struct algorithm *a, const char *name, const json_t *request, struct faults *f);
+/* Its AdditionalS3DataSource, borrowed; NULL: it has none. */
+json_t *algorithm_additional(const struct algorithm *a);
 /* Fills in what the algorithm says for a job that broke no rule: defaults of hyperparameters that are not given, and
  * the metric definitions. */
 void algorithm_fill_job(const struct algorithm *a, json_t *request);

@@ -295,6 +295,11 @@ void algorithm_check_job(const struct algorithm *a, const char *name, const json
 	check_metrics(a, name, request, f);
 }
 
+json_t *algorithm_additional(const struct algorithm *a)
+{
+	return json_object_get(a->spec, "AdditionalS3DataSource");
+}
+
 void algorithm_fill_job(const struct algorithm *a, json_t *request)
 {
 	json_t *given = json_object_get(request, "HyperParameters");

@@ -116,6 +116,29 @@ static void check_inference(const json_t *inference, struct faults *f)
 	}
 }
 
+/* contract 8.1 */
+static void check_additional(const json_t *source, struct faults *f)
+{
+	static const char at[] = "TrainingSpecification.AdditionalS3DataSource";
+	struct str uri = json_view(source, "S3Uri"), rest = uri;
+	bool object = str_is(json_view(source, "S3DataType"), "S3Object");
+	_cleanup_free_ char *shown = fault_value(uri);
+
+	if (!source)
+		return;
+	if (!str_skip(&rest, STR("s3://")) || !str_cut(&rest, '/').n ||
+	    (object && (!rest.n || str_ends(rest, STR("/")))))
+		fault(f, "%s.S3Uri: Invalid value: '%s' it is to have the form s3://bucket/%s", at, shown,
+		      object ? "key" : "prefix");
+	if (str_is(json_view(source, "CompressionType"), "Gzip") && (!object || !str_ends(rest, STR(".tar.gz"))))
+		fault(f,
+		      "%s.CompressionType: 'Gzip' needs S3DataType S3Object and a key that ends in .tar.gz, and "
+		      "'%s' is given; use None, or name one archive",
+		      at, shown);
+	if (json_view(source, "ETag").n && !object)
+		fault(f, "%s.ETag: it is given, and S3DataType is not S3Object; only one object has an ETag", at);
+}
+
 /* What the transform of a validation asks for is to be what the algorithm says of itself. */
 static void check_transform(const json_t *inference, const json_t *transform, struct faults *f)
 {
@@ -174,6 +197,7 @@ void algorithm_check_spec(const json_t *request, struct faults *f)
 		         "the algorithm can be trained on");
 	check_metrics(t, f);
 	check_inference(json_object_get(request, "InferenceSpecification"), f);
+	check_additional(json_object_get(t, "AdditionalS3DataSource"), f);
 	check_validation(request, f);
 	if (json_is_true(json_object_get(request, "CertifyForMarketplace")) &&
 	    !json_object_get(request, "ValidationSpecification"))

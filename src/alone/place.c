@@ -24,21 +24,24 @@ static int fetch(struct alone *a, const char *path, int fd, struct err *e)
 	return wire_call(&a->wire, &q, NULL, e);
 }
 
+static int fetch_list(struct alone *a, const char *leaf, struct err *e)
+{
+	_cleanup_free_ char *path = leaf ? strf("lists/%s", leaf) : NULL;
+	_cleanup_close_ int fd = -EBADF;
+
+	if (!leaf)
+		return 0;
+	fd = openat(a->dir_fd, path, O_RDWR | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
+	return fd < 0 ? err_sys(e, "making %s", path) : fetch(a, path, fd, e);
+}
+
 static int fetch_lists(struct alone *a, struct err *e)
 {
-	for (size_t i = 0; i < a->spec.channel_count; i++) {
-		const char *leaf = a->spec.channels[i].list;
-		_cleanup_free_ char *path = leaf ? strf("lists/%s", leaf) : NULL;
-		_cleanup_close_ int fd = -EBADF;
-
-		if (!leaf)
-			continue;
-		fd = openat(a->dir_fd, path, O_RDWR | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
-		if (fd < 0)
-			return err_sys(e, "making %s", path);
-		if (fetch(a, path, fd, e) < 0)
+	for (size_t i = 0; i < a->spec.channel_count; i++)
+		if (fetch_list(a, a->spec.channels[i].list, e) < 0)
 			return err_in(e, "the list of channel '%s'", a->spec.channels[i].name);
-	}
+	if (a->spec.additional && fetch_list(a, a->spec.additional->list, e) < 0)
+		return err_in(e, "the list of the algorithm's data");
 	return 0;
 }
 

@@ -73,6 +73,8 @@ bool jobs_know_provider(const struct jobs *js, struct str arn);
 /* Another: the containers of a transform job, as struct stored_model has them, with the job's Environment over theirs.
  */
 #define JOBS_CONTAINERS "bloomery:Containers"
+/* Another: that algorithm's AdditionalS3DataSource. */
+#define JOBS_ADDITIONAL "bloomery:AdditionalS3DataSource"
 /* Another: the ARN of the algorithm whose validation made this job, model or transform job. */
 #define JOBS_VALIDATES "bloomery:Validates"
 /* What a request for so many hosts wants of networks can be had here. ERR_INVALID names what cannot: ids of its

@@ -544,24 +544,60 @@ static int make_input(const struct lists *l, const struct reader *who, struct jo
 	return rc < 0 ? blame_channel(&s->channels[0], e) : 0;
 }
 
-static int make_model(const struct lists *l, const struct reader *who, size_t i, const json_t *s3,
-                      struct container_spec *c, struct err *e)
+/* What is placed beside the channels: the model of a container, or what an algorithm brings along. i: of its list. */
+static int make_placed(const struct lists *l, const struct reader *who, size_t i, char *name, const json_t *s3,
+                       struct model_spec **ret, struct err *e)
 {
-	struct channel_spec as_channel = { .name = strf("model of %s", c->name), .input_mode = xstrdup("File") };
+	struct channel_spec as_channel = { .name = name, .input_mode = xstrdup("File") };
+	struct model_spec *m = *ret = xcalloc(1, sizeof(*m));
 	int rc;
 
 	fill_s3(l, s3, &as_channel);
-	rc = make_list(l, who, i + 1, s3, &as_channel, e);
+	rc = make_list(l, who, i, s3, &as_channel, e);
 	if (rc < 0)
 		blame_channel(&as_channel, e);
-	c->model = xcalloc(1, sizeof(*c->model));
-	c->model->place = as_channel.place;
-	c->model->bucket = take_ptr(as_channel.bucket);
-	c->model->prefix = take_ptr(as_channel.prefix);
-	c->model->list = take_ptr(as_channel.list);
-	c->model->gzip = str_is(str_of(json_string_value(json_object_get(s3, "CompressionType"))), "Gzip");
+	m->place = as_channel.place;
+	m->bucket = take_ptr(as_channel.bucket);
+	m->prefix = take_ptr(as_channel.prefix);
+	m->list = take_ptr(as_channel.list);
+	m->gzip = str_is(str_of(json_string_value(json_object_get(s3, "CompressionType"))), "Gzip");
 	channel_spec_fini(&as_channel);
 	return rc;
+}
+
+static struct str unquoted(struct str s)
+{
+	return s.n >= 2 && s.p[0] == '"' && s.p[s.n - 1] == '"' ? (struct str){ s.p + 1, s.n - 2 } : s;
+}
+
+/* The algorithm may have said which object it means. That is known here only. */
+static int check_etag(const struct lists *l, const struct model_spec *m, struct str wanted, struct err *e)
+{
+	_cleanup_buf_ struct buf scratch = { 0 };
+	struct blob_entry found;
+
+	if (!wanted.n || l->remote)
+		return 0;
+	if (blob_find(l->blobs, str_of(m->bucket), str_of(m->prefix), &scratch, &found, NULL, e) < 0)
+		return err_in(e, "AdditionalS3DataSource of the algorithm");
+	if (str_eq(unquoted(found.etag), unquoted(wanted)))
+		return 0;
+	return err_set(e, ERR_CLIENT,
+	               "AdditionalS3DataSource of the algorithm: s3://%s/%s was changed: its ETag is " PRIstr
+	               ", and the algorithm wants " PRIstr "; put the old one back, or make the algorithm anew",
+	               m->bucket, m->prefix, ARGstr(found.etag), ARGstr(wanted));
+}
+
+static int make_additional(const struct lists *l, const struct reader *who, size_t i, struct job_spec *s, struct err *e)
+{
+	const json_t *source = json_object_get(s->request, JOBS_ADDITIONAL);
+	const char *etag = json_string_value(json_object_get(source, "ETag"));
+
+	if (!source)
+		return 0;
+	if (make_placed(l, who, i, xstrdup("AdditionalS3DataSource"), source, &s->additional, e) < 0)
+		return -1;
+	return check_etag(l, s->additional, str_of(etag ? etag : ""), e);
 }
 
 static int make_transform(const struct lists *l, const struct reader *who, struct job_spec *s, struct err *e)
@@ -576,7 +612,8 @@ static int make_transform(const struct lists *l, const struct reader *who, struc
 
 		if (!s3)
 			s3 = source;
-		if (s3 && make_model(l, who, i, s3, &s->containers[i], e) < 0)
+		if (s3 && make_placed(l, who, i + 1, strf("model of %s", s->containers[i].name), s3,
+		                      &s->containers[i].model, e) < 0)
 			return -1;
 	}
 	return 0;
@@ -605,6 +642,8 @@ int lists_make(const struct lists *l, struct job_spec *s, struct err *e)
 		if (fill_channel(l, &who, i, c, mode ? mode : "File", &share, ch, e) < 0)
 			return blame_channel(ch, e);
 	}
+	if (make_additional(l, &who, i, s, e) < 0)
+		return -1;
 	return s->host_count == 1 ? check_room(s, e) : 0;
 }
 
@@ -659,6 +698,9 @@ int lists_for_host(const struct job_spec *s, int lists_fd, int own_lists_fd, str
 			return err_in(e, "channel '%s'", ch.name);
 	}
 	ret->channel_count = kept;
+	if (ret->additional && own_lists_fd != lists_fd &&
+	    link_list(ret->additional->list, lists_fd, own_lists_fd, e) < 0)
+		return -1;
 	return check_room(ret, e);
 }
 

@@ -24,6 +24,18 @@ static const struct member model_members[] = {
 };
 /* clang-format on */
 
+json_t *model_to_json(const struct model_spec *m)
+{
+	return m ? members_to_json(model_members, ARRAY_LEN(model_members), m) : json_null();
+}
+
+void model_free(struct model_spec *m)
+{
+	if (m)
+		members_free(model_members, ARRAY_LEN(model_members), m);
+	free(m);
+}
+
 json_t *containers_to_json(const struct job_spec *s)
 {
 	json_t *list = json_array();
@@ -33,9 +45,7 @@ json_t *containers_to_json(const struct job_spec *s)
 		json_t *j = members_to_json(container_members, ARRAY_LEN(container_members), c);
 
 		json_object_set(j, "environment", c->environment);
-		json_object_set_new(j, "model",
-		                    c->model ? members_to_json(model_members, ARRAY_LEN(model_members), c->model)
-		                             : json_null());
+		json_object_set_new(j, "model", model_to_json(c->model));
 		json_array_append_new(list, j);
 	}
 	return list;
@@ -62,13 +72,13 @@ static int environment_check(const json_t *env, const char *where, struct err *e
 	return 0;
 }
 
-static int model_from_json(const json_t *j, const char *in, const struct job_spec *s, struct model_spec **ret,
-                           struct err *e)
+int model_from_json(const json_t *j, const char *in, const char *name, const struct job_spec *s,
+                    struct model_spec **ret, struct err *e)
 {
-	_cleanup_free_ char *where = strf("%smodel.", in);
+	_cleanup_free_ char *where = strf("%s%s.", in, name);
 
 	if (!j)
-		return member_refuse(in, "model", "missing", e);
+		return member_refuse(in, name, "missing", e);
 	if (json_is_null(j))
 		return 0;
 	*ret = xcalloc(1, sizeof(**ret));
@@ -88,7 +98,7 @@ static int container_from_json(const json_t *j, const char *where, struct job_sp
 
 	if (members_from_json(container_members, ARRAY_LEN(container_members), where, also, j, c, e) < 0 ||
 	    environment_check(json_object_get(j, "environment"), where, e) < 0 ||
-	    model_from_json(json_object_get(j, "model"), where, s, &c->model, e) < 0)
+	    model_from_json(json_object_get(j, "model"), where, "model", s, &c->model, e) < 0)
 		return -1;
 	c->environment = json_incref(json_object_get(j, "environment"));
 	for (const struct container_spec *other = s->containers; other < c; other++)
@@ -122,9 +132,7 @@ void containers_fini(struct job_spec *s)
 
 		members_free(container_members, ARRAY_LEN(container_members), c);
 		json_decref(c->environment);
-		if (c->model)
-			members_free(model_members, ARRAY_LEN(model_members), c->model);
-		free(c->model);
+		model_free(c->model);
 	}
 	free(s->containers);
 	s->containers = NULL;

@@ -42,3 +42,8 @@ int member_refuse(const char *where, const char *name, const char *why, struct e
 json_t *containers_to_json(const struct job_spec *s); /* new reference */
 int containers_from_json(const json_t *j, struct job_spec *s, struct err *e) must_check;
 void containers_fini(struct job_spec *s);
+json_t *model_to_json(const struct model_spec *m); /* new reference; m NULL: null */
+/* Null: *ret stays NULL. s: has its s3 already. name: of the member, `in` what is before it. */
+int model_from_json(const json_t *j, const char *in, const char *name, const struct job_spec *s,
+                    struct model_spec **ret, struct err *e) must_check;
+void model_free(struct model_spec *m); /* NULL is fine */

@@ -207,6 +207,8 @@ json_t *spec_to_json(const struct job_spec *s)
 	json_object_set_new(j, "channels", channels);
 	if (s->container_count)
 		json_object_set_new(j, "containers", containers_to_json(s));
+	if (s->additional)
+		json_object_set_new(j, "additional", model_to_json(s->additional));
 	if (s->gpu_count)
 		json_object_set_new(j, "gpus", gpus_to_json(s));
 	if (s->network.bridge || s->network.peer_count)
@@ -358,6 +360,8 @@ static int check_kind(const struct job_spec *s, struct err *e)
 		if (members[i].there != (members[i].of_transform == transform))
 			return member_refuse("", members[i].name,
 			                     members[i].there ? "not for this kind of job" : "missing", e);
+	if (transform && s->additional)
+		return member_refuse("", "additional", "not for this kind of job", e);
 	if (transform && (s->channel_count != 1 || strcmp(s->channels[0].name, "input") != 0 || !s->channels[0].list ||
 	                  s->channels[0].shuffled || strcmp(s->channels[0].record_wrapper, "None") != 0))
 		return member_refuse("", "channels",
@@ -367,8 +371,8 @@ static int check_kind(const struct job_spec *s, struct err *e)
 
 static int whole_from_json(const json_t *j, struct job_spec *s, struct err *e)
 {
-	static const char *const also[] = { "v",       "request", "limits",     "channels", "s3",
-		                            "network", "gpus",    "containers", NULL };
+	static const char *const also[] = { "v",       "request", "limits",     "channels",   "s3",
+		                            "network", "gpus",    "containers", "additional", NULL };
 	const json_t *v = json_object_get(j, "v"), *s3 = json_object_get(j, "s3"),
 	             *network = json_object_get(j, "network"), *gpus = json_object_get(j, "gpus");
 
@@ -398,6 +402,9 @@ static int whole_from_json(const json_t *j, struct job_spec *s, struct err *e)
 	if (channels_from_json(json_object_get(j, "channels"), s, e) < 0)
 		return -1;
 	if (json_object_get(j, "containers") && containers_from_json(json_object_get(j, "containers"), s, e) < 0)
+		return -1;
+	if (json_object_get(j, "additional") &&
+	    model_from_json(json_object_get(j, "additional"), "", "additional", s, &s->additional, e) < 0)
 		return -1;
 	return check_kind(s, e);
 }
@@ -493,6 +500,7 @@ void spec_fini(struct job_spec *s)
 		channel_spec_fini(&s->channels[i]);
 	free(s->channels);
 	containers_fini(s);
+	model_free(s->additional);
 	json_decref(s->request);
 	*s = (struct job_spec){ 0 };
 }

@@ -9,6 +9,9 @@
 
 #include "base/str.h"
 
+/* Where an algorithm's AdditionalS3DataSource is. */
+#define SPEC_ADDITIONAL "additional_s3_data"
+#define SPEC_ADDITIONAL_PATH "/opt/ml/" SPEC_ADDITIONAL
 enum {
 	SPEC_VERSION = 1,
 	SPEC_MAX_BYTES = 16 << 20,
@@ -50,7 +53,8 @@ struct channel_spec {
 	char *directory_path;
 };
 
-/* A transform job: what is to be in /opt/ml/model when the container starts. */
+/* A transform job: what is to be in /opt/ml/model when the container starts. A training job: what is to be in
+ * SPEC_ADDITIONAL. */
 struct model_spec {
 	enum place place;
 	char *bucket, *prefix; /* objects are placed at their key without the prefix, as a channel's are */
@@ -115,9 +119,10 @@ struct job_spec {
 	size_t channel_count;
 	struct container_spec *containers; /* of a transform job, else none */
 	size_t container_count;
-	char *instance;        /* of a transform job: "i-0" and the host's id; else NULL */
-	int64_t max_runtime_s; /* 0 for a transform job: it has no limit */
-	int64_t stop_grace_s;  /* from SIGTERM to SIGKILL (contract 5.5: 120; 7.1: 30) */
+	struct model_spec *additional; /* of a training job by an algorithm that has such data; else NULL */
+	char *instance;                /* of a transform job: "i-0" and the host's id; else NULL */
+	int64_t max_runtime_s;         /* 0 for a transform job: it has no limit */
+	int64_t stop_grace_s;          /* from SIGTERM to SIGKILL (contract 5.5: 120; 7.1: 30) */
 	enum place output_place;
 	char *output_bucket, *output_prefix; /* S3OutputPath without trailing slash, split */
 	struct s3_target s3;

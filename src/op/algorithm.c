@@ -6,6 +6,7 @@
 
 #include "algorithm/algorithm.h"
 #include "aws/arn.h"
+#include "blob/blob.h"
 #include "job/jobs.h"
 #include "metric/metric.h"
 #include "op/model.h"
@@ -139,6 +140,40 @@ static void check_digest(const json_t *in, struct faults *f)
 		      ARGstr(digest), ARGstr(image));
 }
 
+static struct str str_unquoted(struct str s)
+{
+	return s.n >= 2 && s.p[0] == '"' && s.p[s.n - 1] == '"' ? (struct str){ s.p + 1, s.n - 2 } : s;
+}
+
+/* What an algorithm brings along is looked for now, and again when a job is launched. In another S3 only then. */
+static int check_additional(const struct api_call *call, const json_t *in, struct faults *f, struct err *e)
+{
+	static const char at[] = "TrainingSpecification.AdditionalS3DataSource";
+	const json_t *source = json_object_get(json_object_get(in, "TrainingSpecification"), "AdditionalS3DataSource");
+	struct str uri = in_str(source, "S3Uri"), etag = in_str(source, "ETag"), bucket, key;
+	bool object = str_is(in_str(source, "S3DataType"), "S3Object");
+	_cleanup_buf_ struct buf scratch = { 0 };
+	struct blob_entry found = { 0 };
+	struct blob_look look = { 0 };
+	struct err why = { 0 };
+	int rc;
+
+	if (!source || !jobs_data_is_embedded(call->api->jobs) || !s3_uri_split(uri, &bucket, &key))
+		return 0;
+	rc = object ? blob_find(call->api->blobs, bucket, key, &scratch, &found, NULL, &why)
+	            : blob_look(call->api->blobs, bucket, key, &look, &why);
+	if (rc < 0 && why.kind != ERR_NOT_FOUND) {
+		*e = why;
+		return -1;
+	}
+	if (rc < 0 || (!object && !look.exact && !look.inside && !look.beside))
+		fault(f, "%s.S3Uri: there is nothing at '" PRIstr "'", at, ARGstr(uri));
+	else if (object && etag.n && !str_eq(str_unquoted(etag), str_unquoted(found.etag)))
+		fault(f, "%s.ETag: '" PRIstr "' is given, and that of " PRIstr " is '" PRIstr "'", at, ARGstr(etag),
+		      ARGstr(uri), ARGstr(found.etag));
+	return 0;
+}
+
 int algorithm_check(const struct api_call *call, const json_t *in, struct err *e)
 {
 	struct faults f = { 0 };
@@ -147,7 +182,9 @@ int algorithm_check(const struct api_call *call, const json_t *in, struct err *e
 	algorithm_check_spec(in, &f);
 	check_regexes(in, &f);
 	check_digest(in, &f);
-	rc = f.count ? 0 : validation_check(call, in, &f, e);
+	rc = f.count ? 0 : check_additional(call, in, &f, e);
+	if (rc == 0 && !f.count)
+		rc = validation_check(call, in, &f, e);
 	if (rc == 0)
 		rc = faults_end(&f, call->words, e);
 	faults_fini(&f);

@@ -143,6 +143,8 @@ static void fill(const struct algorithm *a, const char *arn, const char *image, 
 	algorithm_fill_job(a, in);
 	json_object_set_new(json_object_get(in, "AlgorithmSpecification"), "AlgorithmName", json_string(arn));
 	json_object_set_new(in, JOBS_IMAGE, json_string(image));
+	if (algorithm_additional(a))
+		json_object_set(in, JOBS_ADDITIONAL, algorithm_additional(a));
 }
 
 static int apply(const struct api_call *call, const struct stored_algorithm *row, json_t *in, struct err *e)

@@ -60,15 +60,19 @@ static void echo_profiling(struct buf *out, const json_t *request)
 	buf_f(out, "\"ProfilingStatus\":\"%s\",", on ? "Enabled" : "Disabled");
 }
 
-/* S3OutputPath/NAME/output/model.tar.gz, from creation on (contract 4.1). */
+/* S3OutputPath/NAME/output/model.tar.gz, from creation on; what is not packed lies below output/model (contract 4.1:
+ * SDKs append a '/' to that and give it to a model). */
 static void echo_artifacts(struct buf *out, const json_t *request)
 {
-	struct str path = in_str(json_object_get(request, "OutputDataConfig"), "S3OutputPath");
+	const json_t *output = json_object_get(request, "OutputDataConfig");
+	bool plain = str_is(in_str(output, "CompressionType"), "NONE");
+	struct str path = in_str(output, "S3OutputPath");
 	_cleanup_buf_ struct buf uri = { 0 };
 
 	while (path.n && path.p[path.n - 1] == '/')
 		path.n--;
-	buf_f(&uri, PRIstr "/" PRIstr "/output/model.tar.gz", ARGstr(path), ARGstr(in_str(request, "TrainingJobName")));
+	buf_f(&uri, PRIstr "/" PRIstr "/output/model%s", ARGstr(path), ARGstr(in_str(request, "TrainingJobName")),
+	      plain ? "" : ".tar.gz");
 	buf_z(out, "\"ModelArtifacts\":{\"S3ModelArtifacts\":");
 	add_json_string(out, buf_view(&uri));
 	buf_z(out, "},\n");

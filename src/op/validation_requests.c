@@ -7,6 +7,7 @@
 #include "op/algorithm.h"
 #include "op/model.h"
 #include "op/training_job.h"
+#include "op/transform_job.h"
 #include "op/validation.h"
 
 enum { NAME_MAX_BYTES = 63 };
@@ -89,9 +90,9 @@ static bool is_plain(const json_t *algorithm)
 
 static json_t *model_container(const json_t *c, struct str artifacts, bool plain)
 {
-	static const char *const members[] = { "ContainerHostname", "Environment", "ModelDataUrl" };
+	static const char *const members[] = { "ContainerHostname", "Environment", "ModelDataUrl", "ModelDataSource" };
 	struct str image = in_str(c, "Image"), digest = in_str(c, "ImageDigest");
-	_cleanup_free_ char *pinned = NULL;
+	_cleanup_free_ char *pinned = NULL, *folder = NULL;
 	json_t *r = json_object();
 
 	if (!digest.n || jobs_image_pinned(image, digest, &pinned, NULL) < 0)
@@ -99,12 +100,13 @@ static json_t *model_container(const json_t *c, struct str artifacts, bool plain
 	json_object_set_new(r, "Image", json_string(pinned));
 	for (size_t i = 0; i < ARRAY_LEN(members); i++)
 		copy(r, c, members[i]);
-	if (json_object_get(r, "ModelDataUrl"))
+	if (json_object_get(r, "ModelDataUrl") || json_object_get(r, "ModelDataSource"))
 		return r;
+	folder = strf(PRIstr "%s", ARGstr(artifacts), str_ends(artifacts, STR("/")) ? "" : "/");
 	if (plain)
 		json_object_set_new(r, "ModelDataSource",
-		                    json_pack("{s:{s:o, s:s, s:s}}", "S3DataSource", "S3Uri", string_of(artifacts),
-		                              "S3DataType", "S3Prefix", "CompressionType", "None"));
+		                    json_pack("{s:{s:s, s:s, s:s}}", "S3DataSource", "S3Uri", folder, "S3DataType",
+		                              "S3Prefix", "CompressionType", "None"));
 	else
 		json_object_set_new(r, "ModelDataUrl", string_of(artifacts));
 	return r;
@@ -175,6 +177,7 @@ struct checked {
 	const struct validating *v;
 	struct faults *f;
 	const char *operation, *where;
+	struct str role;
 	/* The rules that are not the model's; tells of each with found(). NULL: there are none. */
 	void (*more)(struct checked *c, const struct api_call *call, json_t *in);
 	struct err other; /* the first of the errors */
@@ -217,6 +220,16 @@ static void check_training(struct checked *c, const struct api_call *call, json_
 	capacity_needs_fini(&needs);
 }
 
+/* Whether its data is not the artifacts. */
+static bool has_own(const json_t *container)
+{
+	const json_t *source = json_object_get(container, "ModelDataSource");
+	struct str uri = in_str(json_object_get(source, "S3DataSource"), "S3Uri"),
+	           url = in_str(container, "ModelDataUrl");
+
+	return !str_starts(uri, STR(ARTIFACTS)) && !str_is(url, ARTIFACTS);
+}
+
 /* Its data is not there yet, but for what a container brings along. */
 static void check_model(struct checked *c, const struct api_call *call, json_t *in)
 {
@@ -226,7 +239,7 @@ static void check_model(struct checked *c, const struct api_call *call, json_t *
 	for (size_t i = 0; i < n; i++) {
 		json_t *one = primary ? primary : json_array_get(containers, i);
 		_cleanup_free_ char *where = strf("Containers.%zu", i + 1);
-		bool own = json_object_get(one, "ModelDataUrl") && !str_is(in_str(one, "ModelDataUrl"), ARTIFACTS);
+		bool own = has_own(one);
 		struct err e = { 0 };
 
 		if (container_check_form(one, where, &e) < 0 ||
@@ -234,6 +247,23 @@ static void check_model(struct checked *c, const struct api_call *call, json_t *
 		         : jobs_check_image(call->api->jobs, in_str(one, "Image"), &e)) < 0)
 			add(c, (struct str){ 0 }, &e);
 	}
+}
+
+/* Its model is not there yet: what the job takes of that is known all the same. */
+static void check_transform(struct checked *c, const struct api_call *call, json_t *in)
+{
+	_cleanup_(capacity_needs_fini) struct capacity_needs needs = { 0 };
+	struct err e = { 0 };
+
+	if (transform_job_check_form(in, &e) < 0) {
+		add(c, (struct str){ 0 }, &e);
+		return;
+	}
+	transform_job_defaults(in);
+	json_object_set_new(in, "RoleArn", string_of(c->role));
+	if (transform_job_check_there(call, in, &e) < 0 || transform_job_needs(in, &needs, &e) < 0 ||
+	    jobs_check_gpus(call->api->jobs, &needs, &e) < 0)
+		add(c, (struct str){ 0 }, &e);
 }
 
 static int check_one(struct checked *c, json_t *in, struct err *e)
@@ -284,9 +314,13 @@ static int check_all(const struct api_call *call, const struct validating *v, co
 	json_decref(r);
 	if (rc < 0 || !json_object_get(profile_of(in), "TransformJobDefinition"))
 		return rc;
-	c = (struct checked){
-		.call = call, .v = v, .f = f, .operation = "CreateTransformJob", .where = AT "TransformJobDefinition"
-	};
+	c = (struct checked){ .call = call,
+		              .v = v,
+		              .f = f,
+		              .operation = "CreateTransformJob",
+		              .where = AT "TransformJobDefinition",
+		              .role = role_of(in),
+		              .more = check_transform };
 	r = validation_transform_job(in, name);
 	rc = check_one(&c, r, e);
 	json_decref(r);

@@ -100,6 +100,8 @@ static void put_platforms(struct environment *env, const struct job_spec *spec, 
 	put(env, strf("SM_NUM_GPUS=%zu", spec->gpu_count));
 	if (json_is_true(json_object_get(algorithm, "EnableSageMakerMetricsTimeSeries")))
 		set(env, "SAGEMAKER_METRICS_DIRECTORY", "/opt/ml/output/metrics/sagemaker");
+	if (spec->additional)
+		set(env, "SAGEMAKER_ADDITIONAL_S3_DATA_PATH", SPEC_ADDITIONAL_PATH);
 	if (spec->credentials_path && !isolated && spec->network.bridge)
 		set(env, "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", spec->credentials_path);
 	if (spec->api_url && !isolated && spec->network.bridge)

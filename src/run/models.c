@@ -1,6 +1,7 @@
-/* The models of a transform job, each in /opt/ml/model of its container before that starts (contract 7.1): the objects
- * below a prefix, or the files of a tar.gz. In a child, as it may take long and be told to stop; what is in an archive
- * is unpacked by another one, which can do nothing else.
+/* The models of a transform job, each in /opt/ml/model of its container before that starts (contract 7.1), and what an
+ * algorithm has beside the channels, in SPEC_ADDITIONAL_PATH: the objects below a prefix, or the files of a tar.gz. In
+ * a child, as it may take long and be told to stop; what is in an archive is unpacked by another one, which can do
+ * nothing else.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include <fcntl.h>
@@ -25,6 +26,7 @@ struct placing {
 	struct box *box;
 	struct worker_link *link;
 	const struct model_spec *model;
+	const char *leaf;               /* in /opt/ml */
 	struct channel_spec as_channel; /* borrows all of it */
 	struct channel_env env;
 	char *first_key; /* of the list */
@@ -146,7 +148,7 @@ static int place_objects(struct placing *p, int ml, struct err *e)
 {
 	if (p->as_channel.bytes > p->box->run->volume_bytes)
 		return no_room(p, p->as_channel.bytes, e);
-	return place(p, ml, "model", p->model->prefix, e);
+	return place(p, ml, p->leaf, p->model->prefix, e);
 }
 
 static int place_one(struct placing *p, struct err *e)
@@ -160,16 +162,22 @@ static int place_one(struct placing *p, struct err *e)
 
 	if (ml < 0 || look_at_list(p, e) < 0)
 		return -1;
+	if (p->model->gzip && mkdirat(ml, p->leaf, 0755) < 0 && errno != EEXIST)
+		return err_sys(e, "making /opt/ml/%s", p->leaf);
 	if (!p->model->gzip && place_objects(p, ml, e) < 0)
 		return -1;
-	model = open_beneath(ml, "model", O_RDONLY | O_DIRECTORY, 0, e);
+	model = open_beneath(ml, p->leaf, O_RDONLY | O_DIRECTORY, 0, e);
 	if (model < 0 || (p->model->gzip && place_archive(p, tree, model, e) < 0))
 		return -1;
 	return layout_hide_model(model, e);
 }
 
-static int place_failed(const struct box *b, struct err *e)
+static int place_failed(const struct placing *p, struct err *e)
 {
+	const struct run *r = p->box->run;
+	_cleanup_free_ char *what = p->model == r->spec.additional
+	                                    ? strf("AdditionalS3DataSource of the algorithm")
+	                                    : strf("model of the container %s", p->box->hostname);
 	enum err_kind kind = e->kind;
 	char text[4096];
 	struct str s = str_of(err_text(e, text, sizeof(text)));
@@ -180,16 +188,17 @@ static int place_failed(const struct box *b, struct err *e)
 	else if (kind != ERR_IO && kind != ERR_BUG && kind != ERR_BUSY)
 		kind = ERR_CLIENT;
 	*e = (struct err){ 0 };
-	return err_set(e, kind, "Failed to download the model of the container %s: " PRIstr, b->hostname, ARGstr(s));
+	return err_set(e, kind, "Failed to download the %s: " PRIstr, what, ARGstr(s));
 }
 
-static int place_of(struct box *b, struct worker_link *link, const char *fetch, int store, struct err *e)
+static int place_of(struct box *b, const struct model_spec *m, const char *leaf, struct worker_link *link,
+                    const char *fetch, int store, struct err *e)
 {
 	struct run *r = b->run;
-	const struct model_spec *m = r->spec.containers[b - r->box].model;
 	struct placing p = { .box = b,
 		             .link = link,
 		             .model = m,
+		             .leaf = leaf,
 		             .env = { .job_dirfd = r->job_fd,
 		                      .objects_dirfd = store,
 		                      .farm_dirfd = -EBADF,
@@ -218,7 +227,7 @@ static int place_of(struct box *b, struct worker_link *link, const char *fetch, 
 		                              .list = m->list };
 	rc = place_one(&p, e);
 	free(p.first_key);
-	return rc < 0 ? place_failed(b, e) : 0;
+	return rc < 0 ? place_failed(&p, e) : 0;
 }
 
 static int place_all(struct worker_link *link, void *arg, struct err *e)
@@ -228,8 +237,10 @@ static int place_all(struct worker_link *link, void *arg, struct err *e)
 	_cleanup_free_ char *objects = strf("%s/objects", r->data_dir);
 	_cleanup_close_ int store = open(objects, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 
-	for (size_t i = 0; i < r->box_count; i++)
-		if (place_of(&r->box[i], link, fetch, store, e) < 0)
+	if (r->spec.additional && place_of(&r->box[0], r->spec.additional, SPEC_ADDITIONAL, link, fetch, store, e) < 0)
+		return -1;
+	for (size_t i = 0; i < r->spec.container_count; i++)
+		if (place_of(&r->box[i], r->spec.containers[i].model, "model", link, fetch, store, e) < 0)
 			return -1;
 	return 0;
 }
@@ -255,20 +266,27 @@ static void on_ended(void *arg, const struct err *e)
 		run_next(r);
 }
 
+static enum step begin(struct run *r, const char *what, struct err *e)
+{
+	struct worker_task task = { .work = place_all, .report = on_report, .ended = on_ended, .arg = r, .name = what };
+
+	return worker_start(r->loop, &task, &r->worker, e) < 0 ? STEP_FAIL : STEP_WAIT;
+}
+
 enum step phase_models(struct run *r, struct err *e)
 {
-	struct worker_task task = {
-		.work = place_all, .report = on_report, .ended = on_ended, .arg = r, .name = "the placing of the model"
-	};
 	bool any = false;
 
 	if (run_fact(r, FACT_DOWNLOADING, NULL, e) < 0)
 		return STEP_FAIL;
 	for (size_t i = 0; i < r->box_count; i++)
 		any |= r->spec.containers[i].model != NULL;
-	if (!any)
-		return STEP_NEXT;
-	return worker_start(r->loop, &task, &r->worker, e) < 0 ? STEP_FAIL : STEP_WAIT;
+	return any ? begin(r, "the placing of the model", e) : STEP_NEXT;
+}
+
+enum step phase_additional(struct run *r, struct err *e)
+{
+	return r->spec.additional ? begin(r, "the placing of the algorithm's data", e) : STEP_NEXT;
 }
 
 void undo_models(struct run *r)

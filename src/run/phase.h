@@ -199,7 +199,8 @@ enum step phase_serving_layout(struct run *r, struct err *e);  /* of a transform
 int layout_hide_model(int model_fd, struct err *e) must_check; /* the image's own /opt/ml/model does not show through */
 /* models.c */
 enum step phase_models(struct run *r, struct err *e);
-void undo_models(struct run *r);
+enum step phase_additional(struct run *r, struct err *e); /* of a training job: what its algorithm brings along */
+void undo_models(struct run *r);                          /* undoes both */
 /* channels.c */
 enum step phase_channels(struct run *r, struct err *e);
 void stop_worker(struct run *r);

@@ -25,6 +25,7 @@ const struct phase run_phases[] = {
 	{ "gpus",        phase_gpus,      NULL,           undo_gpus      },
 	{ "layout",      phase_layout,    NULL,           NULL           },
 	{ "channels",    phase_channels,  stop_worker,    undo_channels  },
+	{ "additional",  phase_additional, stop_worker,   undo_models    },
 	{ "image",       phase_image,     stop_image,     undo_image     },
 	{ "mount",       phase_mount,     stop_mount,     NULL           },
 	{ "rootfs",      phase_rootfs,    NULL,           undo_rootfs    },

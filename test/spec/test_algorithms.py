@@ -1,9 +1,12 @@
 # Algorithm resources: made, shown, listed, removed; and what they do to the jobs that name them.
 # SPDX-License-Identifier: Apache-2.0
 import datetime
+import io
 import json
 import subprocess
+import tarfile
 import time
+import urllib.error
 import uuid
 
 import botocore.exceptions
@@ -80,7 +83,7 @@ def test_describe_shows_all_of_it_and_the_digest(server, algorithm):
     assert arn == ACCOUNT + "algorithm/" + name
     d = server.sm.describe_algorithm(AlgorithmName=name)
     assert server.sm.describe_algorithm(AlgorithmName=arn)["AlgorithmArn"] == arn
-    digest = json.loads(server.bloomery("image", "list", "--json").stdout)[0]["digest"]
+    [digest] = [i["digest"] for i in json.loads(server.bloomery("image", "list", "--json").stdout) if i["reference"].startswith("busy:")]
     assert d["TrainingSpecification"] == specification(TrainingImageDigest=digest)
     assert d["AlgorithmStatus"] == "Completed" and d["AlgorithmDescription"] == "counts"
     assert d["AlgorithmStatusDetails"] == {"ValidationStatuses": [], "ImageScanStatuses": []}
@@ -224,6 +227,65 @@ def test_an_image_stays_as_long_as_an_algorithm_or_a_model_names_it(server, root
     bring("fourth")
     assert not there(digest)
     assert server.bloomery("image", "remove", "changing").returncode == 0
+
+
+def bring(server, kind, uri, **kw):
+    """By hand: Debian's client does not know the member."""
+    name = "brings-" + uuid.uuid4().hex[:10]
+    server.call("CreateAlgorithm", {"AlgorithmName": name, "TrainingSpecification": specification(
+        AdditionalS3DataSource={"S3DataType": kind, "S3Uri": uri, **kw})})
+    return name
+
+
+SHOW = "cd $SAGEMAKER_ADDITIONAL_S3_DATA_PATH; pwd; find . -type f | sort | while read f; do echo $f $(cat $f); done"
+
+
+def shown(server, name, data):
+    r = job(server, name, data, SHOW)
+    server.sm.create_training_job(**r)
+    d = server.wait(r["TrainingJobName"])
+    assert d["TrainingJobStatus"] == "Completed", d.get("FailureReason")
+    lines = server.logs(r["TrainingJobName"])
+    assert lines[0] == "/opt/ml/additional_s3_data"
+    return [l for l in lines[1:] if l.startswith("./")]
+
+
+def test_what_an_algorithm_brings_along(server, data):
+    archive = io.BytesIO()
+    with tarfile.open(fileobj=archive, mode="w:gz") as t:
+        for path, text in {"w/1": b"one", "2": b"two"}.items():
+            info = tarfile.TarInfo(path)
+            info.size = len(text)
+            t.addfile(info, io.BytesIO(text))
+    base = server.put("brought/", {"a": b"A", "sub/b": b"B", "w.tar.gz": archive.getvalue(), "w.tar.gz.not": b"x"})
+    assert shown(server, bring(server, "S3Prefix", "s3://bucket/brought/sub"), data) == ["./b B"]
+    name = bring(server, "S3Object", base + "w.tar.gz", CompressionType="Gzip")
+    assert shown(server, name, data) == ["./2 two", "./w/1 one"]
+    etag = server.s3.head_object(Bucket="bucket", Key="brought/a")["ETag"]
+    name = bring(server, "S3Object", base + "a", ETag=etag)
+    assert server.call("DescribeAlgorithm", {"AlgorithmName": name})["TrainingSpecification"]["AdditionalS3DataSource"] == {
+        "S3DataType": "S3Object", "S3Uri": base + "a", "ETag": etag}
+    assert shown(server, name, data) == ["./a A"]
+    server.put("brought/", {"a": b"changed"})
+    r = job(server, name, data, SHOW)
+    server.sm.create_training_job(**r)
+    d = server.wait(r["TrainingJobName"])
+    assert d["TrainingJobStatus"] == "Failed" and "AdditionalS3DataSource" in d["FailureReason"] and "ETag" in d["FailureReason"], d
+
+
+def test_what_an_algorithm_cannot_bring_along(server):
+    def refused(words, **kw):
+        with pytest.raises(urllib.error.HTTPError) as ex:
+            bring(server, **kw)
+        assert words in json.loads(ex.value.read())["message"]
+    refused("S3Uri: there is nothing at 's3://bucket/no-such/'", kind="S3Prefix", uri="s3://bucket/no-such/")
+    refused("S3Uri: there is nothing at", kind="S3Object", uri="s3://no-such-bucket/x")
+    refused("S3Uri: Invalid value: 's3://bucket/algorithms/' it is to have the form s3://bucket/key", kind="S3Object", uri="s3://bucket/algorithms/")
+    refused("CompressionType: 'Gzip' needs S3DataType S3Object", kind="S3Prefix", uri="s3://bucket/x.tar.gz", CompressionType="Gzip")
+    refused("CompressionType: 'Gzip' needs S3DataType S3Object", kind="S3Object", uri="s3://bucket/x.zip", CompressionType="Gzip")
+    server.put("brought/", {"e": b"E"})
+    refused("ETag: 'abc' is given", kind="S3Object", uri="s3://bucket/brought/e", ETag="abc")
+    refused("only one object has an ETag", kind="S3Prefix", uri="s3://bucket/brought/", ETag="abc")
 
 
 def test_by_the_aws_cli(server, tmp_path):

@@ -43,7 +43,7 @@ def data(server):
 
 @pytest.fixture(scope="module")
 def digest(server):
-    return json.loads(server.bloomery("image", "list", "--json").stdout)[0]["digest"]
+    return next(i["digest"] for i in json.loads(server.bloomery("image", "list", "--json").stdout) if i["reference"].startswith("busy:"))
 
 
 def named(word):

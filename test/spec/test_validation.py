@@ -1,9 +1,11 @@
 # ValidationSpecification: what CreateAlgorithm says to it, and the jobs that it makes. SPDX-License-Identifier: Apache-2.0
+import subprocess
 import time
 import uuid
 
 import botocore.exceptions
 import pytest
+from conftest import ROOT
 
 ROLE = "arn:aws:iam::000000000000:role/service-role/validator"
 ACCOUNT = "arn:aws:sagemaker:us-east-1:000000000000:"
@@ -158,3 +160,117 @@ def test_certified_ones_are_validated_in_isolation(server, data):
     assert d["AlgorithmStatusDetails"]["ImageScanStatuses"] == [{"Name": "TrainingImage", "Status": "Completed"}]
     [job] = jobs_of(server, name)
     assert server.describe(job)["EnableNetworkIsolation"] is True
+
+
+# ---- with a model and a transform job ----
+
+@pytest.fixture(scope="module")
+def both(server, rootfs, tmp_path_factory):
+    """An image that trains and serves; what it serves is a line's length."""
+    root = tmp_path_factory.mktemp("both") / "root"
+    subprocess.run(["cp", "-a", rootfs, root], check=True)
+    subprocess.run(["gcc", "-static", "-O1", "-D_GNU_SOURCE", "-pthread", "-o", root / "usr/local/bin/server", ROOT / "test/bench/serve.c"], check=True)
+    serve = root / "usr/local/bin/serve"
+    serve.write_text("#!/bin/sh\n[ \"$(cat /opt/ml/model/m)\" != bad ] || { echo this model is bad; exit 3; }\n"
+                     "[ \"$(cat /opt/ml/model/m)\" != slow ] || sleep 600\nexec /usr/local/bin/server 8080\n")
+    serve.chmod(0o755)
+    assert server.bloomery("image", "import", "both", root).returncode == 0
+    return "both"
+
+
+def inference(**kw):
+    return {"Containers": [{"Image": "both"}], "SupportedContentTypes": ["text/csv"], "SupportedResponseMIMETypes": ["text/csv"],
+            "SupportedTransformInstanceTypes": ["ml.m5.large"], "SupportedRealtimeInferenceInstanceTypes": ["ml.m5.large"], **kw}
+
+
+def transform(data, **kw):
+    return {"TransformInput": {"DataSource": {"S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": data}},
+                               "ContentType": "text/csv", "SplitType": "Line"},
+            "TransformOutput": {"S3OutputPath": "s3://bucket/predictions", "Accept": "text/csv"},
+            "TransformResources": {"InstanceType": "ml.m5.large", "InstanceCount": 1}, **kw}
+
+
+def make_both(server, data, model="good", out="predictions", **kw):
+    name = fresh()
+    job = transform(data, TransformOutput={"S3OutputPath": f"s3://bucket/{out}/{name}", "Accept": "text/csv"})
+    server.call("CreateAlgorithm", dict(       # Debian's client does not know all of OutputDataConfig
+        AlgorithmName=name, TrainingSpecification=specification(TrainingImage="both"), InferenceSpecification=inference(),
+        ValidationSpecification=validation(training(data, f"echo {model} > /opt/ml/model/m", **kw), TransformJobDefinition=job)))
+    return name
+
+
+def transforms_of(server, name):
+    return [j["TransformJobName"] for j in server.sm.list_transform_jobs(NameContains=name + "-")["TransformJobSummaries"]]
+
+
+def predictions(server, name):
+    return {o["Key"]: server.s3.get_object(Bucket="bucket", Key=o["Key"])["Body"].read()
+            for o in server.s3.list_objects_v2(Bucket="bucket", Prefix=f"predictions/{name}/").get("Contents", [])}
+
+
+@pytest.mark.parametrize("compression", ["GZIP", "NONE"])
+def test_all_three(server, data, both, compression):
+    name = make_both(server, data, OutputDataConfig={"S3OutputPath": "s3://bucket/validations", "CompressionType": compression})
+    d = wait(server, name)
+    assert d["AlgorithmStatus"] == "Completed", d
+    assert d["AlgorithmStatusDetails"]["ValidationStatuses"] == [{"Name": "small", "Status": "Completed"}]
+    [job] = jobs_of(server, name)
+    assert transforms_of(server, name) == [job]
+    model = server.call("DescribeModel", {"ModelName": job})
+    assert model["ExecutionRoleArn"] == ROLE and model["PrimaryContainer"]["Image"] == "both"
+    source = model["PrimaryContainer"]["ModelDataSource"]["S3DataSource"]
+    assert source["S3Uri"].rstrip("/") == server.describe(job)["ModelArtifacts"]["S3ModelArtifacts"].rstrip("/")
+    assert source["S3DataType"] == ("S3Object" if compression == "GZIP" else "S3Prefix")
+    t = server.sm.describe_transform_job(TransformJobName=job)
+    assert t["TransformJobStatus"] == "Completed" and t["ModelName"] == job
+    assert predictions(server, name) == {f"predictions/{name}/x.csv.out": b"3\n"}
+    server.sm.delete_algorithm(AlgorithmName=name)
+
+
+def test_a_model_that_does_not_serve(server, data, both):
+    name = make_both(server, data, "bad")
+    d = wait(server, name)
+    [job] = transforms_of(server, name)
+    [status] = d["AlgorithmStatusDetails"]["ValidationStatuses"]
+    assert d["AlgorithmStatus"] == status["Status"] == "Failed"
+    why = server.sm.describe_transform_job(TransformJobName=job)["FailureReason"]
+    assert status["FailureReason"] == f"transform job {job} has failed: {why}"
+    assert predictions(server, name) == {}
+    server.sm.delete_algorithm(AlgorithmName=name)
+
+
+def test_a_transform_job_that_is_stopped(server, data, both):
+    name = make_both(server, data, "slow")
+    end = time.monotonic() + 60
+    while not transforms_of(server, name) and time.monotonic() < end:
+        time.sleep(0.05)
+    [job] = transforms_of(server, name)
+    server.sm.stop_transform_job(TransformJobName=job)
+    d = wait(server, name)
+    assert d["AlgorithmStatusDetails"]["ValidationStatuses"][0]["FailureReason"] == f"transform job {job} was stopped"
+    server.sm.delete_algorithm(AlgorithmName=name)
+
+
+def test_without_a_transform_job_there_is_a_model(server, data, both):
+    name = fresh()
+    server.sm.create_algorithm(AlgorithmName=name, TrainingSpecification=specification(TrainingImage="both"), InferenceSpecification=inference(),
+                               ValidationSpecification=validation(training(data)))
+    assert wait(server, name)["AlgorithmStatus"] == "Completed"
+    [job] = jobs_of(server, name)
+    assert server.sm.describe_model(ModelName=job)["ModelName"] == job and transforms_of(server, name) == []
+
+
+def test_what_its_transform_may_not_say(server, data, both):
+    at = "ValidationSpecification.ValidationProfiles.1.TransformJobDefinition"
+
+    def refused(*words, spec=inference(), **kw):
+        refusal(server, at, *words, InferenceSpecification=spec, ValidationSpecification=validation(
+            training(data), TransformJobDefinition=transform(data, **kw)))
+    refused("TransformResources.InstanceType: Invalid value: 'ml.m5.xlarge'", TransformResources={"InstanceType": "ml.m5.xlarge", "InstanceCount": 1})
+    refused("no-such-bucket", TransformOutput={"S3OutputPath": "s3://no-such-bucket/x"})
+    refused("MaxPayloadInMB", MaxPayloadInMB=90, MaxConcurrentTransforms=4)
+    with pytest.raises(botocore.exceptions.ClientError, match="there is no InferenceSpecification"):
+        server.sm.create_algorithm(AlgorithmName=fresh(), TrainingSpecification=specification(), ValidationSpecification=validation(
+            training(data), TransformJobDefinition=transform(data)))
+    refusal(server, "InferenceSpecification: ", "no-such-image", InferenceSpecification=inference(Containers=[{"Image": "no-such-image"}]),
+            ValidationSpecification=validation(training(data)))

@@ -164,6 +164,28 @@ TEST(inference_containers_and_certification)
 	json_decref(in);
 }
 
+TEST(what_it_brings_along)
+{
+#define BRINGS(kind, uri, more) \
+	said_of_spec(SPEC("\"AdditionalS3DataSource\":{\"S3DataType\":\"" kind "\",\"S3Uri\":\"" uri "\"" more "}"))
+#define IS_DATA "TrainingSpecification.AdditionalS3DataSource."
+	CHECK_STR(BRINGS("S3Prefix", "s3://b", ""), "");
+	CHECK_STR(BRINGS("S3Prefix", "s3://b/p", ",\"CompressionType\":\"None\""), "");
+	CHECK_STR(BRINGS("S3Object", "s3://b/p.tar.gz", ",\"CompressionType\":\"Gzip\",\"ETag\":\"x\""), "");
+	CHECK_STR(BRINGS("S3Prefix", "https://b/p", ""),
+	          ONE IS_DATA "S3Uri: Invalid value: 'https://b/p' it is to have the form s3://bucket/prefix");
+	CHECK_STR(BRINGS("S3Object", "s3://b", ""),
+	          ONE IS_DATA "S3Uri: Invalid value: 's3://b' it is to have the form s3://bucket/key");
+	CHECK_STR(
+	        BRINGS("S3Object", "s3://b/p/", ",\"CompressionType\":\"Gzip\""),
+	        "2 validation errors detected: " IS_DATA
+	        "S3Uri: Invalid value: 's3://b/p/' it is to have the form s3://bucket/key; " IS_DATA
+	        "CompressionType: 'Gzip' needs S3DataType S3Object and a key that ends in .tar.gz, and 's3://b/p/' is "
+	        "given; use None, or name one archive");
+	CHECK_STR(BRINGS("S3Prefix", "s3://b/p", ",\"ETag\":\"x\""),
+	          ONE IS_DATA "ETag: it is given, and S3DataType is not S3Object; only one object has an ETag");
+}
+
 static const char *said_of_transform(const char *inference, const char *transform)
 {
 	static struct buf out;

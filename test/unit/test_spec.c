@@ -368,6 +368,29 @@ TEST(containers_are_checked_member_by_member)
 	REFUSED(model, "gzip", json_integer(1), "containers[0].model.gzip");
 }
 
+TEST(what_an_algorithm_brings_along)
+{
+	json_t *whole = good(), *again;
+	json_t *data = json_pack("{s:s, s:s, s:s, s:s, s:b}", "place", "embedded", "bucket", "bucket", "prefix",
+	                         "d.tar.gz", "list", "7", "gzip", 1);
+	struct job_spec s = { 0 };
+
+	json_object_set(whole, "additional", data);
+	CHECK_OK(spec_from_json(whole, &s, e));
+	CHECK(s.additional && s.additional->gzip);
+	CHECK_STR(s.additional->prefix, "d.tar.gz");
+	again = spec_to_json(&s);
+	CHECK(json_equal(json_object_get(again, "additional"), data));
+	json_decref(again);
+	spec_fini(&s);
+	json_object_set_new(data, "list", json_string("../7"));
+	CHECK_INT(spec_from_json(whole, &s, NULL), -1);
+	json_object_set_new(data, "list", json_string("7"));
+	json_decref(whole);
+	REFUSED(j, "additional", json_incref(data), "additional: not for this kind");
+	json_decref(data);
+}
+
 TEST(a_remote_model_needs_another_s3)
 {
 	json_t *j = good_transform(), *first = json_array_get(json_object_get(j, "containers"), 0);

@@ -126,7 +126,7 @@ TEST(artifacts_that_are_not_packed_are_a_prefix)
 {
 	json_t *a = algorithm("alg", "p", ",\"CompressionType\":\"NONE\"", "[{\"Image\":\"a\"}]", "");
 
-	CHECK_STR(dumped(validation_model(a, "name", STR("s3://b/o/name/output/model/"))),
+	CHECK_STR(dumped(validation_model(a, "name", STR("s3://b/o/name/output/model"))),
 	          "{\"ExecutionRoleArn\":\"role\",\"ModelName\":\"name\",\"PrimaryContainer\":{\"Image\":\"a\","
 	          "\"ModelDataSource\":{\"S3DataSource\":{\"CompressionType\":\"None\",\"S3DataType\":\"S3Prefix\","
 	          "\"S3Uri\":\"s3://b/o/name/output/model/\"}}}}");
