@@ -23,7 +23,7 @@ enum {
 
 /* A host that is followed. */
 struct followed {
-	char *id, *job_id, *job_name, *host_name, *job_dir, *dir, *path;
+	char *id, *job_id, *job_name, *host_name, *instance, *job_dir, *dir, *path;
 	int watch; /* of dir, or of job_dir as long as there is no dir; -1: none */
 	bool in_dir;
 	struct joblog_reader *reader;  /* NULL: there is nothing yet */
@@ -81,6 +81,7 @@ void ingest_follow(struct ingest *in, const struct ingest_host *h)
 	f->job_id = xstrdup(h->job_id);
 	f->job_name = xstrdup(h->job_name);
 	f->host_name = strf("algo-%u", h->number);
+	f->instance = h->instance ? xstrdup(h->instance) : NULL;
 	f->job_dir = strf("%s/jobs/%s", in->data_dir, h->id);
 	f->dir = strf("%s/metrics", f->job_dir);
 	f->path = strf("%s/%s", f->dir, f->host_name);
@@ -133,6 +134,7 @@ static void followed_free(struct followed *f)
 	free(f->job_id);
 	free(f->job_name);
 	free(f->host_name);
+	free(f->instance);
 	free(f->job_dir);
 	free(f->dir);
 	free(f->path);
@@ -298,6 +300,7 @@ static size_t read_host(struct ingest *in, struct followed *f, size_t max, struc
 		.job_id = str_of(f->job_id),
 		.job_name = str_of(f->job_name),
 		.host_name = str_of(f->host_name),
+		.instance = str_of(f->instance),
 	};
 	struct log_record r;
 	struct err e = { 0 };

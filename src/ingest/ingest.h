@@ -21,6 +21,8 @@ struct ingest_host {
 	const char *id; /* of the host, as its directory is called */
 	const char *job_id, *job_name;
 	unsigned number; /* algo-<number> */
+	const char
+	        *instance; /* what its samples call a transform job's host, "i-0" and its id; NULL: a training host */
 };
 /* From now on the host is followed. Again is fine. */
 void ingest_follow(struct ingest *in, const struct ingest_host *h);

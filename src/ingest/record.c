@@ -5,7 +5,9 @@
 #include <math.h>
 #include <stdlib.h>
 
-#define NAMESPACE STR("/aws/sagemaker/TrainingJobs") /* contract 6.3 */
+/* contract 6.3 */
+#define NAMESPACE STR("/aws/sagemaker/TrainingJobs")
+#define OF_TRANSFORM STR("/aws/sagemaker/TransformJobs")
 
 static bool text(const json_t *line, const char *member, struct str *ret)
 {
@@ -21,10 +23,10 @@ static bool in_series(struct wall at, struct wall now)
 	return at.ms >= now.ms - SERIES_PAST_S * 1000LL && at.ms <= now.ms + SERIES_FUTURE_S * 1000LL;
 }
 
-static void put(struct series_batch *b, struct str metric, struct str unit, const struct series_dimension *d,
-                struct wall at, double value)
+static void put(struct series_batch *b, struct str ns, struct str metric, struct str unit,
+                const struct series_dimension *d, struct wall at, double value)
 {
-	const struct series_key key = { .ns = NAMESPACE, .name = metric, .dims = d, .dim_count = 1, .unit = unit };
+	const struct series_key key = { .ns = ns, .name = metric, .dims = d, .dim_count = 1, .unit = unit };
 
 	series_batch_add(b, series_batch_key(b, &key), at, value, 1, true);
 }
@@ -52,14 +54,15 @@ static bool take_value(struct series_batch *b, const struct record_host *h, cons
 		value.source = SERIES_FROM_FILE;
 	series_batch_value(b, &value);
 	if (in_series(at, now))
-		put(b, value.metric, STR("None"), &job, at, v);
+		put(b, NAMESPACE, value.metric, STR("None"), &job, at, v);
 	return true;
 }
 
 static bool take_sample(struct series_batch *b, const struct record_host *h, const json_t *line, struct wall at,
                         double v, struct wall now)
 {
-	_cleanup_free_ char *host = strf(PRIstr "/" PRIstr, ARGstr(h->job_name), ARGstr(h->host_name));
+	const struct str own = h->instance.n ? h->instance : h->host_name;
+	_cleanup_free_ char *host = strf(PRIstr "/" PRIstr, ARGstr(h->job_name), ARGstr(own));
 	const struct series_dimension d = { STR("Host"), str_of(host) };
 	struct str name, unit;
 
@@ -67,9 +70,11 @@ static bool take_sample(struct series_batch *b, const struct record_host *h, con
 		return false;
 	if (!text(line, "u", &unit))
 		unit = STR("None");
+	if (h->instance.n && str_is(name, "DiskUtilization")) /* the service has none either */
+		return true;
 	series_batch_sample(b, h->job_id, h->host_name, name, at, v);
 	if (in_series(at, now))
-		put(b, name, unit, &d, at, v);
+		put(b, h->instance.n ? OF_TRANSFORM : NAMESPACE, name, unit, &d, at, v);
 	return true;
 }
 

@@ -14,6 +14,7 @@
 
 struct record_host {
 	struct str id, job_id, job_name, host_name; /* host_name: algo-1 */
+	struct str instance;                        /* of a transform job; else empty */
 };
 
 enum { RECORD_NAME_MAX = 1020, RECORD_LINE_MAX = 64 << 10 };

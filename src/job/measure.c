@@ -49,11 +49,16 @@ void measure_stop(struct jobs *js)
 
 void measure_follow(struct jobs *js, struct job_host *h)
 {
+	_cleanup_free_ char *instance = NULL;
+
 	if (!js->ingest || h->followed)
 		return;
-	ingest_follow(js->ingest,
-	              &(struct ingest_host){
-	                      .id = h->id, .job_id = h->job->id, .job_name = h->job->name, .number = h->number });
+	instance = h->job->kind == KIND_TRANSFORM ? strf("i-0%s", h->id) : NULL;
+	ingest_follow(js->ingest, &(struct ingest_host){ .id = h->id,
+	                                                 .job_id = h->job->id,
+	                                                 .job_name = h->job->name,
+	                                                 .number = h->number,
+	                                                 .instance = instance });
 	h->followed = true;
 }
 

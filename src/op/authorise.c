@@ -94,6 +94,8 @@ static const char *const named[][2] = {
 	{ "CheckpointConfig", "S3Uri" },
 	{ "DebugHookConfig", "S3OutputPath" },
 	{ "TensorBoardOutputConfig", "S3OutputPath" },
+	{ "TransformOutput", "S3OutputPath" },
+	{ "DataCaptureConfig", "DestinationS3Uri" },
 };
 
 enum { CREATORS_MAX = 8 };
@@ -110,19 +112,28 @@ static bool is_below(struct str uri, struct str bucket, struct str key)
 	return !folder.n || (str_skip(&key, folder) && (!key.n || key.p[0] == '/'));
 }
 
+static bool is_of_source(const json_t *s3, struct str bucket, struct str key)
+{
+	struct str at, prefix;
+
+	return s3_uri_split(in_str(s3, "S3Uri"), &at, &prefix) && str_eq(at, bucket) && str_starts(key, prefix);
+}
+
+/* The channels of a training job; the input of a transform job and the models of its containers. */
 static bool is_in_channel(const json_t *request, struct str bucket, struct str key)
 {
 	const json_t *channels = json_object_get(request, "InputDataConfig"), *c;
-	struct str at, prefix;
+	const json_t *input = json_object_get(request, "TransformInput");
+	const json_t *containers = json_object_get(request, JOBS_CONTAINERS);
 	size_t i;
 
-	json_array_foreach (channels, i, c) {
-		const json_t *s3 = json_object_get(json_object_get(c, "DataSource"), "S3DataSource");
-
-		if (s3_uri_split(in_str(s3, "S3Uri"), &at, &prefix) && str_eq(at, bucket) && str_starts(key, prefix))
+	json_array_foreach (channels, i, c)
+		if (is_of_source(json_object_get(json_object_get(c, "DataSource"), "S3DataSource"), bucket, key))
 			return true;
-	}
-	return false;
+	json_array_foreach (containers, i, c)
+		if (is_of_source(json_object_get(c, "ModelDataSource"), bucket, key))
+			return true;
+	return is_of_source(json_object_get(json_object_get(input, "DataSource"), "S3DataSource"), bucket, key);
 }
 
 /* S3OutputPath/NAME */

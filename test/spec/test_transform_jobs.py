@@ -187,6 +187,20 @@ def test_the_streams_of_its_log(serving, done):
         logs.get_log_events(logGroupName="/aws/sagemaker/TrainingJobs", logStreamName=own)
 
 
+def test_the_samples_of_its_host(serving, done):
+    own, = [s for s in streams(serving, done["TransformJobName"]) if not s.endswith("/data-log")]
+    host = own.rsplit("-", 1)[0]        # JOB/INSTANCE
+    cloudwatch = serving.cached("cloudwatch")
+    dimensions = [{"Name": "Host", "Value": host}]
+    names = {m["MetricName"] for m in cloudwatch.list_metrics(Namespace=GROUP, Dimensions=dimensions)["Metrics"]}
+    assert {"CPUUtilization", "MemoryUtilization"} <= names and "DiskUtilization" not in names
+    now = datetime.datetime.now(datetime.timezone.utc)
+    got = cloudwatch.get_metric_statistics(
+        Namespace=GROUP, MetricName="MemoryUtilization", Dimensions=dimensions, StartTime=now - datetime.timedelta(hours=1),
+        EndTime=now + datetime.timedelta(minutes=1), Period=60, Statistics=["Maximum"])["Datapoints"]
+    assert got and all(0 < p["Maximum"] <= 100 and p["Unit"] == "Percent" for p in got)
+
+
 def test_its_tags(serving, done):
     arn = done["TransformJobArn"]
     serving.sm.add_tags(ResourceArn=arn, Tags=[{"Key": "more", "Value": "1"}])

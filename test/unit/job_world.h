@@ -223,7 +223,7 @@ static inline char *id_of(const char *name)
 	return id;
 }
 
-static enum job_state state_of(const char *name)
+static inline enum job_state state_of(const char *name)
 {
 	struct stored_job row = { 0 };
 	enum job_state s;

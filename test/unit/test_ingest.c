@@ -266,7 +266,9 @@ TEST(lines_that_are_not_believed)
 		"{\"t\":1,\"i\":\"\",\"v\":1}",
 		"{\"t\":1,\"n\":\"a\",\"v\":1",
 	};
-	const struct record_host h = { STR(ID), STR(ID), STR("demo"), STR("algo-1") };
+	const struct record_host h = {
+		.id = STR(ID), .job_id = STR(ID), .job_name = STR("demo"), .host_name = STR("algo-1")
+	};
 	_cleanup_(series_batch_freep) struct series_batch *b = series_batch_new();
 	_cleanup_buf_ struct buf deep = { 0 };
 	uint64_t at = 0;
@@ -286,5 +288,35 @@ TEST(lines_that_are_not_believed)
 	CHECK(record_take(b, &h, STR("{\"t\":5,\"n\":\"old\",\"v\":1}"), 600, wall_now()));
 	CHECK_OK(series_commit(store, b, wall_now(), false, e));
 	check_metrics(":old=1#1 ");
+	series_store_close(store);
+}
+
+/* Its instance is in the name, and the service has no DiskUtilization of it. */
+TEST(samples_of_a_transform_jobs_host)
+{
+	const struct series_dimension d[] = { { STR("Host"), STR("demo/i-0aa") } };
+	const struct series_key key = { STR("/aws/sagemaker/TransformJobs"), STR("CPUUtilization"), d, 1,
+		                        STR("Percent") };
+	const struct record_host h = { .id = STR(ID),
+		                       .job_id = STR(ID),
+		                       .job_name = STR("demo"),
+		                       .host_name = STR("algo-1"),
+		                       .instance = STR("i-0aa") };
+	_cleanup_(series_batch_freep) struct series_batch *b = series_batch_new();
+	_cleanup_free_ char *cpu = NULL, *disk = NULL;
+	struct wall now = wall_now();
+	struct series_points got = { 0 };
+
+	up();
+	cpu = strf("{\"t\":%lld,\"i\":\"CPUUtilization\",\"v\":50,\"u\":\"Percent\"}", (long long)now.ms);
+	disk = strf("{\"t\":%lld,\"i\":\"DiskUtilization\",\"v\":50,\"u\":\"Percent\"}", (long long)now.ms);
+	CHECK(record_take(b, &h, str_of(cpu), 1, now) && record_take(b, &h, str_of(disk), 2, now));
+	CHECK_OK(series_commit(store, b, now, false, e));
+	check_metrics("algo-1:CPUUtilization=50#1- ");
+	CHECK_OK(series_read_points(
+	        store, &key, &(struct series_window){ now.ms / 1000 / 60 * 60 - 3600, now.ms / 1000 + 60, 60, false },
+	        now, &got, e));
+	CHECK_INT(got.n, 1);
+	series_points_fini(&got);
 	series_store_close(store);
 }
