@@ -18,6 +18,7 @@ static int take_one(const struct outputs *o, const char *staged, const json_t *l
 	const char *file = json_string_value(json_object_get(line, "file"));
 	const char *key = json_string_value(json_object_get(line, "key"));
 	const char *md5 = json_string_value(json_object_get(line, "md5"));
+	const char *named = json_string_value(json_object_get(line, "bucket")), *bucket = named ? named : o->bucket;
 	const json_t *size = json_object_get(line, "size");
 	_cleanup_free_ char *path = NULL;
 	struct err why = { 0 };
@@ -27,17 +28,17 @@ static int take_one(const struct outputs *o, const char *staged, const json_t *l
 	path = strf("%s/%s", staged, file);
 	if (access(path, F_OK) < 0 && errno == ENOENT)
 		return 0; /* taken before bloomeryd ended */
-	if (blob_adopt(o->blobs, str_of(o->bucket), str_of(key), path, (uint64_t)json_integer_value(size), str_of(md5),
+	if (blob_adopt(o->blobs, str_of(bucket), str_of(key), path, (uint64_t)json_integer_value(size), str_of(md5),
 	               &why) == 0)
 		return 0;
 	if (why.kind == ERR_NOT_FOUND)
 		return err_set(e, ERR_CLIENT,
 		               "The output s3://%s/%s cannot be stored: its bucket was deleted while the job ran. "
 		               "Create the bucket and run the job again",
-		               o->bucket, key);
+		               bucket, key);
 	if (e)
 		*e = why;
-	return err_in(e, "taking s3://%s/%s over", o->bucket, key);
+	return err_in(e, "taking s3://%s/%s over", bucket, key);
 }
 
 static int take_lines(const struct outputs *o, const char *staged, FILE *f, struct err *e)

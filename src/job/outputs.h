@@ -1,8 +1,8 @@
 /* outputs.h - the outputs of a transform job's hosts become objects of the embedded store.
  *
  * Runs in the gatherer's thread. A host's supervisor has left them in staged/, with a file that names them, one a line
- * of JSON: {"file": leaf in staged/, "key", "size", "md5"}. Taking them twice is fine: what is not there any more was
- * taken before, as nothing else removes it.
+ * of JSON: {"file": leaf in staged/, "key", "size", "md5"}, and "bucket" where that is another than that of
+ * TransformOutput. Taking them twice is fine: what is not there any more was taken before, as nothing else removes it.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #pragma once

@@ -320,6 +320,18 @@ def test_filters_and_joins(serving, three):
     assert outputs(serving, d)["a.csv.out"] == b"1,A\n2,B\n"
 
 
+def test_what_is_captured(serving, three):
+    if not any(b["Name"] == "captured" for b in serving.s3.list_buckets()["Buckets"]):
+        serving.s3.create_bucket(Bucket="captured")
+    d = completed(serving, model(serving), three, DataCaptureConfig={"DestinationS3Uri": "s3://captured/c/"})
+    assert d["DataCaptureConfig"]["DestinationS3Uri"] == "s3://captured/c/"
+    found = [o["Key"] for o in serving.s3.list_objects_v2(Bucket="captured", Prefix="c/")["Contents"]]
+    kinds = {k.split("/")[1]: json.loads(serving.artifact("s3://captured/" + k)) for k in found}
+    assert kinds["input"] == [{"prefix": "s3://bucket/"}, *("transform/three/" + k for k in ("a.csv", "sub/b.csv", "z.csv"))]
+    assert kinds["output"][1:] == ["a.csv.out", "sub/b.csv.out", "z.csv.out"]
+    assert len(outputs(serving, d)) == 3
+
+
 # ---- what goes wrong ----
 
 def test_what_went_well_is_kept_when_another_object_fails(serving):
