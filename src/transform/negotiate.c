@@ -3,13 +3,14 @@
 
 #include <poll.h>
 
-enum { PING_MS = 2000, PING_EVERY_MS = 250, PARAMETERS_MS = 10000, OK = 200 };
+enum { PING_MS = 2000, PING_FIRST_MS = 4, PING_EVERY_MS = 250, PARAMETERS_MS = 10000, OK = 200 };
 
 int negotiate_ping(struct poster *p, const char *name, struct mono begin, unsigned timeout_s, int stop_fd,
                    struct err *e)
 {
 	_cleanup_buf_ struct buf body = { 0 };
 	struct pollfd stop = { .fd = stop_fd, .events = POLLIN };
+	int wait_ms = PING_FIRST_MS; /* most are there within a moment */
 
 	for (;;) {
 		struct err why = { 0 };
@@ -25,8 +26,9 @@ int negotiate_ping(struct poster *p, const char *name, struct mono begin, unsign
 			return err_set(e, ERR_TRAINER, "%s did not become healthy within %u s; at last: %s", name,
 			               timeout_s, last);
 		}
-		if (poll(&stop, 1, PING_EVERY_MS) > 0)
+		if (poll(&stop, 1, wait_ms) > 0)
 			return err_set(e, ERR_IO, "cancelled");
+		wait_ms = wait_ms * 2 < PING_EVERY_MS ? wait_ms * 2 : PING_EVERY_MS;
 	}
 }
 
