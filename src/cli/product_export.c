@@ -14,6 +14,7 @@
 #include "base/fd.h"
 #include "cli/product.h"
 #include "http/client.h"
+#include "oci/image.h"
 #include "oci/import.h"
 #include "product/shelf.h"
 #include "s3/s3.h"
@@ -112,15 +113,18 @@ static int pack_image(struct gathering *g, const char *image, const char *dir, j
 	return 0;
 }
 
-/* Each image once, whatever it is for. */
+/* Each image once, whatever it is for and called. */
 static int add_image(struct gathering *g, const char *image, const char *role, struct err *e)
 {
-	_cleanup_free_ char *dir = strf("images/%zu", json_array_size(g->images) + 1);
+	_cleanup_free_ char *dir = strf("images/%zu", json_array_size(g->images) + 1), *digest = NULL;
+	_cleanup_free_ char *store = strf("%s/images", g->data_dir);
 	json_t *i, *found = NULL;
 	size_t at;
 
+	if (image_digest(store, str_of(image), &digest, e) < 0)
+		return -1;
 	json_array_foreach (g->images, at, i)
-		if (!strcmp(text_in(i, "name"), image))
+		if (!strcmp(text_in(i, "digest"), digest))
 			found = i;
 	if (!found) {
 		if (!g->quiet)
@@ -128,6 +132,9 @@ static int add_image(struct gathering *g, const char *image, const char *role, s
 		if (pack_image(g, image, dir, &found, e) < 0)
 			return err_in(e, "image %s", image);
 		json_array_append_new(g->images, found);
+		if (!json_is_true(json_object_get(json_object_get(found, "scan"), "passed")))
+			return err_set(e, ERR_CLIENT, "image %s does not pass the scan any more: %s", image,
+			               text_in(json_object_get(found, "scan"), "reason"));
 	}
 	json_array_append_new(json_object_get(found, "roles"), json_string(role));
 	return 0;

@@ -13,21 +13,41 @@ import time
 
 import botocore.exceptions
 import pytest
-from conftest import BLOOMERY, ROOM, Server
+from conftest import BLOOMERY, ROLE, ROOM, Server
 from test_algorithms import refusal
+from test_transform_jobs import HANDLER, SERVE, request
+from test_transform_jobs import wait as transformed
 from test_validation import fresh, specification, training, validation, wait
 
 SCRIPT = ("for i in 1 2 3; do echo loss=0.$i; done; echo '<b>bold</b>'; "
-          "cat /opt/ml/input/data/train/x.csv > /opt/ml/model/m")
+          "cat /opt/ml/input/data/train/x.csv; echo 42 > /opt/ml/model/w.txt")
+INFERENCE = {"Containers": [{"Image": "counter", "Environment": {"MODE": "model"}}], "SupportedTransformInstanceTypes": ["ml.m5.large"],
+             "SupportedContentTypes": ["text/csv"], "SupportedResponseMIMETypes": ["text/csv"]}
+
+
+def transform(data):
+    return {"TransformInput": {"DataSource": {"S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": data}}, "ContentType": "text/csv",
+                               "SplitType": "Line"},
+            "TransformOutput": {"S3OutputPath": "s3://bucket/shown", "AssembleWith": "Line"},
+            "TransformResources": {"InstanceType": "ml.m5.large", "InstanceCount": 1}}
 
 
 @pytest.fixture(scope="module")
-def seller(server):
-    """An algorithm that is certified, and the file that it was exported to."""
+def seller(server, rootfs, tmp_path_factory):
+    """An algorithm that was trained, served and certified."""
     name = fresh()
+    root = tmp_path_factory.mktemp("counter") / "root"
+    shutil.copytree(rootfs, root, symlinks=True)
+    for leaf, text in (("bin/handler", HANDLER), ("usr/local/bin/serve", SERVE)):
+        (root / leaf).write_text(text)
+        (root / leaf).chmod(0o755)
+    assert server.bloomery("image", "import", "counter", root).returncode == 0
     data = server.put("products/", {"x.csv": b"1,2\n", "sub/y.csv": b"3,4\n"})
+    server.put("shown/", {"old.csv.out": b"of another job\n"})
+    ask = server.put("ask/", {"a.csv": b"5,6\n7,8\n"})
     server.sm.create_algorithm(AlgorithmName=name, AlgorithmDescription="counts <sheep> & goats", CertifyForMarketplace=True,
-                               TrainingSpecification=specification(), ValidationSpecification=validation(training(data, SCRIPT)))
+                               TrainingSpecification=specification(TrainingImage="counter"), InferenceSpecification=INFERENCE,
+                               ValidationSpecification=validation(training(data, SCRIPT), TransformJobDefinition=transform(ask)))
     d = wait(server, name)
     assert d["AlgorithmStatus"] == "Completed", d
     return server, name
@@ -104,6 +124,10 @@ def test_what_is_in_it(seller, bundle):
         content = {o["key"]: read(f"data/small/channel-train/{o['file']}") for o in objects}
         metrics = json.loads(read("metrics/small.json"))
         job = json.loads(read("jobs/small/training-job.json"))
+        shown = json.loads(read("outputs/small/transform/objects.json"))
+        answers = [read(f"outputs/small/transform/{o['file']}") for o in shown]
+        asked = read("data/small/transform-input/000001")
+        serving = read("logs/small/transform-1.log").decode()
     assert names[:2] == ["manifest.json", "manifest.sig"]
     assert names[2:] == [f["name"] for f in manifest["files"]] == sorted(names[2:])
     assert {"images/1/image.tar", "images/1/image.json", "images/1/scan.json", "outputs/small/model.tar.gz"} < set(names)
@@ -113,7 +137,9 @@ def test_what_is_in_it(seller, bundle):
     [loss] = [m for m in metrics["Metrics"] if m["Name"] == "loss"]
     assert loss["Count"] == 3 and loss["Max"] == 0.3
     digest = server.sm.describe_algorithm(AlgorithmName=name)["TrainingSpecification"]["TrainingImageDigest"]
-    assert manifest["about"]["images"][0]["digest"] == digest and manifest["about"]["images"][0]["roles"] == ["training"]
+    assert manifest["about"]["images"][0]["digest"] == digest and manifest["about"]["images"][0]["roles"] == ["training", "inference-1"]
+    assert [o["key"] for o in shown] == ["shown/a.csv.out"] and answers == [b"5,6,42\n7,8,42\n"] and asked == b"5,6\n7,8\n"
+    assert "serving as" in serving
     page = Texts()
     page.feed(report)
     assert page.outside == [] and not {"script", "link", "img", "iframe", "b", "sheep"} & set(page.tags), set(page.tags)
@@ -169,7 +195,7 @@ def test_it_is_used_by_its_arn(buyer, bundle, imported):
     assert d["ProductId"] == said["Name"].split("-")[-1] and "ValidationSpecification" not in d
     assert imported in [a["AlgorithmArn"] for a in buyer.sm.list_algorithms()["AlgorithmSummaryList"]]
     data = buyer.put("mine/", {"x.csv": b"9,9\n"})
-    r = buyer.request("echo loss=0.5; ls /sys/class/net | tr '\\n' ' '; cat /opt/ml/input/data/train/x.csv", channels={"train": data})
+    r = buyer.request("echo loss=0.5; echo 7 > /opt/ml/model/w.txt; ls /sys/class/net | tr '\\n' ' '; cat /opt/ml/input/data/train/x.csv", channels={"train": data})
     r["AlgorithmSpecification"] = {"AlgorithmName": imported, "TrainingInputMode": "File"}
     r["InputDataConfig"][0]["ContentType"] = "text/csv"
     buyer.sm.create_training_job(**r)
@@ -182,6 +208,24 @@ def test_it_is_used_by_its_arn(buyer, bundle, imported):
     # it keeps the rules of its specification
     bad = {**r, "TrainingJobName": fresh(), "HyperParameters": {"script": "true", "epochs": "1000"}}
     refusal(buyer.sm.create_training_job, "epochs", "1000", **bad)
+    serve_what_it_learnt(buyer, imported, job)
+
+
+def serve_what_it_learnt(buyer, arn, job):
+    """A package of the product and the buyer's own model; a model of that; a transform by that."""
+    package = buyer.sm.create_model_package(ModelPackageName=fresh(), SourceAlgorithmSpecification={"SourceAlgorithms": [
+        {"AlgorithmName": arn, "ModelDataUrl": job["ModelArtifacts"]["S3ModelArtifacts"]}]})["ModelPackageArn"]
+    name = fresh()
+    buyer.sm.create_model(ModelName=name, ExecutionRoleArn=ROLE, PrimaryContainer={"ModelPackageName": package})
+    assert buyer.sm.describe_model(ModelName=name)["EnableNetworkIsolation"] is True
+    r = request(name, buyer.put("buyers/", {"b.csv": b"9\n8\n7\n"}))
+    buyer.sm.create_transform_job(**r)
+    d = transformed(buyer, r["TransformJobName"])
+    assert d["TransformJobStatus"] == "Completed", d
+    prefix = r["TransformOutput"]["S3OutputPath"].split("/", 3)[3]
+    assert buyer.s3.get_object(Bucket="bucket", Key=prefix + "/b.csv.out")["Body"].read() == b"9,7\n8,7\n7,7\n"
+    buyer.sm.delete_model(ModelName=name)
+    buyer.sm.delete_model_package(ModelPackageName=package)
 
 
 def test_it_can_only_be_read(buyer, imported):
