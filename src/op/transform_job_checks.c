@@ -66,7 +66,8 @@ static int check_uri(const char *member, const json_t *o, const char *name, bool
 static int check_processing(const json_t *in, struct err *e)
 {
 	const json_t *p = json_object_get(in, "DataProcessing"), *input = json_object_get(in, "TransformInput");
-	const json_t *output = json_object_get(in, "TransformOutput");
+	const json_t *output = json_object_get(in, "TransformOutput"),
+	             *capture = json_object_get(in, "DataCaptureConfig");
 	const struct process_options o = {
 		.input_filter = json_string_value(json_object_get(p, "InputFilter")),
 		.output_filter = json_string_value(json_object_get(p, "OutputFilter")),
@@ -76,10 +77,11 @@ static int check_processing(const json_t *in, struct err *e)
 		.split_type = json_string_value(json_object_get(input, "SplitType")),
 		.assemble_with = json_string_value(json_object_get(output, "AssembleWith")),
 		.single = str_is(in_str(in, "BatchStrategy"), "SingleRecord"),
+		.inference_id = json_is_true(json_object_get(capture, "GenerateInferenceId")),
 	};
 	_cleanup_(process_freep) struct process *made = NULL;
 
-	return p ? process_new(&o, &made, e) : 0;
+	return process_new(&o, &made, e);
 }
 
 int transform_job_check_form(const json_t *in, struct err *e)

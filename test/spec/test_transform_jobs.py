@@ -250,6 +250,8 @@ def test_jobs_that_are_not_there(serving):
      ["S3DataType", "AugmentedManifestFile"]),
     ({"DataProcessing": {"InputFilter": "$[0"}}, ["DataProcessing.InputFilter"]),
     ({"DataProcessing": {"JoinSource": "Input"}, "TransformOutput": {"Accept": "application/json"}}, ["Join"]),
+    ({"DataCaptureConfig": {"DestinationS3Uri": "s3://bucket/x", "GenerateInferenceId": True}},
+     ["GenerateInferenceId needs TransformOutput.Accept"]),
     ({"TransformResources": {"InstanceCount": 251}}, ["250"]),
     ({"TransformResources": {"InstanceType": "ml.nothing"}}, ["instanceType"]),
     ({"Tags": [{"Key": "a", "Value": "1"}, {"Key": "a", "Value": "2"}]}, ["a"]),
@@ -330,6 +332,12 @@ def test_what_is_captured(serving, three):
     assert kinds["input"] == [{"prefix": "s3://bucket/"}, *("transform/three/" + k for k in ("a.csv", "sub/b.csv", "z.csv"))]
     assert kinds["output"][1:] == ["a.csv.out", "sub/b.csv.out", "z.csv.out"]
     assert len(outputs(serving, d)) == 3
+
+
+def test_ids_of_records(serving, three):
+    d = completed(serving, model(serving), three, TransformOutput={"Accept": "text/csv"},
+                  DataCaptureConfig={"DestinationS3Uri": "s3://bucket/ids", "GenerateInferenceId": True})
+    assert re.fullmatch(rb"([AB],[12],[0-9a-f-]{36},20\d\d-\d\d-\d\dT\d\d:\d\d:\d\dZ\n){2}", outputs(serving, d)["a.csv.out"])
 
 
 # ---- what goes wrong ----
