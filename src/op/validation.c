@@ -346,6 +346,24 @@ static enum outcome make_model(const struct work *w)
 	return o;
 }
 
+/* The artifacts are another job's to the transform job, and its creator may have no right to those but by that job,
+ * which it has created as well. */
+static enum outcome make_transform_job(struct work *w)
+{
+	struct store_brief job;
+	struct err e = { 0 };
+
+	if (w->v.creator) {
+		if (store_job_brief_named(w->api->store, KIND_TRAINING, str_of(w->name), &job, &e) < 0) {
+			log_err(LOG_WARN, &e, "validating algorithm %s", w->algorithm);
+			return e.kind == ERR_NOT_FOUND ? end(w, "its training job was deleted") : TRY_AGAIN;
+		}
+		json_object_set_new(w->v.creator, "JobId", json_string(job.id));
+		store_brief_fini(&job);
+	}
+	return create(w, &transform_job, validation_transform_job(w->request, w->name), "transforming");
+}
+
 static enum outcome transforming(const struct work *w)
 {
 	json_t *d = NULL;
@@ -357,7 +375,7 @@ static enum outcome transforming(const struct work *w)
 	return end(w, NULL);
 }
 
-static enum outcome take(const struct work *w)
+static enum outcome take(struct work *w)
 {
 	struct str step = str_of(w->step);
 
@@ -374,7 +392,7 @@ static enum outcome take(const struct work *w)
 	if (str_is(step, "made"))
 		return has_transform(w) ? move(w, "transform", NULL, NULL, NULL) : end(w, NULL);
 	if (str_is(step, "transform"))
-		return create(w, &transform_job, validation_transform_job(w->request, w->name), "transforming");
+		return make_transform_job(w);
 	if (str_is(step, "transforming"))
 		return transforming(w);
 	log_warn("the validation of algorithm %s is in a step that is not known here: %s", w->algorithm, w->step);

@@ -1,4 +1,5 @@
 # ValidationSpecification: what CreateAlgorithm says to it, and the jobs that it makes. SPDX-License-Identifier: Apache-2.0
+import json
 import subprocess
 import time
 import uuid
@@ -165,16 +166,22 @@ def test_certified_ones_are_validated_in_isolation(server, data):
 # ---- with a model and a transform job ----
 
 @pytest.fixture(scope="module")
-def both(server, rootfs, tmp_path_factory):
-    """An image that trains and serves; what it serves is a line's length."""
+def serving(rootfs, tmp_path_factory):
+    """A root that trains and serves; what it serves is a line's length."""
     root = tmp_path_factory.mktemp("both") / "root"
     subprocess.run(["cp", "-a", rootfs, root], check=True)
-    subprocess.run(["gcc", "-static", "-O1", "-D_GNU_SOURCE", "-pthread", "-o", root / "usr/local/bin/server", ROOT / "test/bench/serve.c"], check=True)
+    subprocess.run(["gcc", "-static", "-O1", "-D_GNU_SOURCE", "-pthread", "-o", root / "usr/local/bin/server", ROOT / "test/bench/serve.c"],
+                   check=True)
     serve = root / "usr/local/bin/serve"
     serve.write_text("#!/bin/sh\n[ \"$(cat /opt/ml/model/m)\" != bad ] || { echo this model is bad; exit 3; }\n"
                      "[ \"$(cat /opt/ml/model/m)\" != slow ] || sleep 600\nexec /usr/local/bin/server 8080\n")
     serve.chmod(0o755)
-    assert server.bloomery("image", "import", "both", root).returncode == 0
+    return root
+
+
+@pytest.fixture(scope="module")
+def both(server, serving):
+    assert server.bloomery("image", "import", "both", serving).returncode == 0
     return "both"
 
 
@@ -274,3 +281,80 @@ def test_what_its_transform_may_not_say(server, data, both):
             training(data), TransformJobDefinition=transform(data)))
     refusal(server, "InferenceSpecification: ", "no-such-image", InferenceSpecification=inference(Containers=[{"Image": "no-such-image"}]),
             ValidationSpecification=validation(training(data)))
+
+
+# ---- who may ----
+
+PASSES = {"Effect": "Allow", "Action": ["sagemaker:*", "s3:*", "iam:PassRole"], "Resource": "*"}
+POLICIES = {
+    "maker": {"Statement": {"Effect": "Allow", "Action": ["sagemaker:*", "s3:*"], "Resource": "*"}},
+    "passer": {"Statement": PASSES},
+    "reader": {"Statement": {"Effect": "Allow", "Action": ["s3:GetObject", "s3:ListBucket"], "Resource": "*"}},
+}
+
+
+def role(name):
+    return "arn:aws:iam::000000000000:role/" + name
+
+
+@pytest.fixture(scope="module")
+def strict(rootfs, serving, tmp_path_factory):
+    from conftest import ROOM, Server
+    base = tmp_path_factory.mktemp("strict") / "data"
+    base.mkdir()
+    for name, policy in POLICIES.items():
+        (base / (name + ".json")).write_text(json.dumps(policy))
+    s = Server(base, conf=ROOM + "stop_grace_seconds = 3\n" + "".join(f"role.{role(n)} = {n}.json\n" for n in POLICIES)).start()
+    assert s.bloomery("image", "import", "busy", rootfs).returncode == 0
+    assert s.bloomery("image", "import", "both", serving).returncode == 0
+    s.s3.create_bucket(Bucket="bucket")
+    yield s
+    left = s.leftovers()
+    s.stop()
+    assert left == []
+
+
+def session(server, name):
+    c = server.cached("sts").assume_role(RoleArn=role(name), RoleSessionName="somebody")["Credentials"]
+    return server.client("sagemaker", aws_access_key_id=c["AccessKeyId"], aws_secret_access_key=c["SecretAccessKey"],
+                         aws_session_token=c["SessionToken"])
+
+
+def test_roles_are_asked_when_the_algorithm_is_created(strict):
+    data = strict.put("in/", {"x.csv": b"1\n"})
+
+    def create(who, validator):
+        spec = {**validation(training(data)), "ValidationRole": role(validator)}
+        session(strict, who).create_algorithm(AlgorithmName=fresh(), TrainingSpecification=specification(), ValidationSpecification=spec)
+    with pytest.raises(botocore.exceptions.ClientError, match="AccessDeniedException.*iam:PassRole.*role/passer"):
+        create("maker", "passer")
+    with pytest.raises(botocore.exceptions.ClientError, match="ValidationException.*TrainingJobDefinition: Access denied to OutputDataConfig.*role/reader"):
+        create("passer", "reader")
+    assert strict.sm.list_algorithms()["AlgorithmSummaryList"] == []
+
+
+def test_a_validation_is_no_way_to_what_its_creator_may_not_get_at(strict):
+    """A session that only the built-in policy limits gets no other job's result, not by an algorithm's job either."""
+    strict.completed("echo secret > /opt/ml/model/m", name="of-somebody-else")
+    maker = session(strict, "without-a-line")
+
+    def create(name, data):
+        maker.create_algorithm(AlgorithmName=name, TrainingSpecification=specification(),
+                               ValidationSpecification=validation(training(data, "ls -R /opt/ml/input/data")))
+    with pytest.raises(botocore.exceptions.ClientError, match="AccessDeniedException.*what belongs to other jobs"):
+        create(fresh(), "s3://bucket/out/of-somebody-else/")
+    name = fresh()
+    create(name, "s3://bucket/out/")          # what is below is looked at object by object, when the job is launched
+    d = wait(strict, name)
+    why = d["AlgorithmStatusDetails"]["ValidationStatuses"][0].get("FailureReason", "")
+    assert d["AlgorithmStatus"] == "Failed" and "out/of-somebody-else/output/model.tar.gz" in why, d
+
+
+def test_a_session_validates_what_it_trains(strict):
+    data, name = strict.put("in/", {"x.csv": b"1,2\n"}), fresh()
+    session(strict, "without-a-line").create_algorithm(
+        AlgorithmName=name, TrainingSpecification=specification(TrainingImage="both"), InferenceSpecification=inference(),
+        ValidationSpecification=validation(training(data), TransformJobDefinition=transform(
+            data, TransformOutput={"S3OutputPath": "s3://bucket/predicted", "Accept": "text/csv"})))
+    d = wait(strict, name)
+    assert d["AlgorithmStatus"] == "Completed", d
