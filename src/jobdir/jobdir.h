@@ -45,7 +45,8 @@
 	X(ARTIFACT,     "")         /* {"bucket","key","file","size","md5"}  file: name in staged/, ready to take. \
 	                             * "part": true: an archive without its end, see artifact/artifact.h          */ \
 	X(OUTPUTS,      "")         /* {"file","count","bytes"}  of a transform job: a file in staged/ with a line of   \
-	                             * JSON for each object to take from there, {"file","key","size","md5"}       */ \
+	                             * JSON for each object to take from there, {"file","key","size","md5"}, and  \
+	                             * "bucket" where it is not that of S3OutputPath                              */ \
 	X(ENDED,        "")         /* {"result":"ok"|"failed"|"stopped"|"expired","reason"}                      */
 /* clang-format on */
 

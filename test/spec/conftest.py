@@ -215,7 +215,7 @@ class Server:
         raise AssertionError(f"no job directory for {name}")
 
     def look_around(self):
-        left = [f"process {pid} {prog}" for prog in ("bloomery-job", "bloomery-image", "bloomery-fetch", "bloomery-fuse", "bloomery-metric") for pid in self.pids(prog)]
+        left = [f"process {pid} {prog}" for prog in ("bloomery-job", "bloomery-image", "bloomery-fetch", "bloomery-fuse", "bloomery-metric", "bloomery-transform") for pid in self.pids(prog)]
         left += [f"mount {line.split()[1]}" for line in open("/proc/mounts") if str(self.data) in line]
         ids = {os.path.basename(p) for p in glob.glob(str(self.data / "jobs/*"))}
         left += [f"cgroup {p}" for p in glob.glob("/sys/fs/cgroup/**/bloomery/*", recursive=True)
