@@ -149,6 +149,19 @@ static void spread(int dirfd, const char *leaf)
 	}
 }
 
+/* Root's as well, for bloomeryd to read; what was imported before there was a user for it is in another group. */
+static int open_products(int dirfd, struct owner to, struct err *e)
+{
+	_cleanup_close_ int fd = openat(dirfd, "products", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	struct stat st;
+
+	if (fd < 0)
+		return errno == ENOENT ? 0 : err_sys(e, "opening products");
+	if (fstat(fd, &st) < 0 || (st.st_uid == 0 && st.st_gid != to.gid && fchown(fd, 0, to.gid) < 0))
+		return err_sys(e, "giving products to bloomeryd's group");
+	return 0;
+}
+
 /* The data directory itself is given last: that it has the right owner says that the rest has, too. */
 static int give_all(int fd, struct owner to, struct err *e)
 {
@@ -157,8 +170,8 @@ static int give_all(int fd, struct owner to, struct err *e)
 
 	if (mkdirat(fd, "images", 0755) < 0 && errno != EEXIST) /* root's, as what is in it runs */
 		return err_sys(e, "making images");
-	if (make_directory(fd, "objects", to, e) < 0 || make_directory(fd, "jobs", to, e) < 0 ||
-	    give_files(fd, to, e) < 0)
+	if (open_products(fd, to, e) < 0 || make_directory(fd, "objects", to, e) < 0 ||
+	    make_directory(fd, "jobs", to, e) < 0 || give_files(fd, to, e) < 0)
 		return -1;
 	spread(fd, "jobs");
 	if (fstat(fd, &st) < 0)

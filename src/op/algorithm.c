@@ -10,6 +10,7 @@
 #include "job/jobs.h"
 #include "metric/metric.h"
 #include "op/model.h"
+#include "op/products.h"
 #include "op/tags.h"
 #include "op/training_job.h"
 #include "op/validation.h"
@@ -235,7 +236,8 @@ int op_create_algorithm(const struct api_call *call, json_t *in, json_t **ret_ou
 	struct store_new_algorithm row = { .name = name.p, .arn = arn, .created = call->now };
 	bool validated = json_object_get(in, "ValidationSpecification") != NULL;
 
-	if (algorithm_check(call, in, e) < 0 || find_image(call, in, &found, e) < 0)
+	if (algorithm_check(call, in, e) < 0 || products_check_images(call->api, in, e) < 0 ||
+	    find_image(call, in, &found, e) < 0)
 		return -1;
 	row.tags = tags = tags_from(json_object_get(in, "Tags"), &row.tag_count);
 	row.image = found.image;

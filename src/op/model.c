@@ -6,6 +6,7 @@
 #include "iam/iam.h"
 #include "job/jobs.h"
 #include "op/authorise.h"
+#include "op/products.h"
 #include "op/tags.h"
 #include "op/training_job.h"
 #include "store/store.h"
@@ -239,9 +240,9 @@ int op_create_model(const struct api_call *call, json_t *in, json_t **ret_out, s
 	_cleanup_(real_fini) struct real real = { 0 };
 	json_t *list;
 
-	if (check_form(in, e) < 0 || tags_check(json_object_get(in, "Tags"), e) < 0 ||
-	    find_real(call, in, &real, e) < 0 || authorise_model(call, in, real.list, arn, e) < 0 ||
-	    check_there(call, in, real.list, e) < 0)
+	if (check_form(in, e) < 0 || products_check_images(call->api, in, e) < 0 ||
+	    tags_check(json_object_get(in, "Tags"), e) < 0 || find_real(call, in, &real, e) < 0 ||
+	    authorise_model(call, in, real.list, arn, e) < 0 || check_there(call, in, real.list, e) < 0)
 		return -1;
 	row.tags = tags = tags_from(json_object_get(in, "Tags"), &row.tag_count);
 	fill(in, &real);

@@ -5,6 +5,7 @@
 #include "op/algorithm.h"
 #include "op/authorise.h"
 #include "op/model.h"
+#include "op/products.h"
 #include "op/tags.h"
 #include "op/training_job.h"
 #include "store/store.h"
@@ -247,7 +248,8 @@ int op_create_model_package(const struct api_call *call, json_t *in, json_t **re
 	struct str name;
 	int rc;
 
-	if (check_names(call, in, &name, e) < 0 || (row.versioned && find_group(call, name, &group, e) < 0))
+	if (products_check_images(call->api, in, e) < 0 || check_names(call, in, &name, e) < 0 ||
+	    (row.versioned && find_group(call, name, &group, e) < 0))
 		return -1;
 	row.name = row.versioned ? group.name : (own = str_dup(name));
 	rc = create(call, in, &row, &arn, e);

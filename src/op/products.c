@@ -14,6 +14,8 @@
 
 enum { PAGE = 100 };
 
+#define PRODUCT_IMAGES "product/" /* as bloomery product names them */
+
 struct sync {
 	const struct api *api;
 	int shelf; /* -1: there is none */
@@ -218,5 +220,100 @@ int products_answer(const struct api *api, struct buf *out, struct err *e)
 	json_decref(j);
 	must(text);
 	buf_z(out, text);
+	return 0;
+}
+
+/* ---- images that are only used by their product ---- */
+
+struct search {
+	const struct api *api;
+	int shelf;
+	struct str digest;
+	bool found;
+};
+
+static int compare(const char *name, void *arg, struct err *e)
+{
+	struct search *s = arg;
+	json_t *product, *image;
+	size_t i;
+
+	(void)e;
+	if (s->found || shelf_read(s->shelf, name, &product, NULL) < 0)
+		return 0;
+	json_array_foreach (json_object_get(product, "images"), i, image) {
+		_cleanup_free_ char *digest = NULL;
+
+		if (jobs_image_digest(s->api->jobs, str_of(json_string_value(image)), &digest, NULL) == 0 &&
+		    str_eq_nocase(s->digest, str_of(digest)))
+			s->found = true;
+	}
+	json_decref(product);
+	return 0;
+}
+
+static bool has_digest(const struct api *api, struct str digest)
+{
+	_cleanup_close_ int shelf = digest.n ? shelf_open(api->data_dir, NULL) : -1;
+	struct search s = { .api = api, .shelf = shelf, .digest = digest };
+
+	if (shelf >= 0 && shelf_each(shelf, compare, &s, NULL) < 0)
+		return false;
+	return s.found;
+}
+
+/* "product/NAME-1", with whatever tag and digest. */
+static bool has_name(struct str image)
+{
+	struct str name;
+
+	if (!str_skip(&image, STR(PRODUCT_IMAGES)))
+		return false;
+	name = str_cut(&image, '@');
+	name = str_cut(&name, ':');
+	str_cut_last(&name, '-');
+	return shelf_name_valid(name);
+}
+
+/* Of a container, or what is like one. */
+static int check_image(const struct api *api, const json_t *c, const char *image, const char *digest, struct err *e)
+{
+	struct str name = str_of(json_string_value(json_object_get(c, image))), rest = name;
+	struct str given = str_of(json_string_value(json_object_get(c, digest)));
+
+	str_cut(&rest, '@');
+	if (!has_name(name) && !has_digest(api, rest) && !has_digest(api, given))
+		return 0;
+	return err_set(e, ERR_INVALID,
+	               "%s '" PRIstr "' belongs to a product, which is used by its ARN (`bloomery product list`)",
+	               image, ARGstr(name));
+}
+
+static int check_containers(const struct api *api, const json_t *list, struct err *e)
+{
+	const json_t *c;
+	size_t i;
+
+	json_array_foreach (list, i, c)
+		if (check_image(api, c, "Image", "ImageDigest", e) < 0)
+			return -1;
+	return 0;
+}
+
+int products_check_images(const struct api *api, const json_t *in, struct err *e)
+{
+	const json_t *more = json_object_get(in, "AdditionalInferenceSpecifications"), *spec;
+	size_t i;
+
+	if (check_image(api, json_object_get(in, "AlgorithmSpecification"), "TrainingImage", "", e) < 0 ||
+	    check_image(api, json_object_get(in, "TrainingSpecification"), "TrainingImage", "TrainingImageDigest", e) <
+	            0 ||
+	    check_image(api, json_object_get(in, "PrimaryContainer"), "Image", "ImageDigest", e) < 0 ||
+	    check_containers(api, json_object_get(in, "Containers"), e) < 0 ||
+	    check_containers(api, json_object_get(json_object_get(in, "InferenceSpecification"), "Containers"), e) < 0)
+		return -1;
+	json_array_foreach (more, i, spec)
+		if (check_containers(api, json_object_get(spec, "Containers"), e) < 0)
+			return -1;
 	return 0;
 }

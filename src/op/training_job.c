@@ -6,6 +6,7 @@
 #include "aws/arn.h"
 #include "iam/iam.h"
 #include "job/jobs.h"
+#include "op/products.h"
 #include "op/tags.h"
 #include "op/validation.h"
 
@@ -51,7 +52,7 @@ int op_create_training_job(const struct api_call *call, json_t *in, json_t **ret
 	struct jobs_create c = { .kind = KIND_TRAINING, .arn = arn, .needs = &needs, .created = call->now };
 	const struct job_check check = { .call = call, .in = in };
 
-	if (training_job_check(&check, &needs, e) < 0)
+	if (products_check_images(call->api, in, e) < 0 || training_job_check(&check, &needs, e) < 0)
 		return -1;
 	c.echo = echo = training_job_echo(in);
 	mark_creator(call, in);

@@ -237,6 +237,17 @@ def test_it_can_only_be_read(buyer, imported):
     assert done.returncode == 1 and "its seller's to export" in done.stderr
 
 
+def test_its_images_are_only_used_by_it(buyer, imported):
+    """Whoever names them would get round the isolation."""
+    image = f"product/{imported.split('/')[1]}-1"
+    digest = json.loads(buyer.bloomery("image", "list", "--json").stdout)[0]["digest"]
+    for name in (image, image + ":latest", "x@" + digest):
+        refusal(buyer.sm.create_training_job, "belongs to a product", **buyer.request("true", image=name))
+        refusal(buyer.sm.create_model, "belongs to a product", ModelName=fresh(), ExecutionRoleArn=ROLE, PrimaryContainer={"Image": name})
+        refusal(buyer.sm.create_algorithm, "belongs to a product", AlgorithmName=fresh(),
+                TrainingSpecification=specification(TrainingImage=name))
+
+
 def test_what_is_not_subscribed_to(buyer, server):
     r = buyer.request("true")
     arn = "arn:aws:sagemaker:us-east-1:123456789012:algorithm/never-heard-of-0123456789abcdef0123456789abcdef"
