@@ -273,7 +273,7 @@ static enum outcome create(const struct work *w, const struct kind *k, json_t *i
 		json_decref(answer);
 		return move(w, next, NULL, NULL, NULL);
 	}
-	if (err_info[e.kind].retry) {
+	if (e.kind == ERR_IO || e.kind == ERR_BUSY) {
 		log_err(LOG_WARN, &e, "validating algorithm %s: %s", w->algorithm, k->create);
 		return TRY_AGAIN;
 	}
@@ -301,6 +301,8 @@ static enum outcome await(const struct work *w, const struct kind *k, json_t **r
 	}
 	if (str_is(status, "Failed"))
 		failure = strf("%s %s has failed: " PRIstr, k->what, w->name, ARGstr(reason));
+	else if (str_is(in_str(d, "SecondaryStatus"), "MaxRuntimeExceeded"))
+		failure = strf("%s %s was stopped after its MaxRuntimeInSeconds", k->what, w->name);
 	else if (str_is(status, "Stopped"))
 		failure = strf("%s %s was stopped", k->what, w->name);
 	else if (!d)

@@ -233,15 +233,16 @@ def bring(server, kind, uri, **kw):
     """By hand: Debian's client does not know the member."""
     name = "brings-" + uuid.uuid4().hex[:10]
     server.call("CreateAlgorithm", {"AlgorithmName": name, "TrainingSpecification": specification(
-        AdditionalS3DataSource={"S3DataType": kind, "S3Uri": uri, **kw})})
+        SupportsDistributedTraining=True, AdditionalS3DataSource={"S3DataType": kind, "S3Uri": uri, **kw})})
     return name
 
 
 SHOW = "cd $SAGEMAKER_ADDITIONAL_S3_DATA_PATH; pwd; find . -type f | sort | while read f; do echo $f $(cat $f); done"
 
 
-def shown(server, name, data):
+def shown(server, name, data, hosts=1):
     r = job(server, name, data, SHOW)
+    r["ResourceConfig"]["InstanceCount"] = hosts
     server.sm.create_training_job(**r)
     d = server.wait(r["TrainingJobName"])
     assert d["TrainingJobStatus"] == "Completed", d.get("FailureReason")
@@ -261,6 +262,7 @@ def test_what_an_algorithm_brings_along(server, data):
     assert shown(server, bring(server, "S3Prefix", "s3://bucket/brought/sub"), data) == ["./b B"]
     name = bring(server, "S3Object", base + "w.tar.gz", CompressionType="Gzip")
     assert shown(server, name, data) == ["./2 two", "./w/1 one"]
+    assert sorted(shown(server, name, data, hosts=2)) == ["./2 two"] * 2 + ["./w/1 one"] * 2
     etag = server.s3.head_object(Bucket="bucket", Key="brought/a")["ETag"]
     name = bring(server, "S3Object", base + "a", ETag=etag)
     assert server.call("DescribeAlgorithm", {"AlgorithmName": name})["TrainingSpecification"]["AdditionalS3DataSource"] == {

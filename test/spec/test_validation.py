@@ -133,6 +133,15 @@ def test_while_it_is_validated(server, data):
     server.sm.delete_algorithm(AlgorithmName=name)
 
 
+def test_a_job_that_takes_too_long(server, data):
+    name = fresh()
+    server.sm.create_algorithm(AlgorithmName=name, TrainingSpecification=specification(), ValidationSpecification=validation(
+        training(data, "sleep 600", StoppingCondition={"MaxRuntimeInSeconds": 1})))
+    d = wait(server, name)
+    assert d["AlgorithmStatus"] == "Failed"
+    assert d["AlgorithmStatusDetails"]["ValidationStatuses"][0]["FailureReason"].endswith("was stopped after its MaxRuntimeInSeconds")
+
+
 def test_long_names_are_cut(server, data):
     name = "long-" + uuid.uuid4().hex + "x" * 25
     server.sm.create_algorithm(AlgorithmName=name, TrainingSpecification=specification(),
