@@ -460,6 +460,8 @@ static int take_outputs(struct freezer *f, const struct task *t, struct err *e)
 		return -1;
 	split_uri(output_of(t->job_kind, request), &bucket, &prefix);
 	o.bucket = bucket;
+	o.iam = json_object_get(request, JOBS_CREATOR) ? f->js->iam : NULL;
+	o.job_id = t->id;
 	rc = take_outputs_of(&o, t, e);
 	json_decref(request);
 	return rc;

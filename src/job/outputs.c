@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "base/fd.h"
+#include "iam/iam.h"
 
 static bool is_leaf(const char *z)
 {
@@ -25,6 +26,12 @@ static int take_one(const struct outputs *o, const char *staged, const json_t *l
 
 	if (!is_leaf(file) || !key || !*key || !md5 || !json_is_integer(size) || json_integer_value(size) < 0)
 		return err_set(e, ERR_CLIENT, "a host reported an output in a way that makes no sense");
+	/* S3OutputPath was asked about when the job was created, but not where below it keys of the input lead. */
+	if (o->iam && !iam_job_may_read(o->iam, o->job_id, str_of(bucket), str_of(key)))
+		return err_set(e, ERR_CLIENT,
+		               "The output s3://%s/%s cannot be stored: it would lie in another training job's output, "
+		               "which the default policy of roles leaves out. Choose another S3OutputPath",
+		               bucket, key);
 	path = strf("%s/%s", staged, file);
 	if (access(path, F_OK) < 0 && errno == ENOENT)
 		return 0; /* taken before bloomeryd ended */

@@ -10,10 +10,13 @@
 
 #include "blob/blob.h"
 
+struct iam; /* iam/iam.h */
 struct outputs {
 	struct blob_store *blobs;
 	const char *data_dir;
-	const char *bucket;         /* of TransformOutput */
+	const char *bucket;    /* of TransformOutput */
+	const struct iam *iam; /* asked about the keys, for the job; NULL: not, as its creator may everything */
+	const char *job_id;
 	bool (*stopped)(void *arg); /* asked for often */
 	void *arg;
 };

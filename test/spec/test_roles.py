@@ -4,8 +4,10 @@ import glob
 import json
 import os
 import re
+import time
 import urllib.error
 import urllib.request
+import uuid
 
 import botocore.exceptions
 import pytest
@@ -399,6 +401,44 @@ def test_the_roles_of_new_jobs(ours):
     r = manifest("s3://bucket/in/manifest")
     create(**r)
     assert ours.wait(r["TrainingJobName"])["TrainingJobStatus"] == "Completed"
+
+
+def transform(server, role, prefix="s3://bucket/in/a", output="s3://bucket/out/t", sm=None, **kw):
+    """A request for a transform job of a model with that role; its container would not serve."""
+    name = "t-" + uuid.uuid4().hex[:10]
+    (sm or server.sm).create_model(ModelName=name, ExecutionRoleArn=role, PrimaryContainer={"Image": "busy"})
+    return {"TransformJobName": name, "ModelName": name, "TransformOutput": {"S3OutputPath": output},
+            "TransformInput": {"DataSource": {"S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": prefix}}},
+            "TransformResources": {"InstanceType": "ml.m5.large", "InstanceCount": 1}, **kw}
+
+
+def transform_failed(server, r, sm=None):
+    (sm or server.sm).create_transform_job(**r)
+    end = time.monotonic() + 60
+    while (d := server.sm.describe_transform_job(TransformJobName=r["TransformJobName"]))["TransformJobStatus"] == "InProgress":
+        assert time.monotonic() < end, d
+        time.sleep(0.05)
+    assert d["TransformJobStatus"] == "Failed", d
+    return d["FailureReason"]
+
+
+def test_the_roles_of_transform_jobs(ours):
+    create = ours.sm.create_transform_job
+    said = fails("ValidationException", create, **transform(ours, NOBODY))
+    assert 'Unauthorized to List objects under S3 URL "s3://bucket/in/a"' in said and f'"{NOBODY}" has "s3:ListBucket"' in said
+    said = fails("ValidationException", create, **transform(ours, READER, output="s3://bucket/else"))
+    assert 'Access denied to TransformOutput S3 bucket "bucket"' in said and "arn:aws:s3:::bucket/else/*" in said
+    why = transform_failed(ours, transform(ours, READER, prefix="s3://bucket/in/"))
+    assert "Unable to download object s3://bucket/in/secret (AccessDenied: Access Denied)" in why and READER in why
+
+
+def test_sessions_and_transform_jobs(ours, reader):
+    sm = ours.client("sagemaker", **reader)
+    for call, action in ((sm.describe_transform_job, "Describe"), (sm.stop_transform_job, "Stop")):
+        said = fails("AccessDeniedException", call, TransformJobName="Some-Job")
+        assert f"sagemaker:{action}TransformJob on resource: arn:aws:sagemaker:us-east-1:000000000000:transform-job/some-job" in said
+    assert "sagemaker:CreateTransformJob" in fails("AccessDeniedException", sm.create_transform_job, **transform(ours, READER))
+    assert "sagemaker:ListTransformJobs" in fails("AccessDeniedException", sm.list_transform_jobs)
 
 
 def test_objects_that_the_role_may_not_read_end_the_job(ours):

@@ -8,7 +8,7 @@ import botocore.config
 import pytest
 
 from conftest import ROLE
-from test_roles import assume, delete, fails, get, keys, ours, spec  # noqa: F401 (ours is a fixture)
+from test_roles import assume, delete, fails, get, keys, ours, spec, transform, transform_failed  # noqa: F401 (ours is a fixture)
 
 OTHER = "arn:aws:iam::000000000000:role/other"
 LOOP = "trap 'exit 0' TERM; while :; do sleep 0.1; done"
@@ -102,6 +102,18 @@ def test_a_channel_of_a_job_of_its_own(ours, attacker, victim):
         assert "Creator" not in json.dumps(d, default=str)
     # who has the server's key may say so
     assert ours.completed("test -f /opt/ml/input/data/c/victim-1/output/model.tar.gz", channels={"c": "s3://bucket/out/vic"})
+
+
+def test_a_transform_job_of_its_own(ours, attacker, victim):
+    for prefix in ("s3://bucket/out/vic", "s3://bucket/out/", "s3://bucket/"):
+        why = transform_failed(ours, transform(ours, ROLE, prefix, "s3://bucket/mine", attacker.sm), attacker.sm)
+        assert "is another training job's output" in why and f"{attacker.name} created this job" in why
+    refused = fails("AccessDeniedException", attacker.sm.create_transform_job,
+                    **transform(ours, ROLE, "s3://bucket/in/a", f"s3://bucket/out/{victim[0]}/output", attacker.sm))
+    assert "s3:PutObject" in refused and "other jobs" in refused
+    # who has the server's key may say so
+    r = transform(ours, ROLE, "s3://bucket/out/vic", "s3://bucket/mine")
+    assert "AlgorithmError" in transform_failed(ours, r)        # the data was no fault
 
 
 def test_a_channel_that_gets_an_output_later(ours, attacker):

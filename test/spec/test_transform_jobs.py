@@ -1,128 +1,21 @@
 # Batch transform: models that serve with busybox, jobs made with boto3, outputs, logs and metrics where the service has
 # them. SPDX-License-Identifier: Apache-2.0
 import datetime
-import io
 import json
 import re
-import shutil
-import tarfile
 import time
-import uuid
 
 import botocore.exceptions
 import pytest
 
-from conftest import FINAL, ROLE
+from serving import GROUP, ROLE, completed, describe, import_serving, model, outputs, request, run, streams, unique, wait
 
 ACCOUNT = "arn:aws:sagemaker:us-east-1:000000000000:"
-GROUP = "/aws/sagemaker/TransformJobs"
-
-# Answers with the records in capitals; what MODE says else. One process a connection.
-HANDLER = r"""#!/bin/sh
-read -r method path rest
-n=0
-while read -r name value; do
-  case $name in [Cc]ontent-[Ll]ength:) n=$(echo $value | tr -d '\r');; esac
-  case $name$value in ?) break;; esac
-done
-answer() { printf 'HTTP/1.0 %s\r\nContent-Type: text/csv\r\n\r\n' "$1"; }
-case $method$path in
-GET/ping) answer '200 OK';;
-GET*) answer '404 No';;
-*) head -c $n > /tmp/body.$$
-   if [ "$MODE" = slow ]; then sleep 600; fi
-   if grep -q BAD /tmp/body.$$; then answer '400 No'; echo 'cannot read BAD'; exit; fi
-   answer '200 OK'
-   case "$MODE" in
-   model) while read -r line; do echo "$line,$(cat /opt/ml/model/w.txt)"; done < /tmp/body.$$;;
-   env) while read -r line; do echo "$A,$B,$SAGEMAKER_BATCH,$SAGEMAKER_MAX_PAYLOAD_IN_MB,$SAGEMAKER_BATCH_STRATEGY"; done < /tmp/body.$$;;
-   add) while read -r line; do echo "$line,+"; done < /tmp/body.$$;;
-   *) tr a-z A-Z < /tmp/body.$$;;
-   esac;;
-esac
-"""
-SERVE = "#!/bin/sh\necho \"serving as $HOSTNAME\"\n[ \"$MODE\" = dies ] && { echo no more >&2; exit 7; }\nexec nc -ll -p 8080 -e /bin/handler\n"
-
 
 @pytest.fixture(scope="module")
 def serving(server, rootfs, tmp_path_factory):
-    root = tmp_path_factory.mktemp("serving") / "root"
-    shutil.copytree(rootfs, root, symlinks=True)
-    for leaf, text in (("bin/handler", HANDLER), ("usr/local/bin/serve", SERVE)):
-        (root / leaf).write_text(text)
-        (root / leaf).chmod(0o755)
-    done = server.bloomery("image", "import", "serving", root)
-    assert done.returncode == 0, done.stderr
-    archive = io.BytesIO()
-    with tarfile.open(fileobj=archive, mode="w:gz") as tar:
-        info = tarfile.TarInfo("w.txt")
-        info.size = 3
-        tar.addfile(info, io.BytesIO(b"42\n"))
-    server.put("models/", {"model.tar.gz": archive.getvalue()})
+    import_serving(server, rootfs, tmp_path_factory.mktemp("serving"))
     return server
-
-
-def unique(prefix):
-    return f"{prefix}-{uuid.uuid4().hex[:10]}"
-
-
-def model(server, name=None, mode="", environment=None, **kw):
-    name = name or unique("model")
-    container = {"Image": "serving", "Environment": {"MODE": mode, **(environment or {})}}
-    if mode == "model":
-        container["ModelDataUrl"] = "s3://bucket/models/model.tar.gz"
-    if "Containers" not in kw:
-        kw["PrimaryContainer"] = container
-    server.sm.create_model(ModelName=name, ExecutionRoleArn=ROLE, **kw)
-    return name
-
-
-def request(model_name, prefix, name=None, **kw):
-    r = {"TransformJobName": name or unique("transform"), "ModelName": model_name,
-         "TransformInput": {"DataSource": {"S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": prefix}},
-                            "ContentType": "text/csv", "SplitType": "Line"},
-         "TransformOutput": {"S3OutputPath": "s3://bucket/" + unique("out"), "AssembleWith": "Line"},
-         "TransformResources": {"InstanceType": "ml.m5.large", "InstanceCount": 1}}
-    for k, v in kw.items():
-        r[k] = {**r[k], **v} if isinstance(v, dict) and isinstance(r.get(k), dict) else v
-    return r
-
-
-def describe(server, name):
-    return server.sm.describe_transform_job(TransformJobName=name)
-
-
-def wait(server, name, until=FINAL, timeout=90):
-    end = time.monotonic() + timeout
-    while (d := describe(server, name))["TransformJobStatus"] not in until:
-        assert d["TransformJobStatus"] not in FINAL and time.monotonic() < end, (d, server.tail())
-        time.sleep(0.05)
-    return d
-
-
-def run(server, *a, **kw):
-    r = request(*a, **kw)
-    server.sm.create_transform_job(**r)
-    return wait(server, r["TransformJobName"])
-
-
-def outputs(server, d):
-    bucket, prefix = re.fullmatch(r"s3://([^/]+)/(.*)", d["TransformOutput"]["S3OutputPath"]).groups()
-    found = server.s3.list_objects_v2(Bucket=bucket, Prefix=prefix + "/").get("Contents", [])
-    return {o["Key"][len(prefix) + 1:]: server.s3.get_object(Bucket=bucket, Key=o["Key"])["Body"].read() for o in found}
-
-
-def completed(server, *a, **kw):
-    d = run(server, *a, **kw)
-    assert d["TransformJobStatus"] == "Completed", (d, server.tail())
-    return d
-
-
-def streams(server, name):
-    logs = server.cached("logs")
-    return {s["logStreamName"]: [ev["message"] for ev in logs.get_log_events(
-        logGroupName=GROUP, logStreamName=s["logStreamName"], startFromHead=True)["events"]]
-        for s in logs.describe_log_streams(logGroupName=GROUP, logStreamNamePrefix=name + "/")["logStreams"]}
 
 
 def refusal(call, *words, code="ValidationException", **kw):
@@ -350,6 +243,21 @@ def test_what_went_well_is_kept_when_another_object_fails(serving):
     assert outputs(serving, d) == {"a.csv.out": b"A,1\n", "c.csv.out": b"C,4\n"}
     one, = serving.sm.list_transform_jobs(NameContains=d["TransformJobName"], StatusEquals="Failed")["TransformJobSummaries"]
     assert one["FailureReason"] == d["FailureReason"]
+
+
+def test_keys_that_lead_into_the_output_of_another_job(serving):
+    victim = serving.completed("true", name=unique("victim"), OutputDataConfig={"S3OutputPath": "s3://bucket/deep"})["TrainingJobName"]
+    prefix = serving.put("transform/keys/", {victim + "/output/x": b"a\n"})
+    c = serving.cached("sts").assume_role(RoleArn=ROLE, RoleSessionName="somebody")["Credentials"]
+    sm = serving.client("sagemaker", aws_access_key_id=c["AccessKeyId"], aws_secret_access_key=c["SecretAccessKey"],
+                        aws_session_token=c["SessionToken"])
+    r = request(model(serving), prefix, TransformOutput={"S3OutputPath": "s3://bucket/deep"})
+    sm.create_transform_job(**r)
+    d = wait(serving, r["TransformJobName"])
+    assert d["TransformJobStatus"] == "Failed" and "it would lie in another training job's output" in d["FailureReason"], d
+    assert not [k for k in outputs(serving, d) if k.endswith(".out")]
+    again = completed(serving, r["ModelName"], prefix, TransformOutput={"S3OutputPath": "s3://bucket/deep"})
+    assert victim + "/output/x.out" in outputs(serving, again)      # who has the server's key may
 
 
 def test_a_container_that_dies(serving, three):
