@@ -83,7 +83,7 @@ def program(pid):
         return ""
 
 
-def find(s, name, what, timeout=20):
+def find(s, name, what, timeout=60):
     """The processes of that program that work for the job."""
     end = time.monotonic() + timeout
     while time.monotonic() < end:
@@ -227,7 +227,7 @@ def test_daemons_die_and_the_pipe_goes_on(s, victims):
                   "(cat /tmp/h; cat <&3) | sha256sum; sha256sum < train_1; echo ran")
     wait_for_line(s, name, "up")
     kill([pid for v in victims for pid in s.pids(v)])
-    assert s.up.wait(20) != 0
+    assert s.up.wait(60) != 0
     s.up = None
     s.start()
     d = s.wait(name, timeout=60)

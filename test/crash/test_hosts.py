@@ -37,7 +37,7 @@ def s(rootfs, tmp_path_factory):
 
 
 def restart(s):
-    assert s.up.wait(20) != 0
+    assert s.up.wait(60) != 0
     s.up = None
     s.start()
 

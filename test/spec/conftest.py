@@ -56,7 +56,7 @@ class Server:
     def stop(self):
         if self.up and self.up.poll() is None:
             self.up.send_signal(signal.SIGTERM)
-            assert self.up.wait(20) == 0, "bloomery up must end 0 on SIGTERM"
+            assert self.up.wait(60) == 0, "bloomery up must end 0 on SIGTERM"
         self.up = None
 
     def client(self, service, **kw):
@@ -233,7 +233,7 @@ class Server:
         left += [f"staged {p}" for p in glob.glob(str(self.data / "jobs/*/staged/*"))]
         return left
 
-    def leftovers(self, timeout=10):
+    def leftovers(self, timeout=30):
         """What jobs left on the machine, given a moment to go away: nothing, when all is well."""
         end = time.monotonic() + timeout
         while (left := self.look_around()) and time.monotonic() < end:

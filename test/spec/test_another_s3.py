@@ -219,21 +219,21 @@ def test_a_store_that_does_not_answer_is_not_waited_for_at_creation(server, held
     begun = time.monotonic()
     with pytest.raises(botocore.exceptions.ClientError, match="cannot be asked"):
         held.create("true", channels={f"c{i}": "s3://bucket/held/" for i in range(20)})
-    assert 4 < time.monotonic() - begun < 15
+    assert 4 < time.monotonic() - begun < 60      # 20 channels, one after the other, would take 100 s
     assert held.pids("bloomery-fetch") == []
     begun = time.monotonic()
-    assert held.sm.list_training_jobs()["TrainingJobSummaries"] == [] and time.monotonic() - begun < 1
+    assert held.sm.list_training_jobs()["TrainingJobSummaries"] == [] and time.monotonic() - begun < 30
 
 
 def test_a_job_whose_data_is_being_listed_can_be_stopped_and_holds_nobody_up(server, held):
     server.put("held/", {"x": b"1"})
     held.sluice.word = b"list-type=2&prefix=held"      # the list itself; that there is something was asked with max-keys
     name = held.create("true", channels={"train": "s3://bucket/held/"})
-    assert held.sluice.held.wait(20), "the list was not asked for"
+    assert held.sluice.held.wait(60), "the list was not asked for"
     second = held.create("echo second")
     held.sm.stop_training_job(TrainingJobName=name)
-    assert held.wait(name, timeout=10)["TrainingJobStatus"] == "Stopped"
-    assert held.wait(second, timeout=30)["TrainingJobStatus"] == "Completed"
+    assert held.wait(name, timeout=60)["TrainingJobStatus"] == "Stopped"
+    assert held.wait(second)["TrainingJobStatus"] == "Completed"
     held.sluice.word = None
     third = held.create("cat /opt/ml/input/data/train/x", channels={"train": "s3://bucket/held/"})
     assert held.wait(third)["TrainingJobStatus"] == "Completed"
@@ -244,7 +244,7 @@ def test_the_server_ends_while_data_is_being_listed_and_lists_it_again(server, h
     server.put("held/", {"x": b"1"})
     held.sluice.word = b"list-type=2&prefix=held"
     name = held.create("cat /opt/ml/input/data/train/x", channels={"train": "s3://bucket/held/"})
-    assert held.sluice.held.wait(20)
+    assert held.sluice.held.wait(60)
     held.stop()
     held.sluice.word = None
     held.start()

@@ -139,7 +139,7 @@ def test_trainer_saves_when_told_to_stop(desk):
         assert p.poll() is None
     time.sleep(0.2)
     p.send_signal(signal.SIGTERM)
-    out, _ = p.communicate(timeout=10)
+    out, _ = p.communicate(timeout=60)
     assert p.returncode == 0 and "saving what there is" in out
     assert 1 < desk.model["epochs"] < 900000000
 
@@ -376,7 +376,7 @@ def test_stream_trainer_saves_when_told_to_stop_while_it_waits_for_data(stream_d
         f.flush()
         time.sleep(0.5)
         p.send_signal(signal.SIGTERM)
-        out, _ = p.communicate(timeout=10)
+        out, _ = p.communicate(timeout=60)
     assert p.returncode == 0 and "told to stop after 0 whole epochs" in out
     model = json.loads((tmp_path / "model/model.json").read_text())
     assert model["epochs"] == 0 and 0 < model["steps"] < 1000

@@ -322,7 +322,7 @@ def elsewhere(house, make_server):
 def kill(server):
     for pid in server.pids("bloomeryd"):
         os.kill(pid, signal.SIGKILL)
-    server.up.wait(20)
+    server.up.wait(60)
 
 
 def test_the_store_is_gone_for_ten_seconds(elsewhere):

@@ -23,6 +23,7 @@
 #include "run/phase.h"
 
 static char id[17], *data, *job;
+static unsigned ping_timeout_s = 60; /* of transform jobs; a loaded machine takes its time to start a container */
 
 static inline bool possible(void)
 {
@@ -97,7 +98,9 @@ static inline pid_t start_job(void)
 
 	if (pid == 0) {
 		log_init("test", LOG_ERROR);
-		_exit(run_job(&(struct run_options){ .job_dir = job, .ping_timeout_s = 3 }, &why) == 0 ? 0 : 1);
+		_exit(run_job(&(struct run_options){ .job_dir = job, .ping_timeout_s = ping_timeout_s }, &why) == 0
+		              ? 0
+		              : 1);
 	}
 	return pid;
 }
@@ -187,7 +190,7 @@ static inline char *log_text(void)
 /* Waits for the fact, by the journal's growth. */
 static inline void wait_for(const char *name)
 {
-	for (int i = 0; i < 1000; i++) {
+	for (int i = 0; i < 6000; i++) {
 		_cleanup_(told_fini) struct told t = facts();
 
 		if (str_find(buf_view(&t.names), str_of(name)) >= 0)

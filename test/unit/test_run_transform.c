@@ -408,6 +408,7 @@ TEST(a_container_that_is_never_healthy_fails_the_job)
 
 	if (!possible())
 		return;
+	ping_timeout_s = 3;
 	t = run_wish(&(struct wish){ .serve = "#!/bin/sh\nwhile :; do sleep 1; done\n" });
 	CHECK_STR(t.names.p, "STARTED DOWNLOADING IMAGE TRAINING SALVAGING ENDED");
 	CHECK(str_starts(str_of(t.reason), STR("AlgorithmError: ")));
@@ -460,7 +461,7 @@ TEST(a_transform_job_without_serve)
 /* Until requests are being sent. */
 static void wait_for_requests(void)
 {
-	for (int i = 0; i < 3000; i++) {
+	for (int i = 0; i < 6000; i++) {
 		_cleanup_free_ char *path = strf("%s/log/data-log", job);
 		_cleanup_buf_ struct buf b = { 0 };
 
