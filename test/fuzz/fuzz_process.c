@@ -30,7 +30,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		                      .content_type = types[data[0] & 3],
 		                      .accept = types[data[0] >> 3 & 3],
 		                      .split_type = data[0] & 32 ? "Line" : "None",
-		                      .single = data[0] & 64 };
+		                      .single = data[0] & 64,
+		                      .inference_id = data[0] & 128 };
 	if (process_new(&o, &p, NULL) < 0 || !p)
 		return 0;
 	records = str_cut(&rest, (char)0xff);
