@@ -32,7 +32,6 @@ static const char *text_in(const json_t *j, const char *member)
 
 static int find_algorithm(struct gathering *g, const char *name, struct err *e)
 {
-	_cleanup_free_ char *own = NULL;
 	const char *status;
 
 	if (access_call(g->access, "sagemaker", "SageMaker.DescribeAlgorithm", json_pack("{ss}", "AlgorithmName", name),
