@@ -48,6 +48,9 @@ static int read_order(const char *path, struct job_spec *ret, struct err *e)
 		return err_set(e, ERR_INVALID,
 		               "it has no server and token, as it is for a host of bloomeryd's own machine "
 		               "(`launcher = hand` in bloomery.conf makes others)");
+	if (rc == 0 && spec_is_transform(ret))
+		return err_set(e, ERR_INVALID,
+		               "it is of a transform job, whose hosts are on bloomeryd's own machine only");
 	return rc;
 }
 

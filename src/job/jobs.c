@@ -93,6 +93,15 @@ static int check_sealing(const struct jobs *js, const json_t *request, unsigned 
 	               why);
 }
 
+int jobs_check_transform(const struct jobs *js, struct err *e)
+{
+	if (js->desk)
+		return err_set(e, ERR_INVALID,
+		               "Transform jobs run on the machine of the server only, and launcher is `hand` in "
+		               "bloomery.conf, so jobs run on others");
+	return 0;
+}
+
 int jobs_check_network(const struct jobs *js, const json_t *request, unsigned hosts, struct err *e)
 {
 	const json_t *config = json_object_get(request, "VpcConfig");

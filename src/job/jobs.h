@@ -77,6 +77,8 @@ bool jobs_know_provider(const struct jobs *js, struct str arn);
 #define JOBS_ADDITIONAL "bloomery:AdditionalS3DataSource"
 /* Another: the ARN of the algorithm whose validation made this job, model or transform job. */
 #define JOBS_VALIDATES "bloomery:Validates"
+/* Whether transform jobs can be run: their hosts are this machine's. ERR_INVALID says why not. */
+int jobs_check_transform(const struct jobs *js, struct err *e) must_check;
 /* What a request for so many hosts wants of networks can be had here. ERR_INVALID names what cannot: ids of its
  * VpcConfig, encryption. */
 int jobs_check_network(const struct jobs *js, const json_t *request, unsigned hosts, struct err *e) must_check;

@@ -231,7 +231,7 @@ int transform_job_check_there(const struct api_call *call, const json_t *in, str
 	json_t *channel;
 	int rc;
 
-	if (authorise_job(call, in, output, capture, e) < 0 ||
+	if (jobs_check_transform(call->api->jobs, e) < 0 || authorise_job(call, in, output, capture, e) < 0 ||
 	    jobs_check_network(call->api->jobs, in, (unsigned)number(r, "InstanceCount", 1), e) < 0)
 		return -1;
 	channel = json_pack("{s:s, s:O}", "ChannelName", "TransformInput", "DataSource",

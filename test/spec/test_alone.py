@@ -17,9 +17,10 @@ import time
 import urllib.error
 import urllib.request
 
+import botocore.exceptions
 import pytest
 
-from conftest import BUILD, Server
+from conftest import BUILD, ROLE, Server
 
 # What a machine of a cluster has: programs and libraries, a place for data, and no more.
 MACHINE = r"""
@@ -543,3 +544,15 @@ def test_what_a_host_may_and_may_not(server):
         status, told = ask(s, "GET", path + "orders", t)      # dead with the job
         assert status == 403 and "has ended" in told["message"]
     s.leftovers()
+
+
+def test_a_transform_job_is_none_for_other_machines(server):
+    server.put("transform/", {"a.csv": b"a\n"})
+    server.sm.create_model(ModelName="serves", ExecutionRoleArn=ROLE, PrimaryContainer={"Image": "busy"})
+    with pytest.raises(botocore.exceptions.ClientError) as ex:
+        server.sm.create_transform_job(
+            TransformJobName="away", ModelName="serves", TransformOutput={"S3OutputPath": "s3://bucket/out"},
+            TransformInput={"DataSource": {"S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": "s3://bucket/transform/"}}},
+            TransformResources={"InstanceType": "ml.m5.large", "InstanceCount": 1})
+    said = ex.value.response["Error"]
+    assert said["Code"] == "ValidationException" and "Transform jobs run on the machine of the server only" in said["Message"]
