@@ -1,5 +1,6 @@
 # An algorithm goes from one site to another: exported, signed, changed on the way, imported, used, removed.
 # SPDX-License-Identifier: Apache-2.0
+import hashlib
 import html.parser
 import json
 import os
@@ -185,6 +186,88 @@ def test_what_was_changed_on_the_way_is_refused(buyer, bundle, tmp_path):
     with tarfile.open(bad, "w") as tar:      # what other archives do
         tar.addfile(tarfile.TarInfo("../../etc/cron.d/x"))
     refused(bad.read_bytes(), "no product")
+
+
+class Seller:
+    """One who signs whatever he likes."""
+
+    def __init__(self, base):
+        self.base, self.key = base, base / "key.pem"
+        subprocess.run(["openssl", "genpkey", "-algorithm", "ed25519", "-out", self.key], check=True, capture_output=True)
+        der = subprocess.run(["openssl", "pkey", "-in", self.key, "-pubout", "-outform", "DER"], check=True, capture_output=True)
+        self.public = der.stdout[-32:]
+
+    def bundle(self, about, files):
+        files = dict(sorted(files.items()))
+        manifest = json.dumps({"format": "bloomery-product", "version": 1, "about": about, "files": [
+            {"name": n, "size": len(b), "sha256": hashlib.sha256(b).hexdigest()} for n, b in files.items()]}).encode()
+        (self.base / "text").write_bytes(b"bloomery product 1\n" + manifest)
+        subprocess.run(["openssl", "pkeyutl", "-sign", "-rawin", "-inkey", self.key, "-in", self.base / "text",
+                        "-out", self.base / "sig"], check=True)
+        signature = f"bloomery-product-signature 1\n{self.public.hex()}\n{(self.base / 'sig').read_bytes().hex()}\n".encode()
+        path = self.base / "bundle"
+        with open(path, "wb") as f:
+            for n, b in {"manifest.json": manifest, "manifest.sig": signature, **files}.items():
+                f.write(self.header(n, len(b)) + b + bytes(-len(b) % 512))
+            f.write(bytes(1024))
+        return path
+
+    @staticmethod
+    def header(name, size):
+        h = bytearray(512)
+        h[:len(name)] = name.encode()
+        for at, digits, n in ((100, 7, 0o644), (108, 7, 0), (116, 7, 0), (124, 11, size), (136, 11, 0)):
+            h[at:at + digits] = b"%0*o" % (digits, n)
+        h[156:157], h[257:265], h[148:156] = b"0", b"ustar\x0000", b" " * 8
+        h[148:156] = b"%06o\0 " % sum(h)
+        return bytes(h)
+
+
+def test_who_is_trusted_is_not_believed(buyer, bundle, tmp_path):
+    """A seller who is known, and whose bundles are signed as they should be, and hold what they should not."""
+    path, said = bundle
+    evil = Seller(tmp_path)
+    with tarfile.open(path) as tar:
+        good = {n: tar.extractfile(n).read() for n in tar.getnames()[2:] if n.startswith("images/")}
+        about = json.loads(tar.extractfile("manifest.json").read())["about"]
+    before = images(buyer), [n for n in shelf(buyer) if n != "sellers"]
+
+    def refused(word, about, files):
+        done = buyer.bloomery("product", "import", evil.bundle(about, files), "--trust")
+        assert done.returncode == 1 and word in done.stderr, (done.returncode, done.stdout, done.stderr)
+        assert (images(buyer), [n for n in shelf(buyer) if n != "sellers"]) == before
+
+    def but(path, value):
+        a = json.loads(json.dumps(about))
+        at = a
+        for p in path[:-1]:
+            at = at[p]
+        at[path[-1]] = value
+        return a
+    refused("makes no sense", but(["images", 0, "directory"], "../../jobs"), good)
+    refused("makes no sense", but(["images", 0, "directory"], "images/2"), good)
+    refused("makes no sense", but(["images", 0, "roles"], ["training", "training"]), good)
+    refused("no training image", but(["images", 0, "roles"], ["inference-1"]), good)
+    refused("makes no sense", but(["images", 0, "roles"], ["training", "inference-9"]), good)
+    refused("is not in it", but(["images", 0, "roles"], ["training"]), good)
+    refused("no images", but(["images"], []), good)
+    refused("what its algorithm is", but(["request"], 7), good)
+    refused("name", but(["algorithm"], "../../x"), good)
+    refused("rules of algorithms", but(["request", "TrainingSpecification", "SupportedHyperParameters", 1, "DefaultValue"], "many"), good)
+    refused("rules of algorithms", but(["request", "TrainingSpecification", "MetricDefinitions", 0, "Regex"], "("), good)
+    refused("rules of algorithms", but(["request", "TrainingSpecification", "TrainingChannels"], "none"), good)
+    refused("image 1", about, {**good, "images/1/image.json": b"{}"})
+    refused("image 1", about, {**good, "images/1/image.tar": b"no archive" * 100})
+    refused("image 1", about, {n: b for n, b in good.items() if n != "images/1/image.tar"})
+    refused("a name that it may not have", about, {**good, "../../../etc/cron.d/x": b"x"})
+    # a digest that is somebody else's is not taken for it
+    claim = json.loads(good["images/1/image.json"])
+    claim["digest"] = "sha256:" + "ab" * 32
+    done = buyer.bloomery("product", "import", evil.bundle(about, {**good, "images/1/image.json": json.dumps(claim).encode()}), "--trust")
+    assert done.returncode == 0, done.stderr
+    assert not [i for i in json.loads(buyer.bloomery("image", "list", "--json").stdout) if i["digest"] == claim["digest"]]
+    assert buyer.bloomery("product", "remove", done.stdout.strip()).returncode == 0
+    assert (images(buyer), [n for n in shelf(buyer) if n != "sellers"]) == before
 
 
 def test_it_is_used_by_its_arn(buyer, bundle, imported):

@@ -13,6 +13,7 @@
 #include "base/fd.h"
 #include "harness.h"
 #include "loop/loop.h"
+#include "product/shelf.h"
 
 static int make_dir(const char *leaf)
 {
@@ -407,4 +408,87 @@ TEST(signatures_are_of_one_key_and_one_text)
 	CHECK(!product_verify(x, STR("texT"), s));
 	s[5] ^= 1;
 	CHECK(!product_verify(x, STR("text"), s));
+}
+
+/* ---- the shelf ---- */
+
+#define DIGITS "0123456789abcdef0123456789abcdef"
+
+TEST(names_of_products)
+{
+	static const char *const good[] = { ("a-" DIGITS), ("9-x-" DIGITS),
+		                            ("abcdefghijklmnopqrstuvwxyz-012-" DIGITS) };
+	static const char *const bad[] = { "",
+		                           "a",
+		                           DIGITS,
+		                           ("-" DIGITS),
+		                           ("a_" DIGITS),
+		                           ("A-" DIGITS),
+		                           ("../a-" DIGITS),
+		                           ("a/b-" DIGITS),
+		                           ("a-" DIGITS "0"),
+		                           ("-a-" DIGITS),
+		                           "a-0123456789abcdef0123456789abcdeF",
+		                           "seller.key",
+		                           ".new-12",
+		                           ("abcdefghijklmnopqrstuvwxyz-0123-x-" DIGITS) };
+
+	for (size_t i = 0; i < ARRAY_LEN(good); i++)
+		CHECK(shelf_name_valid(str_of(good[i])));
+	for (size_t i = 0; i < ARRAY_LEN(bad); i++)
+		if (shelf_name_valid(str_of(bad[i])))
+			test_failed(__FILE__, __LINE__, "taken: %s", bad[i]);
+}
+
+TEST(sellers_are_remembered)
+{
+	_cleanup_close_ int shelf = shelf_lock(test_tmpdir(), NULL);
+	_cleanup_buf_ struct buf text = { 0 };
+	bool known = true;
+
+	CHECK(shelf >= 0);
+	CHECK_OK(shelf_trusts(shelf, "sha256:aa", &known, e));
+	CHECK(!known);
+	CHECK_OK(shelf_trust(shelf, "sha256:aa", "first", e));
+	CHECK_OK(shelf_trust(shelf, "sha256:aa", "again", e));
+	CHECK_OK(shelf_trust(shelf, "sha256:bb", "second", e));
+	CHECK_OK(shelf_trusts(shelf, "sha256:bb", &known, e));
+	CHECK(known);
+	CHECK_OK(shelf_trusts(shelf, "sha256:b", &known, e));
+	CHECK(!known);
+	CHECK_OK(file_read_at(shelf, "sellers", 1000, &text, e));
+	CHECK_STR(text.p, "sha256:aa first\nsha256:bb second\n");
+}
+
+static int count(const char *name, void *arg, struct err *e)
+{
+	(void)name;
+	(void)e;
+	++*(int *)arg;
+	return 0;
+}
+
+TEST(what_was_left_half_done_goes)
+{
+	int shelf = shelf_lock(test_tmpdir(), NULL), n = 0;
+	_cleanup_free_ char *path = strf("%s/products", test_tmpdir());
+	struct err why = { 0 };
+	json_t *j;
+
+	CHECK(shelf >= 0);
+	put(shelf, ".new-0011/images/1/x", STR("x"));
+	put(shelf, ".old-a/x", STR("x"));
+	put(shelf, ("a-" DIGITS "/product.json"), STR("{}"));
+	close(shelf);
+	shelf = shelf_lock(test_tmpdir(), NULL);
+	CHECK(faccessat(shelf, ".new-0011", F_OK, 0) < 0 && faccessat(shelf, ".old-a", F_OK, 0) < 0);
+	CHECK_OK(shelf_each(shelf, count, &n, e));
+	CHECK_INT(n, 1);
+	CHECK(shelf_read(shelf, ("a-" DIGITS), &j, &why) < 0 && why.kind == ERR_INVALID);
+	why = (struct err){ 0 };
+	CHECK(shelf_read(shelf, ("b-" DIGITS), &j, &why) < 0 && why.kind == ERR_NOT_FOUND);
+	close(shelf);
+	CHECK(chmod(path, 0777) == 0);
+	why = (struct err){ 0 };
+	CHECK(shelf_open(test_tmpdir(), &why) < 0 && why.kind == ERR_DENIED);
 }
