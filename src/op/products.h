@@ -16,7 +16,8 @@
  * left out. *ret, a new reference: the answer. */
 int products_sync(const struct api *api, json_t **ret, struct err *e) must_check;
 /* Whether a request names an image of a product itself, by its name here or its digest: it would run without what holds
- * for products. in: of CreateTrainingJob, CreateAlgorithm, CreateModel or CreateModelPackage. ERR_INVALID says which. */
+ * for products. in: of CreateTrainingJob, CreateAlgorithm, CreateModel or CreateModelPackage. ERR_INVALID says which.
+ */
 int products_check_images(const struct api *api, const json_t *in, struct err *e) must_check;
 /* The answer to the POST. */
 int products_answer(const struct api *api, struct buf *out, struct err *e) must_check;
