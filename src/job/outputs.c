@@ -14,6 +14,23 @@ static bool is_leaf(const char *z)
 	return z && *z && !strchr(z, '/') && strcmp(z, ".") != 0 && strcmp(z, "..") != 0;
 }
 
+/* Its bucket, or the output itself. */
+static int not_there(const struct outputs *o, const char *bucket, const char *key, struct err *e)
+{
+	bool exists = false;
+
+	if (blob_bucket_exists(o->blobs, str_of(bucket), &exists, e) < 0)
+		return -1;
+	if (exists)
+		return err_set(e, ERR_CLIENT,
+		               "The output s3://%s/%s cannot be stored: its host does not have it any more", bucket,
+		               key);
+	return err_set(e, ERR_CLIENT,
+	               "The output s3://%s/%s cannot be stored: its bucket was deleted while the job ran. "
+	               "Create the bucket and run the job again",
+	               bucket, key);
+}
+
 static int take_one(const struct outputs *o, const char *staged, const json_t *line, struct err *e)
 {
 	const char *file = json_string_value(json_object_get(line, "file"));
@@ -33,16 +50,13 @@ static int take_one(const struct outputs *o, const char *staged, const json_t *l
 		               "which the default policy of roles leaves out. Choose another S3OutputPath",
 		               bucket, key);
 	path = strf("%s/%s", staged, file);
-	if (access(path, F_OK) < 0 && errno == ENOENT)
-		return 0; /* taken before bloomeryd ended */
+	/* Again and again: it is bloomeryd's store that knows what was taken before, and where a kill left it half-way.
+	 */
 	if (blob_adopt(o->blobs, str_of(bucket), str_of(key), path, (uint64_t)json_integer_value(size), str_of(md5),
 	               &why) == 0)
 		return 0;
 	if (why.kind == ERR_NOT_FOUND)
-		return err_set(e, ERR_CLIENT,
-		               "The output s3://%s/%s cannot be stored: its bucket was deleted while the job ran. "
-		               "Create the bucket and run the job again",
-		               bucket, key);
+		return not_there(o, bucket, key, e);
 	if (e)
 		*e = why;
 	return err_in(e, "taking s3://%s/%s over", bucket, key);

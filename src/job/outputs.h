@@ -2,7 +2,7 @@
  *
  * Runs in the gatherer's thread. A host's supervisor has left them in staged/, with a file that names them, one a line
  * of JSON: {"file": leaf in staged/, "key", "size", "md5"}, and "bucket" where that is another than that of
- * TransformOutput. Taking them twice is fine: what is not there any more was taken before, as nothing else removes it.
+ * TransformOutput. Taking them twice is fine: the store knows what it has taken before (blob_adopt).
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #pragma once

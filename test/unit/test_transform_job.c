@@ -1,5 +1,7 @@
 /* Transform jobs as bloomeryd has them: their work orders, and what becomes of the facts of their hosts.
  * SPDX-License-Identifier: Apache-2.0 */
+#include <sqlite3.h>
+
 #include "jobdir/list.h"
 #include "job_world.h"
 
@@ -231,6 +233,58 @@ TEST(a_restart_takes_the_rest_of_the_outputs)
 	fact_at(ids[1], 5, FACT_OUTPUTS, outputs_fact(), 1000);
 	fact_at(ids[1], 6, FACT_ENDED, ended("ok", ""), 1000);
 	check_state("one", JOB_COMPLETED, NULL);
+	down();
+	jobs = NULL;
+}
+
+/* As if a commit had not happened: the file has been moved, and nothing knows of it. */
+static void forget_outputs(void)
+{
+	_cleanup_free_ char *db = strf("%s/objects.db", test_tmpdir());
+	sqlite3 *sqlite;
+
+	CHECK_INT(sqlite3_open(db, &sqlite), SQLITE_OK);
+	sqlite3_busy_timeout(sqlite, 60000);
+	CHECK_INT(sqlite3_exec(sqlite, "DELETE FROM object; DELETE FROM adopted", NULL, NULL, NULL), SQLITE_OK);
+	sqlite3_close(sqlite);
+}
+
+TEST(a_kill_between_an_outputs_file_and_its_commit_loses_nothing)
+{
+	_cleanup_free_ char *moved = NULL;
+
+	start("one", 1);
+	serve(1);
+	stage(1);
+	tell(1, FACT_UPLOADING, NULL);
+	moved = strf("%s/jobs/%s/staged/0", test_tmpdir(), ids[1]);
+	CHECK_OK(blob_adopt(blobs, STR("out"), STR("p/1/a.out"), moved, 1, str_of(md5_of_one), e));
+	forget_outputs();
+	CHECK_INT(count_outputs(1), 0);
+	restart();
+	fact_at(ids[1], 5, FACT_OUTPUTS, outputs_fact(), 1000);
+	wait_until(is_gathered, NULL);
+	CHECK_INT(count_outputs(1), 2);
+	down();
+	jobs = NULL;
+}
+
+TEST(outputs_that_are_gone_are_the_reason)
+{
+	_cleanup_free_ char *gone = NULL;
+
+	start("one", 1);
+	serve(1);
+	stage(1);
+	gone = strf("%s/jobs/%s/staged/1", test_tmpdir(), ids[1]);
+	CHECK(unlink(gone) == 0);
+	tell(1, FACT_UPLOADING, NULL);
+	tell(1, FACT_OUTPUTS, outputs_fact());
+	wait_until(is_gathered, NULL);
+	fact_at(ids[1], 5, FACT_OUTPUTS, outputs_fact(), 1000);
+	fact_at(ids[1], 6, FACT_ENDED, ended("ok", ""), 1000);
+	check_state("one", JOB_FAILED,
+	            "ClientError: The output s3://out/p/1/b.out cannot be stored: its host does not have it any more");
 	down();
 	jobs = NULL;
 }
