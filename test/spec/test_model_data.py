@@ -7,7 +7,7 @@ import tarfile
 import pytest
 
 from conftest import ROLE
-from test_transform_jobs import completed, outputs, run, unique
+from serving import completed, outputs, run, unique
 
 # Answers any record with its VERSION, $A, and the files of the model.
 HANDLER = r"""#!/bin/sh

@@ -12,7 +12,7 @@ from conftest import ROLE
 from test_another_s3 import elsewhere  # noqa: F401
 from test_gpus import LOOK, machine  # noqa: F401
 from test_registry import PASSWORD, PROVIDER, docker_archive, private  # noqa: F401
-from test_transform_jobs import HANDLER, completed, describe, outputs, request, run, streams, unique, wait
+from serving import HANDLER, completed, describe, outputs, request, run, streams, unique, wait
 
 # A container does what its environment says before it serves.
 SERVE = "#!/bin/sh\neval \"$SCRIPT\"\nexec nc -ll -p 8080 -e /bin/handler\n"
