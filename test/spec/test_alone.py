@@ -556,3 +556,20 @@ def test_a_transform_job_is_none_for_other_machines(server):
             TransformResources={"InstanceType": "ml.m5.large", "InstanceCount": 1})
     said = ex.value.response["Error"]
     assert said["Code"] == "ValidationException" and "Transform jobs run on the machine of the server only" in said["Message"]
+
+
+def test_what_an_algorithm_brings_along_is_on_other_machines_too(server):
+    s = server
+    s.put("brought/", {"w/x": b"brought\n"})
+    s.call("CreateAlgorithm", {"AlgorithmName": "brings", "TrainingSpecification": {
+        "TrainingImage": "busy", "SupportedTrainingInstanceTypes": ["ml.m5.large"], "SupportsDistributedTraining": True,
+        "TrainingChannels": [{"Name": "train", "SupportedContentTypes": [], "SupportedInputModes": ["File"]}],
+        "AdditionalS3DataSource": {"S3DataType": "S3Prefix", "S3Uri": "s3://bucket/brought/"}}})
+    r = s.request('cat $SAGEMAKER_ADDITIONAL_S3_DATA_PATH/w/x > /opt/ml/model/$(hostname)', **two())
+    r["AlgorithmSpecification"] = {"AlgorithmName": "brings", "TrainingInputMode": "File"}
+    s.sm.create_training_job(**r)
+    start_both(s, r["TrainingJobName"])
+    d = s.wait(r["TrainingJobName"], timeout=120)
+    assert d["TrainingJobStatus"] == "Completed", (d, [m.tail() for m in s.cluster.machines])
+    wait_both(s)
+    assert members(s.artifact(d["ModelArtifacts"]["S3ModelArtifacts"])) == {"algo-1": "brought\n", "algo-2": "brought\n"}

@@ -367,3 +367,25 @@ def test_a_session_validates_what_it_trains(strict):
             data, TransformOutput={"S3OutputPath": "s3://bucket/predicted", "Accept": "text/csv"})))
     d = wait(strict, name)
     assert d["AlgorithmStatus"] == "Completed", d
+
+
+def test_with_all_data_in_another_s3(server, data, serving, make_server):
+    away = make_server("stop_grace_seconds = 3\n"
+                       f"s3_endpoint = {server.url}\ns3_access_key = {server.exports['AWS_ACCESS_KEY_ID']}\n"
+                       f"s3_secret_key = {server.exports['AWS_SECRET_ACCESS_KEY']}\n")
+    assert away.bloomery("image", "import", "both", serving).returncode == 0
+    server.put("brought/", {"one": b"good", "one.not": b"x"})
+    name = fresh()
+    away.call("CreateAlgorithm", dict(
+        AlgorithmName=name, InferenceSpecification=inference(),
+        TrainingSpecification=specification(TrainingImage="both", AdditionalS3DataSource={
+            "S3DataType": "S3Object", "S3Uri": "s3://bucket/brought/one"}),
+        ValidationSpecification=validation(
+            training(data, "cd $SAGEMAKER_ADDITIONAL_S3_DATA_PATH; ls; cp one /opt/ml/model/m"), TransformJobDefinition=transform(
+                data, TransformOutput={"S3OutputPath": f"s3://bucket/predictions/{name}", "Accept": "text/csv"}))))
+    d = wait(away, name)
+    assert d["AlgorithmStatus"] == "Completed", d
+    [job] = jobs_of(away, name)
+    assert [line for line in away.logs(job) if line.startswith("one")] == ["one"]
+    assert predictions(server, name) == {f"predictions/{name}/x.csv.out": b"3\n"}
+    assert away.leftovers() == []
