@@ -75,8 +75,6 @@ static void find_err(struct inspection *x, const char *level, const char *where,
 	if (at)
 		*at = 0;
 	todo = at ? at + 2 : todo;
-	if (todo && strstr(todo, "ContainerEntrypoint") && strcmp(x->order->command, "train") != 0)
-		todo = "name the program by ENTRYPOINT in the image, or put it into the PATH";
 	find(x, level, where, todo, "%s", text);
 }
 

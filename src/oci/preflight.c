@@ -20,9 +20,11 @@ enum {
 	SEGMENTS_MAX = 256
 };
 
+/* Only training jobs say in their requests what is to be executed. */
 #define HOW_TO_NAME                                                                                               \
 	"; name the program by ENTRYPOINT in the image, or by AlgorithmSpecification.ContainerEntrypoint in the " \
 	"request"
+#define HOW_TO_SERVE "; name the program by ENTRYPOINT in the image, or put it into the PATH"
 
 struct look {
 	int rootfs;
@@ -113,7 +115,10 @@ static int search_path(const struct look *l, const char *name, const char *wante
 		return err_set(e, ERR_TRAINER, "%s asks for '%s', which is not in the image's PATH (%s)%s", wanted_by,
 		               name, l->path_list, near_miss ? near_miss : "");
 	return err_set(e, ERR_TRAINER, "the image has no program '%s' in its PATH (%s)%s%s", name, l->path_list,
-	               near_miss ? near_miss : "", near_miss ? "" : HOW_TO_NAME);
+	               near_miss ? near_miss : "",
+	               near_miss                    ? ""
+	               : strcmp(name, "serve") == 0 ? HOW_TO_SERVE
+	                                            : HOW_TO_NAME);
 }
 
 const char *machine_name(unsigned machine)
