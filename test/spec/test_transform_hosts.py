@@ -9,10 +9,10 @@ import time
 import pytest
 
 from conftest import ROLE
+from serving import HANDLER, completed, describe, outputs, request, run, streams, unique, wait
 from test_another_s3 import elsewhere  # noqa: F401
 from test_gpus import LOOK, machine  # noqa: F401
 from test_registry import PASSWORD, PROVIDER, docker_archive, private  # noqa: F401
-from serving import HANDLER, completed, describe, outputs, request, run, streams, unique, wait
 
 # A container does what its environment says before it serves.
 SERVE = "#!/bin/sh\neval \"$SCRIPT\"\nexec nc -ll -p 8080 -e /bin/handler\n"
@@ -230,30 +230,3 @@ def test_a_container_that_ends_when_it_is_told_to(scripted):
     ended(scripted, name, "Stopped")
     assert time.monotonic() - begin < 25    # it is not waited for longer than it takes
     assert any("bye" in got for got in lines(scripted, name))
-
-
-def restart(s):
-    assert s.up.wait(20) != 0
-    s.up = None
-    s.start()
-
-
-@pytest.mark.parametrize("victim", ["bloomeryd", "bloomery-host"])
-def test_a_daemon_is_killed_and_the_job_goes_on(make_server, root, victim):
-    s = have_image(make_server(), root)
-    data = s.put("in/", {f"{i}.csv": b"a,%d\n" % i for i in range(40)})
-    r = request(model(s, "echo up; sleep 2"), data)
-    s.sm.create_transform_job(**r)
-    name = r["TransformJobName"]
-    end = time.monotonic() + 60
-    while not any("up" in got for got in lines(s, name)):
-        assert time.monotonic() < end, (describe(s, name), s.tail())
-        time.sleep(0.05)
-    kill(s.pids(victim))
-    restart(s)
-    d = wait(s, name)
-    assert d["TransformJobStatus"] == "Completed", (d, s.tail())
-    assert outputs(s, d) == {f"{i}.csv.out": b"A,%d\n" % i for i in range(40)}
-    assert s.leftovers() == []
-    got, = lines(s, name)
-    assert got.count("up") == 1
