@@ -12,12 +12,11 @@ import tarfile
 import tempfile
 import time
 
-import botocore.exceptions
 import pytest
 from conftest import BLOOMERY, ROLE, ROOM, Server
-from test_algorithms import refusal
 from serving import HANDLER, SERVE, request
 from serving import wait as transformed
+from test_algorithms import refusal
 from test_validation import fresh, specification, training, validation, wait
 
 SCRIPT = ("for i in 1 2 3; do echo loss=0.$i; done; echo '<b>bold</b>'; "
