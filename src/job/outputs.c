@@ -2,6 +2,7 @@
 #include "job/outputs.h"
 
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -62,21 +63,79 @@ static int take_one(const struct outputs *o, const char *staged, const json_t *l
 	return err_in(e, "taking s3://%s/%s over", bucket, key);
 }
 
-static int take_lines(const struct outputs *o, const char *staged, FILE *f, struct err *e)
+/* Of many small outputs each waits for the disk, and those that wait together are committed together. */
+enum { THREADS = 8 };
+
+struct taking {
+	const struct outputs *o;
+	const char *staged;
+	struct { /* hold mu to touch anything in here */
+		pthread_mutex_t mu;
+		FILE *list;
+		char *text;
+		size_t room;
+		struct err why; /* kind is ERR_NONE: all is well so far */
+	} shared;
+};
+
+/* The next line, or NULL: there is none, or one has failed. */
+static json_t *next_line(struct taking *t, bool *ret_more)
 {
-	_cleanup_free_ char *text = NULL;
-	size_t room = 0;
-	ssize_t n;
-	int rc = 0;
+	json_t *line = NULL;
+	ssize_t n = -1;
 
-	while (rc == 0 && (n = getline(&text, &room, f)) > 0) {
-		json_t *line = json_loadb(text, (size_t)n, 0, NULL);
+	pthread_mutex_lock(&t->shared.mu);
+	if (t->shared.why.kind == ERR_NONE && t->o->stopped(t->o->arg))
+		(void)err_set(&t->shared.why, ERR_BUSY, "taking outputs over was ended early");
+	if (t->shared.why.kind == ERR_NONE)
+		n = getline(&t->shared.text, &t->shared.room, t->shared.list);
+	if (n > 0)
+		line = json_loadb(t->shared.text, (size_t)n, 0, NULL);
+	else if (t->shared.why.kind == ERR_NONE && ferror(t->shared.list))
+		(void)err_sys(&t->shared.why, "reading the list of outputs");
+	*ret_more = n > 0;
+	pthread_mutex_unlock(&t->shared.mu);
+	return line;
+}
 
-		rc = o->stopped(o->arg) ? err_set(e, ERR_BUSY, "taking outputs over was ended early")
-		                        : take_one(o, staged, line, e);
+static void *take_some(void *arg)
+{
+	struct taking *t = arg;
+	json_t *line;
+	bool more;
+
+	for (line = next_line(t, &more); more; line = next_line(t, &more)) {
+		struct err why = { 0 };
+
+		if (take_one(t->o, t->staged, line, &why) < 0) {
+			pthread_mutex_lock(&t->shared.mu);
+			if (t->shared.why.kind == ERR_NONE)
+				t->shared.why = why;
+			pthread_mutex_unlock(&t->shared.mu);
+		}
 		json_decref(line);
 	}
-	return rc == 0 && ferror(f) ? err_sys(e, "reading the list of outputs") : rc;
+	return NULL;
+}
+
+/* *f is read, and stays open. */
+static int take_lines(const struct outputs *o, const char *staged, FILE *f, struct err *e)
+{
+	struct taking t = { .o = o, .staged = staged, .shared.list = f };
+	pthread_t threads[THREADS - 1];
+	unsigned n = 0;
+
+	pthread_mutex_init(&t.shared.mu, NULL);
+	while (n < ARRAY_LEN(threads) && pthread_create(&threads[n], NULL, take_some, &t) == 0)
+		n++;
+	(void)take_some(&t); /* with whatever help there is */
+	while (n)
+		pthread_join(threads[--n], NULL);
+	pthread_mutex_destroy(&t.shared.mu);
+	free(t.shared.text);
+	if (t.shared.why.kind != ERR_NONE && e)
+		*e = t.shared.why;
+	return t.shared.why.kind == ERR_NONE ? 0 : -1;
 }
 
 int outputs_take(const struct outputs *o, const char *host_id, const json_t *fact, struct err *e)
