@@ -50,6 +50,29 @@ static int find_algorithm(struct gathering *g, const char *name, struct err *e)
 	return 0;
 }
 
+/* What would have to be where it is imported, too. */
+static int check_data(const struct gathering *g, struct err *e)
+{
+	static const char *const members[] = { "AdditionalS3DataSource", "ModelDataUrl", "ModelDataSource",
+		                               "AdditionalModelDataSources" };
+	const json_t *inference = json_object_get(g->algorithm, "InferenceSpecification"), *c;
+	const json_t *training = json_object_get(g->algorithm, "TrainingSpecification");
+	const char *found = json_object_get(training, members[0]) ? members[0] : NULL;
+	size_t i;
+
+	json_array_foreach (json_object_get(inference, "Containers"), i, c)
+		for (size_t k = 0; k < ARRAY_LEN(members); k++)
+			if (json_object_get(c, members[k]))
+				found = members[k];
+	if (!found)
+		return 0;
+	return err_set(
+	        e, ERR_CLIENT,
+	        "its specification has %s, data of this site's store, which a product does not carry: put it into "
+	        "the image",
+	        found);
+}
+
 /* ---- images ---- */
 
 static int read_json(const struct gathering *g, const char *path, size_t most, json_t **ret, struct err *e)
@@ -280,8 +303,8 @@ static int export(struct gathering *g, const struct cli_args *a, int shelf, stru
 	json_t *about;
 	int rc;
 
-	if (find_algorithm(g, a->rest[1], e) < 0 || add_images(g, e) < 0 || product_gather(g, e) < 0 ||
-	    put_specification(g, e) < 0)
+	if (find_algorithm(g, a->rest[1], e) < 0 || check_data(g, e) < 0 || add_images(g, e) < 0 ||
+	    product_gather(g, e) < 0 || put_specification(g, e) < 0)
 		return -1;
 	about = about_of(g);
 	rc = put_report(g, about, e);

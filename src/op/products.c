@@ -25,6 +25,24 @@ struct sync {
 
 /* ---- on the shelf, and not in the store ---- */
 
+/* A member that names objects of a store, which are not the seller's here; NULL: there is none. */
+static const char *data_elsewhere(const json_t *request)
+{
+	static const char *const members[] = { "AdditionalS3DataSource", "ModelDataUrl", "ModelDataSource",
+		                               "AdditionalModelDataSources" };
+	const json_t *inference = json_object_get(request, "InferenceSpecification"), *c;
+	const json_t *training = json_object_get(request, "TrainingSpecification");
+	size_t i;
+
+	if (json_object_get(training, members[0]))
+		return members[0];
+	json_array_foreach (json_object_get(inference, "Containers"), i, c)
+		for (size_t k = 0; k < ARRAY_LEN(members); k++)
+			if (json_object_get(c, members[k]))
+				return members[k];
+	return NULL;
+}
+
 /* The seller's word is not enough: what is used as an algorithm keeps the rules of CreateAlgorithm. */
 static int check(const struct api *api, const char *name, const json_t *request, struct err *e)
 {
@@ -38,8 +56,13 @@ static int check(const struct api *api, const char *name, const json_t *request,
 		                       .request_id = "product",
 		                       .words = &words };
 	json_t *in = json_deep_copy(request);
+	const char *elsewhere = data_elsewhere(in);
 	int rc;
 
+	if (elsewhere) { /* it would be read here, whosever it is */
+		json_decref(in);
+		return err_set(e, ERR_INVALID, "%s names data that is not in the product", elsewhere);
+	}
 	json_object_del(in, "ProductId");
 	json_object_del(in, "CertifyForMarketplace"); /* by its seller's validation, which stays there */
 	json_object_set_new(in, "AlgorithmName", json_string(name));

@@ -255,6 +255,9 @@ def test_who_is_trusted_is_not_believed(buyer, bundle, tmp_path):
     refused("rules of algorithms", but(["request", "TrainingSpecification", "SupportedHyperParameters", 1, "DefaultValue"], "many"), good)
     refused("rules of algorithms", but(["request", "TrainingSpecification", "MetricDefinitions", 0, "Regex"], "("), good)
     refused("rules of algorithms", but(["request", "TrainingSpecification", "TrainingChannels"], "none"), good)
+    refused("not in the product", but(["request", "TrainingSpecification", "AdditionalS3DataSource"],
+                                      {"S3DataType": "S3Object", "S3Uri": "s3://bucket/buyers/secret"}), good)
+    refused("not in the product", but(["request", "InferenceSpecification", "Containers", 0, "ModelDataUrl"], "s3://bucket/x"), good)
     refused("image 1", about, {**good, "images/1/image.json": b"{}"})
     refused("image 1", about, {**good, "images/1/image.tar": b"no archive" * 100})
     refused("image 1", about, {n: b for n, b in good.items() if n != "images/1/image.tar"})
