@@ -341,8 +341,18 @@ def test_an_algorithm_runs_the_image_that_the_tag_meant(registry, rootfs, tmp_pa
     told = subprocess.run(["skopeo", "inspect", "--tls-verify=false", f"docker://{registry}/team/alg:1"], capture_output=True, check=True)
     assert digest == json.loads(told.stdout)["Digest"]
     push("second")
-    s.sm.create_algorithm(AlgorithmName="given", TrainingSpecification={**spec, "TrainingImageDigest": digest.replace("sha", "SHA")})
-    assert settled(s, "given")["TrainingSpecification"]["TrainingImageDigest"] == digest
+    job = s.request("echo it is the $WHICH")
+    profile = {"ProfileName": "asked", "TrainingJobDefinition": {
+        "TrainingInputMode": "File", "InputDataConfig": [{"ChannelName": "train", "DataSource": {"S3DataSource": {
+            "S3DataType": "S3Prefix", "S3Uri": s.put("alg/", {"x": b"x"})}}}],
+        **{k: job[k] for k in ("HyperParameters", "OutputDataConfig", "ResourceConfig", "StoppingCondition")}}}
+    s.sm.create_algorithm(AlgorithmName="given", TrainingSpecification={**spec, "TrainingImageDigest": digest.replace("sha", "SHA")},
+                          ValidationSpecification={"ValidationRole": job["RoleArn"], "ValidationProfiles": [profile]})
+    d = settled(s, "given")
+    assert d["AlgorithmStatus"] == "Completed" and d["TrainingSpecification"]["TrainingImageDigest"] == digest, d
+    assert d["AlgorithmStatusDetails"]["ValidationStatuses"] == [{"Name": "asked", "Status": "Completed"}]
+    [made] = s.sm.list_training_jobs(NameContains="given-asked-")["TrainingJobSummaries"]
+    assert "it is the first" in s.logs(made["TrainingJobName"])
     for name in ("pinned", "given"):
         r = s.request("echo it is the $WHICH")
         r["AlgorithmSpecification"] = {"AlgorithmName": name, "TrainingInputMode": "File"}
