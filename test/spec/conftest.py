@@ -208,6 +208,22 @@ class Server:
                 found.append(int(p.split("/")[2]))
         return found
 
+    def drivers(self, orphans=False):
+        """Pids of bloomery-transform, whose arguments do not say whose it is: those of this directory's supervisors, or
+        also those that have none."""
+        found, own = [], set(self.pids("bloomery-job"))
+        for p in glob.glob("/proc/[0-9]*/status"):
+            try:
+                status = dict(line.split(":\t", 1) for line in open(p).read().splitlines() if ":\t" in line)
+                if status["Name"] != "bloomery-transf" or os.readlink(p.replace("status", "exe")) != str(BUILD / "bloomery-transform"):
+                    continue
+                parent = open(f"/proc/{status['PPid']}/comm").read().strip()
+            except OSError:
+                continue
+            if int(status["PPid"]) in own or (orphans and parent != "bloomery-job"):
+                found.append(int(status["Pid"]))
+        return found
+
     def job_id(self, name):
         for spec in glob.glob(str(self.data / "jobs/*/spec.json")):
             if json.load(open(spec))["name"] == name:
@@ -215,7 +231,8 @@ class Server:
         raise AssertionError(f"no job directory for {name}")
 
     def look_around(self):
-        left = [f"process {pid} {prog}" for prog in ("bloomery-job", "bloomery-image", "bloomery-fetch", "bloomery-fuse", "bloomery-metric", "bloomery-transform") for pid in self.pids(prog)]
+        left = [f"process {pid} {prog}" for prog in ("bloomery-job", "bloomery-image", "bloomery-fetch", "bloomery-fuse", "bloomery-metric") for pid in self.pids(prog)]
+        left += [f"process {pid} bloomery-transform" for pid in self.drivers(orphans=True)]
         left += [f"mount {line.split()[1]}" for line in open("/proc/mounts") if str(self.data) in line]
         ids = {os.path.basename(p) for p in glob.glob(str(self.data / "jobs/*"))}
         left += [f"cgroup {p}" for p in glob.glob("/sys/fs/cgroup/**/bloomery/*", recursive=True)
