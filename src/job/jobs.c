@@ -43,7 +43,7 @@ int jobs_check_gpus(const struct jobs *js, const struct capacity_needs *n, struc
 	if (wanted <= there || strcmp(js->conf->gpu_shortage, "refuse") != 0)
 		return 0;
 	return err_set(e, ERR_LIMIT,
-	               "ResourceConfig: the instance%s of this job ha%s %u GPU%s together; this server has %u, and its "
+	               "The instance%s of this job ha%s %u GPU%s together; this server has %u, and its "
 	               "bloomery.conf says gpu_shortage = refuse",
 	               capacity_hosts(n) == 1 ? "" : "s", capacity_hosts(n) == 1 ? "s" : "ve", wanted,
 	               wanted == 1 ? "" : "s", there);

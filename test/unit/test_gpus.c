@@ -163,9 +163,8 @@ TEST(more_than_there_are_is_divided_or_refused)
 	free(conf.gpu_shortage);
 	conf.gpu_shortage = xstrdup("refuse");
 	CHECK(jobs_check_gpus(jobs, &n, &why) < 0 && why.kind == ERR_LIMIT);
-	CHECK_STR(why.frame[0],
-	          "ResourceConfig: the instances of this job have 8 GPUs together; this server has 3, and its "
-	          "bloomery.conf says gpu_shortage = refuse");
+	CHECK_STR(why.frame[0], "The instances of this job have 8 GPUs together; this server has 3, and its "
+	                        "bloomery.conf says gpu_shortage = refuse");
 	n.hosts = 0;
 	n.gpus = 3;
 	CHECK_OK(jobs_check_gpus(jobs, &n, e));
