@@ -194,8 +194,10 @@ def test_a_pipeline(serving, three):
     assert instance.endswith(f"-{epoch}") and any("serving as plus" in line for line in got[f"{name}/plus/{instance}"])
 
 
-def test_an_isolated_model(serving, three):
-    d = completed(serving, model(serving, EnableNetworkIsolation=True), three)
+def test_an_isolated_model_of_no_role(serving, three):
+    name = unique("model")
+    serving.call("CreateModel", {"ModelName": name, "PrimaryContainer": {"Image": "serving"}, "EnableNetworkIsolation": True})
+    d = completed(serving, name, three)
     assert outputs(serving, d)["z.csv.out"] == b"D,4\n"
 
 
