@@ -16,8 +16,9 @@
 #include "run/deliver.h"
 #include "run/driver.h"
 #include "run/phase.h"
+#include "run/reason.h"
 
-enum { COPY_BYTES = 256 << 10, KEY_MAX_BYTES = 1024, TOLD_LINE_MAX = 64 << 10 };
+enum { COPY_BYTES = 256 << 10, KEY_MAX_BYTES = 1024, KEY_SHOWN = 200, TOLD_LINE_MAX = 64 << 10 };
 #define OUTPUTS_FILE "outputs"
 
 /* ---- in the child ---- */
@@ -96,6 +97,18 @@ static int list_one(const struct outputs *o, const struct output_file *f, struct
 	return rc;
 }
 
+/* One that cannot be an object is no reason for the others not to be; it does not come back in the next reading. */
+static int refuse(struct outputs *o, const char *leaf, const char *key, struct err *e)
+{
+	_cleanup_buf_ struct buf text = { 0 };
+
+	buf_f(&text, "the key of an output is longer than %d bytes: ", KEY_MAX_BYTES);
+	reason_clean(str_of(key), KEY_SHOWN, &text);
+	if (unlinkat(o->outbox, leaf, 0) < 0)
+		return err_sys(e, "removing the output %s", leaf);
+	return worker_report(o->link, json_pack("{s:s, s:s}", "t", "refused", "text", text.p), e);
+}
+
 static int give_one(struct outputs *o, const struct told_output *t, struct err *e)
 {
 	const struct job_spec *s = &o->run->spec;
@@ -108,8 +121,7 @@ static int give_one(struct outputs *o, const struct told_output *t, struct err *
 	if (fd < 0 || fstat(fd, &st) < 0)
 		return err_sys(e, "opening the output %s", t->leaf);
 	if (strlen(key) > KEY_MAX_BYTES)
-		return err_set(e, ERR_CLIENT, "the key of an output is longer than %d bytes: %.200s...", KEY_MAX_BYTES,
-		               key);
+		return refuse(o, t->leaf, key, e);
 	if (o->list ? list_one(o, &f, e) < 0 : put_remote(o, &f, e) < 0)
 		return -1;
 	o->count++;
@@ -155,6 +167,8 @@ static int stage(struct outputs *o, const char *leaf, struct err *e)
 {
 	struct stat to;
 
+	if (faccessat(o->outbox, leaf, F_OK, AT_SYMLINK_NOFOLLOW) < 0 && errno == ENOENT)
+		return 0; /* refused */
 	if (fstat(o->staged, &to) < 0 || fchownat(o->outbox, leaf, to.st_uid, to.st_gid, AT_SYMLINK_NOFOLLOW) < 0)
 		return err_sys(e, "giving %s to bloomeryd", leaf);
 	return renameat(o->outbox, leaf, o->staged, leaf) < 0 ? err_sys(e, "moving %s to staged", leaf) : 0;
@@ -218,6 +232,15 @@ static int on_report(void *arg, const json_t *msg, struct err *e)
 	struct run *r = arg;
 	const json_t *count = json_object_get(msg, "count"), *bytes = json_object_get(msg, "bytes");
 
+	if (str_is(str_of(json_string_value(json_object_get(msg, "t"))), "refused")) {
+		struct err why = { 0 };
+		_cleanup_buf_ struct buf reason = { 0 };
+
+		err_set(&why, ERR_CLIENT, "%s", json_string_value(json_object_get(msg, "text")));
+		reason_of_error(&why, &reason);
+		run_set_reason(r, buf_view(&reason));
+		return 0;
+	}
 	if (r->stop != STOP_NONE)
 		return 0;
 	/* From here on the job is done, and it is too late to stop it. */

@@ -217,10 +217,10 @@ static void on_drain_over(void *arg)
 	go_on(s);
 }
 
+/* From now on, for those that have ended by now. */
 static void drain(struct serving *s)
 {
-	if (s->drain)
-		return;
+	loop_source_free(take_ptr(s->drain));
 	s->drain = loop_timer(s->run->loop, s->run->options.drain_ms, 0, on_drain_over, s);
 	s->drained = !s->drain;
 }

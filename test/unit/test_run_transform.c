@@ -402,6 +402,27 @@ TEST(what_went_well_is_kept_when_an_object_fails)
 	CHECK(strstr(data_log, "bucket/in/sub/b.csv: Bad HTTP status received from algorithm: 500"));
 }
 
+TEST(an_output_whose_key_is_too_long_is_no_reason_for_the_others)
+{
+	_cleanup_(told_fini) struct told t = { 0 };
+	_cleanup_free_ char *out = NULL;
+	char key[1025];
+	const char *const objects[] = { "in/a.csv", "a\n", key, "b\n", "in/c.csv", "c\n", NULL };
+
+	if (!possible())
+		return;
+	memset(key, 'b', sizeof(key));
+	memcpy(key, "in/", 3);
+	key[1023] = 0;
+	t = run_wish(&(struct wish){ .objects = objects });
+	CHECK_STR(t.names.p, WELL);
+	CHECK_STR(t.result, "failed");
+	CHECK(str_starts(str_of(t.reason),
+	                 STR("ClientError: the key of an output is longer than 1024 bytes: out/bbb")));
+	out = staged();
+	CHECK_STR(out, "out/a.csv.out:\nA\nout/c.csv.out:\nC\n");
+}
+
 TEST(a_container_that_is_never_healthy_fails_the_job)
 {
 	_cleanup_(told_fini) struct told t = { 0 };
