@@ -179,7 +179,9 @@ static enum s3_code adopt_op(struct db_conn *c, void *arg, struct err *e)
 	const struct adopt *a = arg;
 	struct blob_row row = { .key = a->key,
 		                .etag = a->md5,
-		                .meta = STR("Content-Type: application/x-tar\n"),
+		                .meta = str_ends(a->key, STR(".tar.gz"))
+		                                ? STR("Content-Type: application/x-tar\n")
+		                                : STR("Content-Type: application/octet-stream\n"),
 		                .id = a->id,
 		                .size = a->size,
 		                .modified = wall_now() };

@@ -44,6 +44,8 @@ def done(serving, three):
 
 def test_outputs_are_in_order_and_beside_nothing_else(serving, done):
     assert outputs(serving, done) == {"a.csv.out": b"A,1\nB,2\n", "sub/b.csv.out": b"C,3\n", "z.csv.out": b"D,4\n"}
+    bucket, prefix = done["TransformOutput"]["S3OutputPath"].removeprefix("s3://").split("/", 1)
+    assert serving.s3.head_object(Bucket=bucket, Key=prefix + "/a.csv.out")["ContentType"] == "application/octet-stream"
 
 
 def test_describe_shows_the_request_with_defaults(serving, three, done):
