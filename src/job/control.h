@@ -87,6 +87,7 @@ struct jobs {
 	struct vpc *vpc;
 	struct look *looks; /* images that somebody waits for */
 	int64_t last_look;
+	bool looks_over;    /* the server is ending */
 	atomic_int sealing; /* enum net_sealing, as bloomery-host says; -1: it has not yet. Read by any thread */
 	struct job_list waiting, running;
 	void *by_id; /* tsearch tree of struct job_host */

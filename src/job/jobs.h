@@ -40,6 +40,8 @@ struct jobs_options {
 int jobs_new(const struct jobs_options *o, struct jobs **ret, struct err *e) must_check;
 /* From now on jobs are launched and followed. api_url goes into the containers; may be NULL. */
 void jobs_start(struct jobs *js, const char *api_url);
+/* The server is ending: nobody waits for what is in an image (jobs_look_into) from now on. */
+void jobs_end_looks(struct jobs *js);
 /* Lets go of everything; running jobs run on. After the threads that call have ended. NULL is fine. */
 void jobs_free(struct jobs *js);
 DEFINE_CLEANUP(struct jobs, jobs_free)

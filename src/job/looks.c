@@ -9,7 +9,8 @@
 #include "base/clock.h"
 #include "job/control.h"
 
-/* A server that ends waits for its threads. */
+#define ENDING "the server is ending"
+
 enum { LIMIT_MS = 12000, ORDER_MAX = 48 << 10 };
 
 /* On the stack of who waits; in the list from on_ask to on_forget, both on the loop's thread. */
@@ -32,10 +33,25 @@ static void ask(struct jobs *js, const struct look *l)
 		js->via->check(js->launcher, l->n, l->order);
 }
 
+static void answer(struct look *l, json_t *report, struct str error)
+{
+	pthread_mutex_lock(&l->shared.mu);
+	if (!l->shared.report && !l->shared.error) {
+		l->shared.report = json_is_object(report) ? json_incref(report) : NULL;
+		l->shared.error = l->shared.report ? NULL : str_dup(error);
+		pthread_cond_signal(&l->shared.done);
+	}
+	pthread_mutex_unlock(&l->shared.mu);
+}
+
 static void on_ask(void *arg)
 {
 	struct look *l = arg;
 
+	if (l->js->looks_over) {
+		answer(l, NULL, STR(ENDING));
+		return;
+	}
 	l->n = ++l->js->last_look;
 	l->next = l->js->looks;
 	l->js->looks = l;
@@ -68,13 +84,14 @@ void looks_report(void *arg, int64_t n, json_t *report, struct str error)
 		l = l->next;
 	if (!l)
 		return;
-	pthread_mutex_lock(&l->shared.mu);
-	if (!l->shared.report && !l->shared.error) {
-		l->shared.report = json_is_object(report) ? json_incref(report) : NULL;
-		l->shared.error = l->shared.report ? NULL : str_dup(error);
-		pthread_cond_signal(&l->shared.done);
-	}
-	pthread_mutex_unlock(&l->shared.mu);
+	answer(l, report, error);
+}
+
+void jobs_end_looks(struct jobs *js)
+{
+	js->looks_over = true;
+	for (struct look *l = js->looks; l; l = l->next)
+		answer(l, NULL, STR(ENDING));
 }
 
 static void wait_for(struct look *l)

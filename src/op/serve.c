@@ -99,6 +99,8 @@ static void on_signal(void *arg, int signo)
 	if (d->is_ending)
 		return;
 	log_info("signal %d: ending; jobs run on", signo);
+	if (d->jobs)
+		jobs_end_looks(d->jobs);
 	must(pthread_create(&d->ending, NULL, end_serving, d) == 0);
 	d->is_ending = true;
 }
