@@ -63,21 +63,65 @@ static const char *text_in(const json_t *j, const char *member)
 	return z ? z : "";
 }
 
-/* A value for people: a text as it is, anything else as JSON. */
+/* What a hyperparameter may be: "1 to 100", or its values. */
+static bool put_range(struct buf *b, const json_t *v)
+{
+	const json_t *spec = NULL, *value, *low, *high;
+	const char *key;
+	size_t i;
+
+	json_object_foreach ((json_t *)v, key, value)
+		if (strstr(key, "ParameterRangeSpecification"))
+			spec = value;
+	low = json_object_get(spec, "MinValue");
+	high = json_object_get(spec, "MaxValue");
+	if (json_is_string(low) && json_is_string(high)) {
+		put_z(b, json_string_value(low));
+		buf_z(b, " to ");
+		put_z(b, json_string_value(high));
+		return true;
+	}
+	json_array_foreach (json_object_get(spec, "Values"), i, value) {
+		buf_z(b, i ? ", " : "");
+		put_z(b, json_is_string(value) ? json_string_value(value) : "?");
+	}
+	return json_array_size(json_object_get(spec, "Values")) > 0;
+}
+
+/* A value for people: lists with commas, members of objects on lines of their own. */
 static void put_value(struct buf *b, const json_t *v)
 {
 	_cleanup_free_ char *text = NULL;
+	const json_t *one;
+	const char *key;
+	size_t i, n = 0;
 
 	if (!v) {
 		buf_z(b, "&ndash;");
-		return;
-	}
-	if (json_is_string(v)) {
+	} else if (json_is_string(v)) {
 		put_z(b, json_string_value(v));
-		return;
+	} else if (json_is_real(v)) {
+		buf_f(b, "%.6g", json_real_value(v));
+	} else if (json_is_boolean(v)) {
+		buf_z(b, json_is_true(v) ? "yes" : "no");
+	} else if (json_is_array(v) && json_is_string(json_array_get(v, 0))) {
+		json_array_foreach (v, i, one) {
+			buf_z(b, i ? ", " : "");
+			put_z(b, json_is_string(one) ? json_string_value(one) : "?");
+		}
+	} else if (json_is_object(v) && !put_range(b, v)) {
+		json_object_foreach ((json_t *)v, key, one) {
+			text = json_is_string(one) ? xstrdup(json_string_value(one)) : json_dumps(one, JSON_ENCODE_ANY);
+			buf_z(b, n++ ? "<br>" : "");
+			put_z(b, key);
+			buf_z(b, " = ");
+			put_z(b, text ? text : "");
+			free(take_ptr(text));
+		}
+	} else if (!json_is_object(v)) {
+		text = json_dumps(v, JSON_ENCODE_ANY | JSON_SORT_KEYS);
+		put_z(b, text ? text : "");
 	}
-	text = json_dumps(v, JSON_ENCODE_ANY | JSON_SORT_KEYS);
-	put_z(b, text ? text : "");
 }
 
 static void put_row(struct buf *b, const char *name, const json_t *v)

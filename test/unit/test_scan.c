@@ -452,6 +452,42 @@ TEST(vulnerabilities_of_other_scanners)
 	json_decref(report);
 }
 
+static void put_scanner(const char *name, const char *script)
+{
+	_cleanup_free_ char *dir = strf("%s/bin", test_tmpdir()), *path = strf("%s/%s", dir, name);
+
+	CHECK(chmod(test_tmpdir(), 0755) == 0 && (mkdir(dir, 0755) == 0 || errno == EEXIST));
+	CHECK_OK(file_put(AT_FDCWD, path, str_of(script), 0755, e));
+	CHECK(chmod(path, 0755) == 0);
+}
+
+/* Programs that stand for scanners, which are not packages of the distribution: how they are run is what is tested. */
+TEST(scanners_run_with_few_rights)
+{
+	_cleanup_free_ char *path = strf("%s/bin:/usr/bin:/bin", test_tmpdir());
+	_cleanup_close_ int root = make_root();
+	json_t *report = look_at(root, NULL), *said;
+	const json_t *f;
+
+	put_scanner(
+	        "trivy",
+	        "#!/bin/sh\necho \"{\\\"Results\\\":[{\\\"Vulnerabilities\\\":[{\\\"VulnerabilityID\\\":\\\"$(id -u) "
+	        "$(sed -n 's/^CapEff:.//p' /proc/self/status) $2 $7\\\",\\\"PkgName\\\":\\\"p\\\","
+	        "\\\"InstalledVersion\\\":\\\"1\\\",\\\"Severity\\\":\\\"LOW\\\"}]}]}\"\n");
+	put_scanner("grype", "#!/bin/sh\necho no database >&2\nexit 3\n");
+	setenv("PATH", path, 1);
+	said = scan_others("/some/root", report);
+	f = json_array_get(json_object_get(report, "findings"), 0);
+	if (geteuid() == 0) /* nobody, with CAP_DAC_READ_SEARCH alone */
+		CHECK_STR(json_string_value(json_object_get(f, "detail")),
+		          "65534 0000000000000004 --quiet /some/root in p 1, says trivy");
+	CHECK_INT(json_array_size(said), 2);
+	CHECK(json_is_true(json_object_get(json_array_get(said, 0), "ok")));
+	CHECK_STR(json_string_value(json_object_get(json_array_get(said, 1), "error")), "it ended with status 3");
+	json_decref(said);
+	json_decref(report);
+}
+
 /* ---- an image of the store ---- */
 
 TEST(an_image_is_scanned_confined)
