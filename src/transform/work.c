@@ -361,7 +361,8 @@ struct terms work_terms(const struct work *w, struct str answer, struct buf *ret
 void work_out_key(struct str prefix, struct str key, struct buf *ret)
 {
 	/* s3://b/data/train is the folder for data/train/x, and a mere prefix for data/training/x. */
-	bool folder = prefix.n < key.n && str_starts(key, prefix) && key.p[prefix.n] == '/';
+	bool folder = prefix.n && prefix.n < key.n && prefix.p[prefix.n - 1] != '/' && str_starts(key, prefix) &&
+	              key.p[prefix.n] == '/';
 
 	while (!folder && prefix.n && prefix.p[prefix.n - 1] != '/')
 		prefix.n--;

@@ -236,6 +236,8 @@ TEST(names_of_outputs)
 	CHECK_STR(out_key("p", "p/a.csv"), "a.csv.out");
 	CHECK_STR(out_key("p/da", "p/data.csv"), "data.csv.out");
 	CHECK_STR(out_key("", "a//b"), "a//b.out");
+	CHECK_STR(out_key("", "/a"), "/a.out");
+	CHECK_STR(out_key("p/", "p//a"), "/a.out"); /* another one than that of p/a */
 	CHECK_STR(out_key("x/", "y/b.csv"), "b.csv.out");
 }
 
