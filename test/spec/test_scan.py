@@ -2,6 +2,7 @@
 import json
 import os
 import shutil
+import signal
 
 import pytest
 from conftest import make_busy_rootfs
@@ -73,3 +74,19 @@ def test_who_is_not_certified_is_not_scanned(server, data, poor):
     d = wait(server, name)
     assert d["AlgorithmStatus"] == "Completed" and d["AlgorithmStatusDetails"]["ImageScanStatuses"] == [], d
     server.sm.delete_algorithm(AlgorithmName=name)
+
+
+def test_a_scan_goes_on_when_bloomeryd_was_killed(make_server):
+    s = make_server()
+    data = s.put("scan/", {"x.csv": b"1,2\n"})
+    name = fresh()
+    s.sm.create_algorithm(AlgorithmName=name, TrainingSpecification=specification(), CertifyForMarketplace=True,
+                          ValidationSpecification=validation(training(data)))
+    for pid in s.pids("bloomeryd"):
+        os.kill(pid, signal.SIGKILL)      # before the scan, in it or after it
+    s.up.wait(30)
+    s.start()
+    d = wait(s, name)
+    assert d["AlgorithmStatus"] == "Completed", d
+    assert d["AlgorithmStatusDetails"]["ImageScanStatuses"] == [{"Name": "TrainingImage", "Status": "Completed"}]
+    assert len(jobs_of(s, name)) == 1
