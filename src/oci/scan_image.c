@@ -33,6 +33,20 @@ static int scan_child(void *arg, void *result, struct err *e)
 	return rc < 0 ? err_sys(e, "writing what was found") : 0;
 }
 
+/* Whether each finding has what is shown of it. */
+static bool all_texts(const json_t *findings)
+{
+	static const char *const members[] = { "severity", "rule", "path", "detail" };
+	const json_t *f;
+	size_t i;
+
+	json_array_foreach (findings, i, f)
+		for (size_t k = 0; k < ARRAY_LEN(members); k++)
+			if (!json_is_string(json_object_get(f, members[k])))
+				return false;
+	return json_is_array(findings);
+}
+
 /* The child has read a stranger's files: what it says is taken for no more than a text. */
 static int read_report(int fd, json_t **ret, struct err *e)
 {
@@ -42,9 +56,11 @@ static int read_report(int fd, json_t **ret, struct err *e)
 	if (lseek(fd, 0, SEEK_SET) < 0)
 		return err_sys(e, "reading what was found");
 	j = json_loadfd(fd, JSON_REJECT_DUPLICATES, &why);
-	if (!json_is_array(json_object_get(j, "findings")) || !json_is_object(json_object_get(j, "counts"))) {
-		json_decref(j);
+	if (!j)
 		return err_set(e, ERR_IO, "what was found cannot be read: %s", why.text);
+	if (!all_texts(json_object_get(j, "findings")) || !json_is_object(json_object_get(j, "counts"))) {
+		json_decref(j);
+		return err_set(e, ERR_IO, "what was found makes no sense");
 	}
 	*ret = j;
 	return 0;
