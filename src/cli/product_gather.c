@@ -245,8 +245,17 @@ static int copy_logs(const struct gathering *g, const char *profile, const char 
 
 /* ---- jobs ---- */
 
-/* The newest job of the validation: its name begins with those of the algorithm and the profile, and it was made by the
- * algorithm. NULL, and no error: there is none any more. */
+/* HEAD-SECONDS, as validations name what they make. */
+static bool is_of_validation(const char *name, const char *head)
+{
+	struct str rest = str_of(name);
+	uint64_t seconds;
+
+	return str_skip(&rest, str_of(head)) && str_skip(&rest, STR("-")) && str_to_u64(rest, &seconds);
+}
+
+/* The newest job of the validation: it is called so, and was made by the algorithm. NULL, and no error: there is none
+ * any more. */
 static int find_job(const struct gathering *g, const char *profile, json_t **ret, struct err *e)
 {
 	_cleanup_free_ char *head = strf("%s-%s", text_in(g->algorithm, "AlgorithmName"), profile);
@@ -268,7 +277,7 @@ static int find_job(const struct gathering *g, const char *profile, json_t **ret
 		json_t *d = NULL;
 		const char *name = text_in(s, "TrainingJobName");
 
-		if (*ret || strncmp(name, head, strlen(head)) != 0 ||
+		if (*ret || !is_of_validation(name, head) ||
 		    access_call(g->access, "sagemaker", "SageMaker.DescribeTrainingJob",
 		                json_pack("{ss}", "TrainingJobName", name), &d, &(struct err){ 0 }) < 0)
 			continue;

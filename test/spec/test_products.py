@@ -50,6 +50,10 @@ def seller(server, rootfs, tmp_path_factory):
                                ValidationSpecification=validation(training(data, SCRIPT), TransformJobDefinition=transform(ask)))
     d = wait(server, name)
     assert d["AlgorithmStatus"] == "Completed", d
+    again = server.request("echo not of the validation", name=name + "-small-again", channels={"train": data})
+    again["AlgorithmSpecification"] = {"AlgorithmName": name, "TrainingInputMode": "File"}
+    server.sm.create_training_job(**again)
+    assert server.wait(again["TrainingJobName"])["TrainingJobStatus"] == "Completed"
     return server, name
 
 
