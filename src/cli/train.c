@@ -114,7 +114,8 @@ static int request_of(const struct cli_args *a, const char *name, json_t **ret, 
 
 	if (!image == !algorithm)
 		return err_set(e, ERR_INVALID,
-		               image ? "--image and --algorithm exclude each other" : "--image is missing");
+		               image ? "--image and --algorithm exclude each other"
+		                     : "--image is missing; or name an algorithm with --algorithm");
 	for (size_t i = 0; cli_nth(a, "channel", i); i++) {
 		_cleanup_free_ char *channel = NULL;
 		const char *value;

@@ -116,15 +116,28 @@ static void take_report(struct preflight *f, json_t *report, const char *where)
 	}
 }
 
+/* Whether it can be any image's, whether or not there is one. */
+static bool is_image_name(struct str image)
+{
+	_cleanup_free_ char *pinned = NULL;
+
+	return jobs_image_pinned(image, STR("sha256:0000000000000000000000000000000000000000000000000000000000000000"),
+	                         &pinned, NULL) == 0;
+}
+
 /* order is stolen. */
 static void look_into(struct preflight *f, json_t *order, const char *where)
 {
 	char text[ERR_FRAME_BYTES];
 	struct err why = { 0 };
 	json_t *report = NULL;
+	struct str image = in_str(order, "image");
 
 	must(order);
-	if (jobs_look_into(f->call->api->jobs, order, &report, &why) < 0)
+	if (!is_image_name(image))
+		preflight_note(f, PREFLIGHT_FAILS, where, "correct it: [HOST/]NAME[:TAG] or NAME@sha256:DIGITS",
+		               "'%.*s' is no name of an image", (int)(image.n < 200 ? image.n : 200), image.p);
+	else if (jobs_look_into(f->call->api->jobs, order, &report, &why) < 0)
 		preflight_note(f, PREFLIGHT_WARNING, where, NULL, "the image could not be looked into: %s",
 		               err_text(&why, text, sizeof(text)));
 	else
