@@ -59,9 +59,9 @@ bool jobs_data_is_embedded(const struct jobs *js);
  * timeout_ms at most. ERR_IO: it cannot be reached or understood. */
 int jobs_remote_exists(const struct jobs *js, const char *bucket, const char *prefix, const char *s3_data_type,
                        int64_t timeout_ms, bool *ret, struct err *e) must_check;
-/* Whether bloomery.conf says what FileSystemId stands for. */
 /* ERR_LIMIT: it wants more GPUs than there are, and bloomery.conf has such jobs refused. Of any thread. */
 int jobs_check_gpus(const struct jobs *js, const struct capacity_needs *n, struct err *e) must_check;
+/* Whether bloomery.conf says what FileSystemId stands for. */
 bool jobs_know_file_system(const struct jobs *js, struct str id);
 /* Whether bloomery.conf has credentials for registries by this TrainingRepositoryCredentialsProviderArn. */
 bool jobs_know_provider(const struct jobs *js, struct str arn);

@@ -9,6 +9,8 @@
 #include "blob/blob.h"
 #include "job/jobs.h"
 #include "metric/metric.h"
+#include "op/authorise.h"
+#include "op/page.h"
 #include "op/model.h"
 #include "op/products.h"
 #include "op/tags.h"
@@ -16,8 +18,6 @@
 #include "op/validation.h"
 #include "product/shelf.h"
 #include "store/store.h"
-
-enum { PAGE_DEFAULT = 10 };
 
 /* ---- names ---- */
 
@@ -159,7 +159,11 @@ static int check_additional(const struct api_call *call, const json_t *in, struc
 	struct err why = { 0 };
 	int rc;
 
-	if (!source || !jobs_data_is_embedded(call->api->jobs) || !s3_uri_split(uri, &bucket, &key))
+	if (!source || !s3_uri_split(uri, &bucket, &key))
+		return 0;
+	if (source_authorise(call, source, (struct str){ 0 }, e) < 0)
+		return -1;
+	if (!jobs_data_is_embedded(call->api->jobs))
 		return 0;
 	rc = object ? blob_find(call->api->blobs, bucket, key, &scratch, &found, NULL, &why)
 	            : blob_look(call->api->blobs, bucket, key, &look, &why);
@@ -236,8 +240,8 @@ int op_create_algorithm(const struct api_call *call, json_t *in, json_t **ret_ou
 	struct store_new_algorithm row = { .name = name.p, .arn = arn, .created = call->now };
 	bool validated = json_object_get(in, "ValidationSpecification") != NULL;
 
-	if (algorithm_check(call, in, e) < 0 || products_check_images(call->api, in, e) < 0 ||
-	    find_image(call, in, &found, e) < 0)
+	if (algorithm_check(call, in, e) < 0 || authorise_tags(call, in, arn, e) < 0 ||
+	    products_check_images(call->api, in, e) < 0 || find_image(call, in, &found, e) < 0)
 		return -1;
 	row.tags = tags = tags_from(json_object_get(in, "Tags"), &row.tag_count);
 	row.image = found.image;
@@ -317,8 +321,7 @@ static void add_summary(const struct store_algorithm_summary *a, void *arg)
 {
 	struct buf *out = arg;
 
-	if (out->p[out->n - 1] == '}')
-		buf_c(out, ',');
+	page_comma(out);
 	buf_z(out, "{\"AlgorithmName\":");
 	add_json_string(out, a->name);
 	buf_z(out, ",\"AlgorithmArn\":");
@@ -334,16 +337,7 @@ static void add_summary(const struct store_algorithm_summary *a, void *arg)
 
 int op_list_algorithms(const struct api_call *call, json_t *in, json_t **ret_out, struct err *e)
 {
-	const json_t *max = json_object_get(in, "MaxResults");
-	struct store_list q = {
-		.sort = str_is(in_str(in, "SortBy"), "Name") ? SORT_NAME : SORT_CREATION_TIME,
-		.descending = str_is(in_str(in, "SortOrder"), "Descending"),
-		.created_after = list_bound(in, "CreationTimeAfter"),
-		.created_before = list_bound(in, "CreationTimeBefore"),
-		.name_contains = in_str(in, "NameContains"),
-		.max = max ? (unsigned)json_integer_value(max) : PAGE_DEFAULT,
-		.token = in_str(in, "NextToken"),
-	};
+	struct store_list q = page_query(in, false);
 	_cleanup_free_ char *token = NULL;
 	struct buf *out = call->raw;
 
@@ -351,10 +345,7 @@ int op_list_algorithms(const struct api_call *call, json_t *in, json_t **ret_out
 	buf_z(out, "{\"AlgorithmSummaryList\":[");
 	if (store_algorithm_list(call->api->store, &q, add_summary, out, &token, e) < 0)
 		return -1;
-	buf_c(out, ']');
-	if (token)
-		buf_f(out, ",\"NextToken\":\"%s\"", token);
-	buf_c(out, '}');
+	page_end(out, token);
 	return 0;
 }
 

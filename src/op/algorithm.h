@@ -19,6 +19,8 @@ int algorithm_find(const struct api *api, struct str name_or_arn, struct stored_
 /* The same for who wants to use it, and is told so when it is a product that was not imported. */
 int algorithm_use(const struct api *api, struct str name_or_arn, struct stored_algorithm *ret, char **ret_request,
                   struct err *e) must_check;
+/* Whether the caller may describe it. ERR_INVALID, in the service's words. */
+int algorithm_authorise(const struct api_call *call, struct str name_or_arn, struct err *e) must_check;
 /* Whether it is somebody else's: a product, which has a name of its own kind. */
 bool algorithm_is_foreign(const struct api *api, struct str name, struct str arn);
 /* What IAM is asked about: the ARN itself, or that of the name; the caller frees. */

@@ -94,7 +94,7 @@ static int parsed(const struct api *api, const struct stored_algorithm *row, str
 
 /* ---- checked ---- */
 
-static int authorise_describe(const struct api_call *call, struct str name_or_arn, struct err *e)
+int algorithm_authorise(const struct api_call *call, struct str name_or_arn, struct err *e)
 {
 	_cleanup_free_ char *arn = algorithm_resource(call->api, name_or_arn);
 	struct err why = { 0 };
@@ -185,7 +185,7 @@ int algorithm_apply(const struct api_call *call, json_t *in, struct err *e)
 		return 0;
 	if (call->validating)
 		return apply_validating(call, in, e);
-	if (authorise_describe(call, given, e) < 0 || algorithm_use(call->api, given, &row, NULL, e) < 0)
+	if (algorithm_authorise(call, given, e) < 0 || algorithm_use(call->api, given, &row, NULL, e) < 0)
 		return -1;
 	rc = apply(call, &row, in, e);
 	stored_algorithm_fini(&row);

@@ -78,6 +78,7 @@ enum api_resource {
 	ON_RESOURCE_ARN,
 	ON_LOGS,
 	ON_ROLE,
+	ON_EACH, /* of several: the handler asks */
 	ON_ONESELF
 };
 

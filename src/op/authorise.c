@@ -21,6 +21,24 @@ int authorise_action(const struct api *api, const struct iam_session *s, const c
 	return err_set(e, ERR_DENIED, "%s", why.p);
 }
 
+int authorise_tags(const struct api_call *call, const json_t *in, const char *arn, struct err *e)
+{
+	if (!json_array_size(json_object_get(in, "Tags")))
+		return 0;
+	return authorise_action(call->api, call->session, "sagemaker:AddTags", str_of(arn), e);
+}
+
+int authorise_known_role(const struct api_call *call, struct str role, struct err *e)
+{
+	if (!role.n || !call->api->iam || iam_knows_role(call->api->iam, role))
+		return 0;
+	return err_set(e, ERR_INVALID,
+	               "Could not assume role " PRIstr
+	               ". Please ensure that the role exists and allows principal 'sagemaker.amazonaws.com' to assume "
+	               "the role: bloomery.conf has `roles = strict`, and no role." PRIstr,
+	               ARGstr(role), ARGstr(role));
+}
+
 /* ---- resources ---- */
 
 void add_training_job_arn(const struct api *api, struct str name, struct buf *out)
@@ -65,6 +83,7 @@ int authorise(const struct api_call *call, const struct api_op *op, const json_t
 	if (!call->session)
 		return 0;
 	switch (op->on) {
+	case ON_EACH: return 0;
 	case ON_ONESELF: return 0; /* as AWS: nothing can take it away */
 	case ON_ANYTHING: buf_c(&resource, '*'); break;
 	case ON_TRAINING_JOB: add_training_job_arn(call->api, in_str(in, "TrainingJobName"), &resource); break;

@@ -19,6 +19,11 @@ int authorise(const struct api_call *call, const struct api_op *op, const json_t
 int authorise_action(const struct api *api, const struct iam_session *s, const char *action, struct str resource,
                      struct err *e) must_check;
 
+/* As the service: to create with tags is to tag. */
+int authorise_tags(const struct api_call *call, const json_t *in, const char *arn, struct err *e) must_check;
+/* Whether there is such a role, where bloomery.conf wants each to be named; an empty one is none. ERR_INVALID. */
+int authorise_known_role(const struct api_call *call, struct str role, struct err *e) must_check;
+
 /* Appends arn:aws:sagemaker:REGION:ACCOUNT:training-job/name. */
 void add_training_job_arn(const struct api *api, struct str name, struct buf *out);
 

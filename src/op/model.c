@@ -6,12 +6,13 @@
 #include "iam/iam.h"
 #include "job/jobs.h"
 #include "op/authorise.h"
+#include "op/page.h"
 #include "op/products.h"
 #include "op/tags.h"
 #include "op/training_job.h"
 #include "store/store.h"
 
-enum { PAGE_DEFAULT = 10, WHERE_BYTES = 32 };
+enum { WHERE_BYTES = 32 };
 
 static int missing(const struct api_call *call, struct str name, struct err *e)
 {
@@ -154,16 +155,11 @@ static int authorise_model(const struct api_call *call, const json_t *in, const 
 
 	if (!call->api->iam)
 		return 0;
-	if (role.n && !iam_knows_role(call->api->iam, role))
-		return err_set(e, ERR_INVALID,
-		               "Could not assume role " PRIstr
-		               ". Please ensure that the role exists and allows principal 'sagemaker.amazonaws.com' to "
-		               "assume the role: bloomery.conf has `roles = strict`, and no role." PRIstr,
-		               ARGstr(role), ARGstr(role));
+	if (authorise_known_role(call, role, e) < 0)
+		return -1;
 	if (role.n && authorise_action(call->api, call->session, "iam:PassRole", role, e) < 0)
 		return -1;
-	if (json_array_size(json_object_get(in, "Tags")) &&
-	    authorise_action(call->api, call->session, "sagemaker:AddTags", str_of(arn), e) < 0)
+	if (authorise_tags(call, in, arn, e) < 0)
 		return -1;
 	json_array_foreach (containers, i, c)
 		if (container_authorise(call, c, role, e) < 0)
@@ -300,8 +296,7 @@ static void add_summary(const struct store_model_summary *m, void *arg)
 {
 	struct buf *out = arg;
 
-	if (out->p[out->n - 1] == '}')
-		buf_c(out, ',');
+	page_comma(out);
 	buf_z(out, "{\"ModelName\":");
 	add_json_string(out, m->name);
 	buf_z(out, ",\"ModelArn\":");
@@ -314,16 +309,7 @@ static void add_summary(const struct store_model_summary *m, void *arg)
 /* The newest first, where no order is asked for (contract 15). */
 int op_list_models(const struct api_call *call, json_t *in, json_t **ret_out, struct err *e)
 {
-	const json_t *max = json_object_get(in, "MaxResults");
-	struct store_list q = {
-		.sort = str_is(in_str(in, "SortBy"), "Name") ? SORT_NAME : SORT_CREATION_TIME,
-		.descending = !str_is(in_str(in, "SortOrder"), "Ascending"),
-		.created_after = list_bound(in, "CreationTimeAfter"),
-		.created_before = list_bound(in, "CreationTimeBefore"),
-		.name_contains = in_str(in, "NameContains"),
-		.max = max ? (unsigned)json_integer_value(max) : PAGE_DEFAULT,
-		.token = in_str(in, "NextToken"),
-	};
+	struct store_list q = page_query(in, true);
 	_cleanup_free_ char *token = NULL;
 	struct buf *out = call->raw;
 
@@ -331,10 +317,7 @@ int op_list_models(const struct api_call *call, json_t *in, json_t **ret_out, st
 	buf_z(out, "{\"Models\":[");
 	if (store_model_list(call->api->store, &q, add_summary, out, &token, e) < 0)
 		return -1;
-	buf_c(out, ']');
-	if (token)
-		buf_f(out, ",\"NextToken\":\"%s\"", token);
-	buf_c(out, '}');
+	page_end(out, token);
 	return 0;
 }
 

@@ -21,6 +21,8 @@ int container_check_form(json_t *container, const char *where, struct err *e) mu
  * ERR_INVALID, ERR_DENIED. */
 int container_authorise(const struct api_call *call, const json_t *container, struct str role,
                         struct err *e) must_check;
+/* The same of its data alone, an S3DataSource with the form of one. */
+int source_authorise(const struct api_call *call, const json_t *s3, struct str role, struct err *e) must_check;
 /* Whether its image, its data and its registry's credentials are there, so far as can be known. May wait some seconds
  * for another S3, for all containers of a request together: since is when the first of them was begun with.
  * ERR_INVALID. */

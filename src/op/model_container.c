@@ -171,7 +171,7 @@ static int ask(const struct api_call *call, struct str role, const struct iam_wi
 	return err_set(e, ERR_DENIED, "%s", why.p);
 }
 
-static int authorise_data(const struct api_call *call, const json_t *s3, struct str role, struct err *e)
+int source_authorise(const struct api_call *call, const json_t *s3, struct str role, struct err *e)
 {
 	struct str uri = in_str(s3, "S3Uri"), bucket = { 0 }, key = { 0 };
 	bool prefix = str_is(in_str(s3, "S3DataType"), "S3Prefix");
@@ -206,7 +206,7 @@ int container_authorise(const struct api_call *call, const json_t *container, st
 	const struct iam_wish wish = { .action = STR("lambda:InvokeFunction"), .resource = provider };
 	enum policy_verdict v;
 
-	if (s3 && authorise_data(call, s3, role, e) < 0)
+	if (s3 && source_authorise(call, s3, role, e) < 0)
 		return -1;
 	if (!provider.n)
 		return 0;

@@ -117,16 +117,6 @@ static int use_algorithm(const struct stored_algorithm *a, const json_t *algorit
 	return 0;
 }
 
-static int authorise_algorithm(const struct api_call *call, struct str name, struct err *e)
-{
-	_cleanup_free_ char *arn = algorithm_resource(call->api, name);
-	struct err why = { 0 };
-
-	if (authorise_action(call->api, call->session, "sagemaker:DescribeAlgorithm", str_of(arn), &why) == 0)
-		return 0;
-	return err_set(e, ERR_INVALID, "Access denied when describing algorithm %s: %s", arn, why.frame[0]);
-}
-
 /* With SourceAlgorithmSpecification the InferenceSpecification is the algorithm's. */
 static int from_algorithm(const struct api_call *call, json_t *in, struct err *e)
 {
@@ -147,7 +137,7 @@ static int from_algorithm(const struct api_call *call, json_t *in, struct err *e
 		return err_set(e, ERR_INVALID,
 		               "SourceAlgorithmSpecification: ModelDataUrl and ModelDataSource exclude each other");
 	name = in_str(source, "AlgorithmName");
-	if (authorise_algorithm(call, name, e) < 0 || algorithm_use(call->api, name, &a, &text, e) < 0)
+	if (algorithm_authorise(call, name, e) < 0 || algorithm_use(call->api, name, &a, &text, e) < 0)
 		return -1;
 	algorithm = json_loads(text, JSON_ALLOW_NUL, NULL);
 	rc = algorithm ? use_algorithm(&a, algorithm, in, source, e)
@@ -192,10 +182,7 @@ static int check(const struct api_call *call, json_t *in, const char *arn, struc
 {
 	struct mono since = mono_now();
 
-	if (tags_check(json_object_get(in, "Tags"), e) < 0)
-		return -1;
-	if (json_array_size(json_object_get(in, "Tags")) &&
-	    authorise_action(call->api, call->session, "sagemaker:AddTags", str_of(arn), e) < 0)
+	if (tags_check(json_object_get(in, "Tags"), e) < 0 || authorise_tags(call, in, arn, e) < 0)
 		return -1;
 	if (from_algorithm(call, in, e) < 0 || check_specification(call, json_object_get(in, "InferenceSpecification"),
 	                                                           "InferenceSpecification", since, e) < 0)

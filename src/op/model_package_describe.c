@@ -1,11 +1,11 @@
 /* DescribeModelPackage, ListModelPackages, BatchDescribeModelPackage. SPDX-License-Identifier: Apache-2.0 */
 #include <stdlib.h>
 
+#include "op/authorise.h"
+#include "op/page.h"
 #include "op/model.h"
 #include "op/training_job.h"
 #include "store/store.h"
-
-enum { PAGE_DEFAULT = 10 };
 
 static void add_z(struct buf *out, const char *name, const char *value)
 {
@@ -123,8 +123,7 @@ static void add_summary(const struct stored_package *p, void *arg)
 	json_t *request = request_of(p, l->e);
 
 	l->failed |= !request;
-	if (l->out->p[l->out->n - 1] == '}')
-		buf_c(l->out, ',');
+	page_comma(l->out);
 	add_head(l->out, p, request);
 	if (!p->version)
 		add_z(l->out, "ModelPackageName", p->name);
@@ -147,16 +146,7 @@ static enum store_package_kind kind_of(const json_t *in)
 
 int op_list_model_packages(const struct api_call *call, json_t *in, json_t **ret_out, struct err *e)
 {
-	const json_t *max = json_object_get(in, "MaxResults");
-	struct store_list q = {
-		.sort = str_is(in_str(in, "SortBy"), "Name") ? SORT_NAME : SORT_CREATION_TIME,
-		.descending = str_is(in_str(in, "SortOrder"), "Descending"),
-		.created_after = list_bound(in, "CreationTimeAfter"),
-		.created_before = list_bound(in, "CreationTimeBefore"),
-		.name_contains = in_str(in, "NameContains"),
-		.max = max ? (unsigned)json_integer_value(max) : PAGE_DEFAULT,
-		.token = in_str(in, "NextToken"),
-	};
+	struct store_list q = page_query(in, false);
 	struct store_package_filter f = { .kind = kind_of(in), .approval = in_str(in, "ModelApprovalStatus") };
 	struct list l = { .out = call->raw, .e = e };
 	_cleanup_free_ char *token = NULL;
@@ -167,10 +157,7 @@ int op_list_model_packages(const struct api_call *call, json_t *in, json_t **ret
 	buf_z(l.out, "{\"ModelPackageSummaryList\":[");
 	if (store_package_list(call->api->store, &q, &f, add_summary, &l, &token, e) < 0 || l.failed)
 		return -1;
-	buf_c(l.out, ']');
-	if (token)
-		buf_f(l.out, ",\"NextToken\":\"%s\"", token);
-	buf_c(l.out, '}');
+	page_end(l.out, token);
 	return 0;
 }
 
@@ -202,7 +189,8 @@ static void add_error(struct str asked, const struct err *why, struct buf *out)
 {
 	add_comma(out);
 	add_json_string(out, asked);
-	buf_z(out, ":{\"ErrorCode\":\"ValidationException\",\"ErrorResponse\":");
+	buf_f(out, ":{\"ErrorCode\":\"%s\",\"ErrorResponse\":",
+	      err_info[why->kind == ERR_NOT_FOUND ? ERR_INVALID : why->kind].wire);
 	add_json_string(out, str_of(why->frame[0]));
 	buf_c(out, '}');
 }
@@ -215,8 +203,11 @@ static int add_one(const struct api_call *call, struct str asked, struct buf *fo
 	int rc = package_arn(call->api, asked, &arn, &why);
 
 	if (rc == 0)
+		rc = authorise_action(call->api, call->session, "sagemaker:BatchDescribeModelPackage", str_of(arn),
+		                      &why);
+	if (rc == 0)
 		rc = store_package_find(call->api->store, str_of(arn), &p, &why);
-	if (rc < 0 && why.kind != ERR_NOT_FOUND && why.kind != ERR_INVALID) {
+	if (rc < 0 && why.kind != ERR_NOT_FOUND && why.kind != ERR_INVALID && why.kind != ERR_DENIED) {
 		*e = why;
 		return -1;
 	}

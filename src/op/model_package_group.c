@@ -4,12 +4,11 @@
 
 #include "job/jobs.h"
 #include "op/authorise.h"
+#include "op/page.h"
 #include "op/model.h"
 #include "op/tags.h"
 #include "op/training_job.h"
 #include "store/store.h"
-
-enum { PAGE_DEFAULT = 10 };
 
 static int missing(const struct api_call *call, struct str name, struct err *e)
 {
@@ -25,10 +24,7 @@ int op_create_model_package_group(const struct api_call *call, json_t *in, json_
 	_cleanup_free_ struct store_tag *tags = NULL;
 	struct store_new_group row = { .name = name.p, .arn = arn, .created_by = who, .created = call->now };
 
-	if (tags_check(json_object_get(in, "Tags"), e) < 0)
-		return -1;
-	if (json_array_size(json_object_get(in, "Tags")) &&
-	    authorise_action(call->api, call->session, "sagemaker:AddTags", str_of(arn), e) < 0)
+	if (tags_check(json_object_get(in, "Tags"), e) < 0 || authorise_tags(call, in, arn, e) < 0)
 		return -1;
 	row.tags = tags = tags_from(json_object_get(in, "Tags"), &row.tag_count);
 	row.description = json_string_value(json_object_get(in, "ModelPackageGroupDescription"));
@@ -76,24 +72,14 @@ static void add_summary(const struct stored_group *g, void *arg)
 {
 	struct buf *out = arg;
 
-	if (out->p[out->n - 1] == '}')
-		buf_c(out, ',');
+	page_comma(out);
 	add_described(g, out);
 	buf_c(out, '}');
 }
 
 int op_list_model_package_groups(const struct api_call *call, json_t *in, json_t **ret_out, struct err *e)
 {
-	const json_t *max = json_object_get(in, "MaxResults");
-	struct store_list q = {
-		.sort = str_is(in_str(in, "SortBy"), "Name") ? SORT_NAME : SORT_CREATION_TIME,
-		.descending = str_is(in_str(in, "SortOrder"), "Descending"),
-		.created_after = list_bound(in, "CreationTimeAfter"),
-		.created_before = list_bound(in, "CreationTimeBefore"),
-		.name_contains = in_str(in, "NameContains"),
-		.max = max ? (unsigned)json_integer_value(max) : PAGE_DEFAULT,
-		.token = in_str(in, "NextToken"),
-	};
+	struct store_list q = page_query(in, false);
 	bool ours = !str_is(in_str(in, "CrossAccountFilterOption"), "CrossAccount"); /* nobody shares with this one */
 	_cleanup_free_ char *token = NULL;
 	struct buf *out = call->raw;
@@ -102,10 +88,7 @@ int op_list_model_package_groups(const struct api_call *call, json_t *in, json_t
 	buf_z(out, "{\"ModelPackageGroupSummaryList\":[");
 	if (ours && store_group_list(call->api->store, &q, add_summary, out, &token, e) < 0)
 		return -1;
-	buf_c(out, ']');
-	if (token)
-		buf_f(out, ",\"NextToken\":\"%s\"", token);
-	buf_c(out, '}');
+	page_end(out, token);
 	return 0;
 }
 

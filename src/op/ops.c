@@ -26,7 +26,7 @@ const struct api_op api_ops[] = {
 	{ "sagemaker", "ListModelPackages", op_list_model_packages, 0, ON_ANYTHING },
 	{ "sagemaker", "UpdateModelPackage", op_update_model_package, API_MUTATES, ON_MODEL_PACKAGE },
 	{ "sagemaker", "DeleteModelPackage", op_delete_model_package, API_MUTATES, ON_MODEL_PACKAGE },
-	{ "sagemaker", "BatchDescribeModelPackage", op_batch_describe_model_package, 0, ON_ANYTHING },
+	{ "sagemaker", "BatchDescribeModelPackage", op_batch_describe_model_package, 0, ON_EACH },
 	{ "sagemaker", "CreateTransformJob", op_create_transform_job, API_MUTATES, ON_TRANSFORM_JOB },
 	{ "sagemaker", "DescribeTransformJob", op_describe_transform_job, API_KEPT, ON_TRANSFORM_JOB },
 	{ "sagemaker", "ListTransformJobs", op_list_transform_jobs, 0, ON_ANYTHING },

@@ -81,8 +81,6 @@ bool can_be_job(struct str name);
 
 /* A member of a request as a view; empty when absent. */
 struct str in_str(const json_t *in, const char *member);
-/* A bound of a list's filter, as the store has it. */
-struct wall list_bound(const json_t *in, const char *member);
 /* An error of the store on its way out: ERR_NOT_FOUND becomes what the live service answers, ValidationException with
  * the store's text (contract 9.4). Returns -1. */
 int not_found_is_invalid(struct err *e);

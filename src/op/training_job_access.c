@@ -186,21 +186,15 @@ int authorise_training_job(const struct api_call *call, const json_t *in, struct
 
 	if (!call->api->iam)
 		return 0;
-	if (!iam_knows_role(call->api->iam, a.role))
-		return err_set(e, ERR_INVALID,
-		               "Could not assume role " PRIstr
-		               ". Please ensure that the role exists and allows principal 'sagemaker.amazonaws.com' to "
-		               "assume the role: bloomery.conf has `roles = strict`, and no role." PRIstr,
-		               ARGstr(a.role), ARGstr(a.role));
+	if (authorise_known_role(call, a.role, e) < 0)
+		return -1;
 	if (ask_provider(&a, e) < 0)
 		return -1;
 	if (ask_caller(&a, "iam:PassRole", a.role, (struct str){ 0 }, e) < 0)
 		return -1;
-	if (json_array_size(json_object_get(in, "Tags"))) { /* as the service: to create with tags is to tag */
-		add_training_job_arn(call->api, in_str(in, "TrainingJobName"), &arn);
-		if (ask_caller(&a, "sagemaker:AddTags", buf_view(&arn), (struct str){ 0 }, e) < 0)
-			return -1;
-	}
+	add_training_job_arn(call->api, in_str(in, "TrainingJobName"), &arn);
+	if (authorise_tags(call, in, arn.p, e) < 0)
+		return -1;
 	json_array_foreach (channels, i, c)
 		if (ask_channel(&a, c, e) < 0)
 			return -1;

@@ -200,23 +200,13 @@ static int check_bucket(const struct api_call *call, const char *member, struct 
 static int authorise_job(const struct api_call *call, const json_t *in, struct str output, struct str capture,
                          struct err *e)
 {
+	_cleanup_free_ char *arn = sagemaker_arn(call->api, "transform-job", in_str(in, "TransformJobName"));
 	struct str role = in_str(in, "RoleArn");
 
 	if (!call->api->iam)
 		return 0;
-	if (role.n && !iam_knows_role(call->api->iam, role))
-		return err_set(e, ERR_INVALID,
-		               "Could not assume role " PRIstr
-		               " of the model. Please ensure that the role exists and allows principal "
-		               "'sagemaker.amazonaws.com' to assume the role: bloomery.conf has `roles = strict`, and "
-		               "no role." PRIstr,
-		               ARGstr(role), ARGstr(role));
-	if (json_array_size(json_object_get(in, "Tags"))) { /* as the service: to create with tags is to tag */
-		_cleanup_free_ char *arn = sagemaker_arn(call->api, "transform-job", in_str(in, "TransformJobName"));
-
-		if (authorise_action(call->api, call->session, "sagemaker:AddTags", str_of(arn), e) < 0)
-			return -1;
-	}
+	if (authorise_known_role(call, role, e) < 0 || authorise_tags(call, in, arn, e) < 0)
+		return -1;
 	if (authorise_input(call, role, json_object_get(in, "TransformInput"), e) < 0 ||
 	    authorise_output(call, role, "TransformOutput", output, e) < 0)
 		return -1;

@@ -1,11 +1,10 @@
 /* DescribeTransformJob and ListTransformJobs. SPDX-License-Identifier: Apache-2.0 */
 #include <stdlib.h>
 
+#include "op/page.h"
 #include "op/training_job.h"
 #include "op/transform_job.h"
 #include "store/store.h"
-
-enum { PAGE_DEFAULT = 10 };
 
 /* ---- the echo ---- */
 
@@ -108,8 +107,7 @@ static void add_summary(const struct store_summary *j, void *arg)
 {
 	struct buf *out = arg;
 
-	if (out->p[out->n - 1] == '}')
-		buf_c(out, ',');
+	page_comma(out);
 	buf_z(out, "{\"TransformJobName\":");
 	add_json_string(out, j->name);
 	buf_z(out, ",\"TransformJobArn\":");
@@ -132,22 +130,7 @@ static void add_summary(const struct store_summary *j, void *arg)
 
 int op_list_transform_jobs(const struct api_call *call, json_t *in, json_t **ret_out, struct err *e)
 {
-	struct str sort = in_str(in, "SortBy");
-	const json_t *max = json_object_get(in, "MaxResults");
-	struct store_list q = {
-		.sort = str_is(sort, "Name")     ? SORT_NAME
-		        : str_is(sort, "Status") ? SORT_STATUS
-		                                 : SORT_CREATION_TIME,
-		.descending = !str_is(in_str(in, "SortOrder"), "Ascending"), /* unlike ListTrainingJobs */
-		.created_after = list_bound(in, "CreationTimeAfter"),
-		.created_before = list_bound(in, "CreationTimeBefore"),
-		.modified_after = list_bound(in, "LastModifiedTimeAfter"),
-		.modified_before = list_bound(in, "LastModifiedTimeBefore"),
-		.name_contains = in_str(in, "NameContains"),
-		.status = in_str(in, "StatusEquals"),
-		.max = max ? (unsigned)json_integer_value(max) : PAGE_DEFAULT,
-		.token = in_str(in, "NextToken"),
-	};
+	struct store_list q = page_query(in, true);
 	_cleanup_free_ char *token = NULL;
 	struct buf *out = call->raw;
 
@@ -155,9 +138,6 @@ int op_list_transform_jobs(const struct api_call *call, json_t *in, json_t **ret
 	buf_z(out, "{\"TransformJobSummaries\":[");
 	if (store_job_list(call->api->store, KIND_TRANSFORM, &q, add_summary, out, &token, e) < 0)
 		return -1;
-	buf_c(out, ']');
-	if (token)
-		buf_f(out, ",\"NextToken\":\"%s\"", token);
-	buf_c(out, '}');
+	page_end(out, token);
 	return 0;
 }

@@ -230,6 +230,14 @@ static bool has_own(const json_t *container)
 	return !str_starts(uri, STR(ARTIFACTS)) && !str_is(url, ARTIFACTS);
 }
 
+static int check_own(const struct checked *c, const struct api_call *call, const json_t *container, const char *where,
+                     struct err *e)
+{
+	return container_authorise(call, container, c->role, e) < 0
+	               ? -1
+	               : container_check_there(call, container, where, mono_now(), e);
+}
+
 /* Its data is not there yet, but for what a container brings along. */
 static void check_model(struct checked *c, const struct api_call *call, json_t *in)
 {
@@ -243,7 +251,7 @@ static void check_model(struct checked *c, const struct api_call *call, json_t *
 		struct err e = { 0 };
 
 		if (container_check_form(one, where, &e) < 0 ||
-		    (own ? container_check_there(call, one, where, mono_now(), &e)
+		    (own ? check_own(c, call, one, where, &e)
 		         : jobs_check_image(call->api->jobs, in_str(one, "Image"), &e)) < 0)
 			add(c, (struct str){ 0 }, &e);
 	}
@@ -308,6 +316,7 @@ static int check_all(const struct api_call *call, const struct validating *v, co
 		              .f = f,
 		              .operation = "CreateModel",
 		              .where = "InferenceSpecification",
+		              .role = role_of(in),
 		              .more = check_model };
 	r = validation_model(in, name, str_of(is_plain(in) ? ARTIFACTS "/" : ARTIFACTS));
 	rc = check_one(&c, r, e);

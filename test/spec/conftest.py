@@ -166,8 +166,9 @@ class Server:
             assert ex.response["Error"]["Code"] == "ResourceNotFoundException", ex
             return []
 
-    def call(self, operation, body, service="sagemaker", target="SageMaker"):
-        """A signed JSON request of our own making, for what Debian's client cannot say. Raises on anything but 200."""
+    def call(self, operation, body, service="sagemaker", target="SageMaker", credentials=None):
+        """A signed JSON request of our own making, for what Debian's client cannot say. Raises on anything but 200.
+        credentials: of a session, as AssumeRole gives them; None: the server's own."""
         import botocore.auth
         import botocore.awsrequest
         import botocore.credentials
@@ -175,7 +176,8 @@ class Server:
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
         req = botocore.awsrequest.AWSRequest("POST", self.url + "/", data=data, headers={
             "Content-Type": "application/x-amz-json-1.1", "X-Amz-Target": f"{target}.{operation}"})
-        creds = botocore.credentials.Credentials(self.exports["AWS_ACCESS_KEY_ID"], self.exports["AWS_SECRET_ACCESS_KEY"])
+        c = credentials or {"AccessKeyId": self.exports["AWS_ACCESS_KEY_ID"], "SecretAccessKey": self.exports["AWS_SECRET_ACCESS_KEY"]}
+        creds = botocore.credentials.Credentials(c["AccessKeyId"], c["SecretAccessKey"], c.get("SessionToken"))
         botocore.auth.SigV4Auth(creds, service, self.exports["AWS_REGION"]).add_auth(req)
         with urllib.request.urlopen(urllib.request.Request(self.url + "/", data, dict(req.headers)), timeout=60) as got:
             text = got.read()

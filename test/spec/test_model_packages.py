@@ -277,6 +277,10 @@ def test_sessions(make_server):
         refusal(mine.describe_model_package, "sagemaker:DescribeModelPackage", ModelPackageName=other, **denied)
         refusal(mine.create_model, "sagemaker:DescribeModelPackage", ModelName="m", ExecutionRoleArn=ROLE,
                 PrimaryContainer={"ModelPackageName": other}, **denied)
+    asked = mine.batch_describe_model_package(ModelPackageArnList=[base + "mine/1", base + "mine/2", base + "other/1"])
+    assert list(asked["ModelPackageSummaries"]) == [base + "mine/1"]
+    errors = asked["BatchDescribeModelPackageErrorMap"]
+    assert {k: v["ErrorCode"] for k, v in errors.items()} == dict.fromkeys([base + "mine/2", base + "other/1"], "AccessDeniedException")
     mine.update_model_package(ModelPackageArn=base + "mine/1", ModelApprovalStatus="Approved")
     refusal(mine.update_model_package, ModelPackageArn=base + "other/1", ModelApprovalStatus="Approved", **denied)
     refusal(mine.create_model_package_group, ModelPackageGroupName="new", **denied)

@@ -2,6 +2,7 @@
 import json
 import subprocess
 import time
+import urllib.error
 import uuid
 
 import botocore.exceptions
@@ -298,6 +299,10 @@ PASSES = {"Effect": "Allow", "Action": ["sagemaker:*", "s3:*", "iam:PassRole"], 
 POLICIES = {
     "maker": {"Statement": {"Effect": "Allow", "Action": ["sagemaker:*", "s3:*"], "Resource": "*"}},
     "passer": {"Statement": PASSES},
+    "narrow": {"Statement": [
+        {"Effect": "Allow", "Action": ["sagemaker:*", "iam:PassRole"], "Resource": "*"},
+        {"Effect": "Deny", "Action": "sagemaker:AddTags", "Resource": "*"},
+        {"Effect": "Allow", "Action": "s3:*", "Resource": ["arn:aws:s3:::bucket", "arn:aws:s3:::bucket/in/*", "arn:aws:s3:::bucket/validations/*"]}]},
     "reader": {"Statement": {"Effect": "Allow", "Action": ["s3:GetObject", "s3:ListBucket"], "Resource": "*"}},
 }
 
@@ -357,6 +362,29 @@ def test_a_validation_is_no_way_to_what_its_creator_may_not_get_at(strict):
     d = wait(strict, name)
     why = d["AlgorithmStatusDetails"]["ValidationStatuses"][0].get("FailureReason", "")
     assert d["AlgorithmStatus"] == "Failed" and "out/of-somebody-else/output/model.tar.gz" in why, d
+
+
+def test_an_algorithm_brings_nothing_along_that_its_creator_may_not_read(strict):
+    data = strict.put("in/", {"x.csv": b"1\n"})
+    narrow = strict.cached("sts").assume_role(RoleArn=role("narrow"), RoleSessionName="somebody")["Credentials"]
+    secret = strict.put("secret/", {"model.tar.gz": b"x"}) + "model.tar.gz"
+    own = {**inference(), "Containers": [{"Image": "both", "ModelDataUrl": secret}]}
+    source = {"S3DataType": "S3Object", "S3Uri": secret, "ETag": "unlike"}
+
+    def create(**kw):
+        body = {"AlgorithmName": fresh(), "TrainingSpecification": specification(), **kw}
+        return strict.call("CreateAlgorithm", body, credentials=narrow)
+
+    def refused(*words, **kw):
+        with pytest.raises(urllib.error.HTTPError) as ex:
+            create(**kw)
+        said = ex.value.read().decode()
+        assert all(w in said for w in ("AccessDeniedException", *words)), said
+    refused("s3:GetObject", "secret/model.tar.gz", InferenceSpecification=own,
+            ValidationSpecification={**validation(training(data)), "ValidationRole": role("passer")})
+    refused("s3:GetObject", "secret/model.tar.gz", TrainingSpecification=specification(AdditionalS3DataSource=source))
+    refused("sagemaker:AddTags", "algorithm/", Tags=[{"Key": "a", "Value": "b"}])
+    create()
 
 
 def test_a_session_validates_what_it_trains(strict):
