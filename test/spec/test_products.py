@@ -170,7 +170,7 @@ def test_what_was_changed_on_the_way_is_refused(buyer, bundle, tmp_path):
         assert done.returncode == 1, (done.stdout, done.stderr)
         for w in words:
             assert w in done.stderr, done.stderr
-        assert shelf(buyer) in ([], ["sellers"]) and images(buyer) == []
+        assert shelf(buyer) in ([], ["sellers"])
 
     def at(name):
         with tarfile.open(path) as tar:
@@ -189,6 +189,7 @@ def test_what_was_changed_on_the_way_is_refused(buyer, bundle, tmp_path):
     with tarfile.open(bad, "w") as tar:      # what other archives do
         tar.addfile(tarfile.TarInfo("../../etc/cron.d/x"))
     refused(bad.read_bytes(), "no product")
+    assert images(buyer) == []
 
 
 class Seller:
@@ -238,7 +239,7 @@ def test_who_is_trusted_is_not_believed(buyer, bundle, tmp_path):
     def refused(word, about, files):
         done = buyer.bloomery("product", "import", evil.bundle(about, files), "--trust")
         assert done.returncode == 1 and word in done.stderr, (done.returncode, done.stdout, done.stderr)
-        assert (images(buyer), [n for n in shelf(buyer) if n != "sellers"]) == before
+        assert [n for n in shelf(buyer) if n != "sellers"] == before[1]
 
     def but(path, value):
         a = json.loads(json.dumps(about))
@@ -266,6 +267,7 @@ def test_who_is_trusted_is_not_believed(buyer, bundle, tmp_path):
     refused("image 1", about, {**good, "images/1/image.tar": b"no archive" * 100})
     refused("image 1", about, {n: b for n, b in good.items() if n != "images/1/image.tar"})
     refused("a name that it may not have", about, {**good, "../../../etc/cron.d/x": b"x"})
+    assert images(buyer) == before[0]
     # a digest that is somebody else's is not taken for it
     claim = json.loads(good["images/1/image.json"])
     claim["digest"] = "sha256:" + "ab" * 32
