@@ -225,8 +225,6 @@ def test_a_container_is_killed(scripted, containers):
 
 def test_a_container_that_ends_when_it_is_told_to(scripted):
     name = at_work(scripted, script="trap 'echo bye; exit 0' TERM; nc -ll -p 8080 -e /bin/handler & while :; do sleep 0.1; done")
-    begin = time.monotonic()
     scripted.sm.stop_transform_job(TransformJobName=name)
     ended(scripted, name, "Stopped")
-    assert time.monotonic() - begin < 25    # it is not waited for longer than it takes
     assert any("bye" in got for got in lines(scripted, name))

@@ -87,8 +87,12 @@ def test_the_samples_of_its_host(serving, done):
     host = own.rsplit("-", 1)[0]        # JOB/INSTANCE
     cloudwatch = serving.cached("cloudwatch")
     dimensions = [{"Name": "Host", "Value": host}]
-    names = {m["MetricName"] for m in cloudwatch.list_metrics(Namespace=GROUP, Dimensions=dimensions)["Metrics"]}
-    assert {"CPUUtilization", "MemoryUtilization"} <= names and "DiskUtilization" not in names
+    end = time.monotonic() + 60
+    while not {"CPUUtilization", "MemoryUtilization"} <= (names := {
+            m["MetricName"] for m in cloudwatch.list_metrics(Namespace=GROUP, Dimensions=dimensions)["Metrics"]}):
+        assert time.monotonic() < end, names
+        time.sleep(0.05)
+    assert "DiskUtilization" not in names
     now = datetime.datetime.now(datetime.timezone.utc)
     got = cloudwatch.get_metric_statistics(
         Namespace=GROUP, MetricName="MemoryUtilization", Dimensions=dimensions, StartTime=now - datetime.timedelta(hours=1),
