@@ -517,6 +517,8 @@ TEST(a_transform_job_that_is_stopped_stores_nothing)
 	CHECK_STR(t.result, "stopped");
 	out = staged();
 	CHECK_STR(out, "none");
+	log = log_of("algo-1");
+	CHECK(strstr(log, "bye"));
 }
 
 TEST(a_container_that_does_not_leave_is_killed)
