@@ -109,8 +109,7 @@ static const struct cli_option metrics_options[] = {
 };
 
 static const struct cli_option product_options[] = {
-	{ "trust", 0, NULL, "import: also from a seller who is not known here, and know the seller from then on",
-	  false },
+	{ "known", 0, NULL, "import: only from a seller who is known here, by `trust` or an earlier import", false },
 	{ "quiet", 'q', NULL, "export: do not say what is being done", false },
 	{ "json", 0, NULL, "JSON on standard output", false },
 	{ "config", 0, "FILE", "settings (default: bloomery.conf in the data directory)", false },
@@ -186,7 +185,7 @@ const struct cli_command cli_commands[] = {
 	  "printed\n"
 	  "  bloomery product list\n"
 	  "  bloomery product remove ARN\n"
-	  "  bloomery product trust FINGERPRINT       take what this seller has signed\n"
+	  "  bloomery product trust FINGERPRINT       know a seller, for import --known\n"
 	  "  bloomery product key                     the fingerprint of what this site signs with\n\n"
 	  "Jobs by a product run without a network.",
 	  product_options, 1, 3, command_product },

@@ -31,6 +31,7 @@ struct import {
 		char name[PRODUCT_NAME_BYTES];
 		uint64_t total_bytes;
 	} seen;
+	bool known; /* the seller, before this */
 	char fingerprint[PRODUCT_FINGERPRINT_BYTES], account[PRODUCT_ACCOUNT_BYTES];
 	json_t *manifest, *about; /* about: a view */
 	size_t images;            /* that have been given a name */
@@ -102,21 +103,17 @@ static int in_child(struct import *im, int (*fn)(void *arg, void *result, struct
 
 static int check_seller(struct import *im, struct err *e)
 {
-	bool known;
-
 	product_fingerprint(im->seen.key, im->fingerprint);
 	product_account(im->seen.key, im->account);
-	if (shelf_trusts(im->shelf, im->fingerprint, &known, e) < 0)
+	if (shelf_trusts(im->shelf, im->fingerprint, &im->known, e) < 0)
 		return -1;
-	if (known)
-		return 0;
-	if (cli_flag(im->args, "trust"))
+	if (im->known || !cli_flag(im->args, "known"))
 		return 0;
 	return err_set(
 	        e, ERR_CLIENT,
 	        "it is signed by a seller who is not known here, %s. Ask the seller whether that is what `bloomery "
-	        "product key` prints there; if so, import it with --trust, which adds the seller to those known",
-	        im->fingerprint);
+	        "product key` prints there; if so, `bloomery product trust %s`, or import it without --known",
+	        im->fingerprint, im->fingerprint);
 }
 
 /* Twice: its images lie there as archives and as files for a while. */
@@ -369,7 +366,7 @@ static int import_new(struct import *im, struct err *e)
 	    in_child(im, unpack_child, im->seen.total_bytes + PRODUCT_MANIFEST_MAX_BYTES, nothing, 0, e) < 0 ||
 	    read_manifest(im, e) < 0 || import_images(im, e) < 0 || write_product_json(im, e) < 0)
 		return -1;
-	if (cli_flag(im->args, "trust") && shelf_trust(im->shelf, im->fingerprint, im->seen.name, e) < 0)
+	if (shelf_trust(im->shelf, im->fingerprint, im->seen.name, e) < 0)
 		return -1;
 	return publish(im, e);
 }
@@ -394,6 +391,12 @@ static int import(struct import *im, struct err *e)
 	if ((new &&import_new(im, e) < 0) || tell(im, &told, e) < 0)
 		return -1;
 	print_result(im, told, new);
+	if (!im->known)
+		fprintf(stderr,
+		        "bloomery: this is the first product here of the seller %s, who is known from now on; "
+		        "`bloomery "
+		        "product key` prints the same at the seller's if it is who you think\n",
+		        im->fingerprint);
 	return EXIT_DONE;
 }
 

@@ -87,7 +87,7 @@ def buyer():
 @pytest.fixture(scope="module")
 def imported(buyer, bundle):
     path, said = bundle
-    done = buyer.bloomery("product", "import", path, "--trust", "--json")
+    done = buyer.bloomery("product", "import", path, "--json")
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)["AlgorithmArn"]
 
@@ -153,8 +153,8 @@ def test_what_is_in_it(seller, bundle):
 
 def test_who_is_not_known_is_not_trusted(buyer, bundle):
     path, said = bundle
-    done = buyer.bloomery("product", "import", path)
-    assert done.returncode == 1 and said["Seller"] in done.stderr and "--trust" in done.stderr, done.stderr
+    done = buyer.bloomery("product", "import", path, "--known")
+    assert done.returncode == 1 and said["Seller"] in done.stderr and "product trust" in done.stderr, done.stderr
     assert [n for n in shelf(buyer) if n != "sellers"] == [] and images(buyer) == []
     assert buyer.bloomery("product", "trust", "sha256:12").returncode == 2
 
@@ -166,7 +166,7 @@ def test_what_was_changed_on_the_way_is_refused(buyer, bundle, tmp_path):
 
     def refused(content, *words):
         bad.write_bytes(content)
-        done = buyer.bloomery("product", "import", bad, "--trust")
+        done = buyer.bloomery("product", "import", bad)
         assert done.returncode == 1, (done.stdout, done.stderr)
         for w in words:
             assert w in done.stderr, done.stderr
@@ -237,7 +237,7 @@ def test_who_is_trusted_is_not_believed(buyer, bundle, tmp_path):
     before = images(buyer), [n for n in shelf(buyer) if n != "sellers"]
 
     def refused(word, about, files):
-        done = buyer.bloomery("product", "import", evil.bundle(about, files), "--trust")
+        done = buyer.bloomery("product", "import", evil.bundle(about, files))
         assert done.returncode == 1 and word in done.stderr, (done.returncode, done.stdout, done.stderr)
         assert [n for n in shelf(buyer) if n != "sellers"] == before[1]
 
@@ -271,7 +271,7 @@ def test_who_is_trusted_is_not_believed(buyer, bundle, tmp_path):
     # a digest that is somebody else's is not taken for it
     claim = json.loads(good["images/1/image.json"])
     claim["digest"] = "sha256:" + "ab" * 32
-    done = buyer.bloomery("product", "import", evil.bundle(about, {**good, "images/1/image.json": json.dumps(claim).encode()}), "--trust")
+    done = buyer.bloomery("product", "import", evil.bundle(about, {**good, "images/1/image.json": json.dumps(claim).encode()}))
     assert done.returncode == 0, done.stderr
     assert not [i for i in json.loads(buyer.bloomery("image", "list", "--json").stdout) if i["digest"] == claim["digest"]]
     assert buyer.bloomery("product", "remove", done.stdout.strip()).returncode == 0
@@ -377,7 +377,7 @@ def test_half_an_import_leaves_nothing(buyer, bundle):
     """Killed at any moment: it is there whole, or not at all once the next command has been."""
     path, said = bundle
     for delay in (0.02, 0.05, 0.1, 0.2, 0.4):
-        p = subprocess.Popen([BLOOMERY, "product", "import", path, "--trust", "--data", buyer.data], env=buyer.env,
+        p = subprocess.Popen([BLOOMERY, "product", "import", path, "--data", buyer.data], env=buyer.env,
                              stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         time.sleep(delay)      # wherever it is by then
         p.send_signal(signal.SIGKILL)
@@ -386,7 +386,7 @@ def test_half_an_import_leaves_nothing(buyer, bundle):
         assert [x["name"] for x in listed] in ([], [said["Name"]])
         if listed:
             assert (buyer.data / "products" / said["Name"] / "report.html").stat().st_size > 1000
-    done = buyer.bloomery("product", "import", path, "--trust")
+    done = buyer.bloomery("product", "import", path)
     assert done.returncode == 0, done.stderr
     assert shelf(buyer) == sorted([said["Name"], "sellers"]) and images(buyer) == [f"product/{said['Name']}-1:latest"]
     assert buyer.sm.describe_algorithm(AlgorithmName=said["AlgorithmArn"])["AlgorithmStatus"] == "Completed"
