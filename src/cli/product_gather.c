@@ -310,14 +310,41 @@ static int copy_metrics(const struct gathering *g, const char *profile, const ch
 	return rc;
 }
 
+/* One archive; or, with CompressionType NONE, the objects below a folder. */
+static int copy_artifacts(const struct gathering *g, const char *profile, const json_t *job, json_t *out, struct err *e)
+{
+	const char *uri = text_in(json_object_get(job, "ModelArtifacts"), "S3ModelArtifacts");
+	bool plain = !strcmp(text_in(json_object_get(job, "OutputDataConfig"), "CompressionType"), "NONE");
+	_cleanup_free_ char *to = strf("outputs/%s/model%s", profile, plain ? "" : ".tar.gz");
+	_cleanup_free_ char *folder = strf("%s%s", uri, str_ends(str_of(uri), STR("/")) ? "" : "/");
+	struct copying c = { .g = g, .to = to };
+	_cleanup_close_ int fd = -EBADF;
+	json_t *said = NULL;
+	struct s3_uri at;
+
+	if (plain) {
+		int rc = copy_objects(&c, folder, &said, e);
+
+		json_decref(c.list);
+		json_decref(said);
+		if (rc < 0)
+			return -1;
+	} else {
+		if (s3_uri_parse(str_of(uri), &at, e) < 0)
+			return -1;
+		fd = make_file(g, to, e);
+		if (fd < 0 || s3_get(g->s3, at, NULL, fd, e) < 0)
+			return err_in(e, "copying %s", uri);
+	}
+	json_object_set_new(out, "model", json_string(to));
+	return 0;
+}
+
 static int copy_training(const struct gathering *g, const char *profile, json_t *out, struct err *e)
 {
-	_cleanup_free_ char *file = strf("jobs/%s/training-job.json", profile),
-	                    *model = strf("outputs/%s/model.tar.gz", profile);
+	_cleanup_free_ char *file = strf("jobs/%s/training-job.json", profile);
 	json_t *job, *logs = json_array();
-	_cleanup_close_ int fd = -EBADF;
-	const char *uri, *name;
-	struct s3_uri at;
+	const char *name;
 
 	json_object_set_new(out, "logs", logs);
 	if (find_job(g, profile, &job, e) < 0)
@@ -333,14 +360,7 @@ static int copy_training(const struct gathering *g, const char *profile, json_t 
 	if (put_json(g, file, job, e) < 0 || copy_metrics(g, profile, name, out, e) < 0 ||
 	    copy_logs(g, profile, "/aws/sagemaker/TrainingJobs", name, "training", logs, e) < 0)
 		return -1;
-	uri = text_in(json_object_get(job, "ModelArtifacts"), "S3ModelArtifacts");
-	if (s3_uri_parse(str_of(uri), &at, e) < 0)
-		return -1;
-	fd = make_file(g, model, e);
-	if (fd < 0 || s3_get(g->s3, at, NULL, fd, e) < 0)
-		return err_in(e, "copying %s", uri);
-	json_object_set_new(out, "model", json_string(model));
-	return 0;
+	return copy_artifacts(g, profile, job, out, e);
 }
 
 /* "KEY.out" for an object of the input. */

@@ -151,6 +151,21 @@ def test_what_is_in_it(seller, bundle):
     assert job["TrainingJobName"] in page.text and "loss=0.2" in page.text
 
 
+def test_artifacts_that_are_a_folder(seller, tmp_path):
+    server, _ = seller
+    name, data = fresh(), "s3://bucket/products/"
+    job = training(data, SCRIPT, OutputDataConfig={"S3OutputPath": "s3://bucket/validations", "CompressionType": "NONE"})
+    server.call("CreateAlgorithm", {                                   # Debian's client does not know CompressionType
+        "AlgorithmName": name, "CertifyForMarketplace": True, "TrainingSpecification": specification(TrainingImage="counter"),
+        "ValidationSpecification": validation(job)})
+    assert wait(server, name)["AlgorithmStatus"] == "Completed"
+    done = server.bloomery("product", "export", name, tmp_path / "p.tar")
+    assert done.returncode == 0, done.stderr
+    with tarfile.open(tmp_path / "p.tar") as tar:
+        [one] = json.load(tar.extractfile("outputs/small/model/objects.json"))
+        assert one["key"].endswith("/output/model/w.txt") and tar.extractfile("outputs/small/model/" + one["file"]).read() == b"42\n"
+
+
 def test_who_is_not_known_is_not_trusted(buyer, bundle):
     path, said = bundle
     done = buyer.bloomery("product", "import", path, "--known")
