@@ -14,6 +14,7 @@
 #pragma once
 #include "job/capacity.h"
 #include "op/api.h"
+#include "op/reply.h"
 
 /* Fills in what the service would (contract 2.1, 5.5, 5.10), so that what is acted on is what is echoed. `in` has
  * passed training_job_check_form. */
@@ -63,11 +64,6 @@ int training_job_needs(const json_t *in, struct capacity_needs *ret, struct err 
 void mark_creator(const struct api_call *call, json_t *in);
 
 char *training_job_echo(const json_t *request); /* the caller frees */
-
-/* Appends ms as JSON seconds with a fraction (contract 5.4): 1704067200.123 */
-void add_seconds(struct buf *out, struct wall at);
-/* Appends z as a JSON string. */
-void add_json_string(struct buf *out, struct str s);
 
 /* Splits s3://bucket/key; false for anything else (https://, an empty bucket). */
 bool s3_uri_split(struct str uri, struct str *ret_bucket, struct str *ret_key);

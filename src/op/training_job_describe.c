@@ -6,51 +6,7 @@
 #include "series/series.h"
 #include "store/store.h"
 
-void add_seconds(struct buf *out, struct wall at)
-{
-	buf_f(out, "%lld.%03d", (long long)(at.ms / 1000), (int)(at.ms % 1000));
-}
-
-/* Bytes of UTF-8 go out as they are; what came in was checked. */
-void add_json_string(struct buf *out, struct str s)
-{
-	size_t from = 0;
-
-	buf_c(out, '"');
-	for (size_t i = 0; i < s.n; i++) {
-		unsigned char c = (unsigned char)s.p[i];
-
-		if (c >= 0x20 && c != '"' && c != '\\')
-			continue;
-		buf_add(out, s.p + from, i - from);
-		from = i + 1;
-		if (c == '"' || c == '\\')
-			buf_f(out, "\\%c", c);
-		else if (c == '\n')
-			buf_z(out, "\\n");
-		else
-			buf_f(out, "\\u%04x", c);
-	}
-	buf_add(out, s.p + from, s.n - from);
-	buf_c(out, '"');
-}
-
 /* ---- the echo ---- */
-
-/* Unset structures are left out, never {} (contract 15); an empty map of hyperparameters is what was given. */
-static void echo_member(struct buf *out, const json_t *request, const char *name)
-{
-	const json_t *v = json_object_get(request, name);
-	_cleanup_free_ char *text = NULL;
-
-	if (!v || (json_is_object(v) && !json_object_size(v) && strcmp(name, "HyperParameters") != 0))
-		return;
-	text = json_dumps(v, JSON_COMPACT | JSON_ENCODE_ANY);
-	must(text);
-	buf_f(out, "\"%s\":", name);
-	buf_z(out, text);
-	buf_c(out, ',');
-}
 
 static void echo_profiling(struct buf *out, const json_t *request)
 {
@@ -118,27 +74,11 @@ char *training_job_echo(const json_t *request)
 		else if (!strcmp(order[i], "ProfilingStatus"))
 			echo_profiling(&out, request);
 		else
-			echo_member(&out, request, order[i]);
+			reply_echo(&out, request, order[i]);
 	return buf_take(&out);
 }
 
 /* ---- the reply ---- */
-
-static void add_text(struct buf *out, const char *name, const char *value)
-{
-	buf_f(out, "\"%s\":", name);
-	add_json_string(out, str_of(value));
-	buf_c(out, ',');
-}
-
-static void add_time(struct buf *out, const char *name, struct wall at)
-{
-	if (!at.ms)
-		return;
-	buf_f(out, "\"%s\":", name);
-	add_seconds(out, at);
-	buf_c(out, ',');
-}
 
 static void add_transitions(struct buf *out, const struct store_description *d)
 {
@@ -211,18 +151,18 @@ static int describe(const struct api *api, const struct store_description *d, st
 
 	buf_need(out, echo.n + 2048);
 	buf_c(out, '{');
-	add_text(out, "TrainingJobName", j->name);
-	add_text(out, "TrainingJobArn", j->arn);
+	reply_text(out, "TrainingJobName", j->name);
+	reply_text(out, "TrainingJobArn", j->arn);
 	buf_str(out, str_cut(&echo, '\n'));
-	add_text(out, "TrainingJobStatus", state->status);
-	add_text(out, "SecondaryStatus", state->secondary);
+	reply_text(out, "TrainingJobStatus", state->status);
+	reply_text(out, "SecondaryStatus", state->secondary);
 	if (j->state == JOB_FAILED && j->failure_reason)
-		add_text(out, "FailureReason", j->failure_reason);
+		reply_text(out, "FailureReason", j->failure_reason);
 	buf_str(out, str_cut(&echo, '\n'));
-	add_time(out, "CreationTime", j->created);
-	add_time(out, "TrainingStartTime", j->started);
-	add_time(out, "TrainingEndTime", j->ended);
-	add_time(out, "LastModifiedTime", j->modified);
+	reply_time(out, "CreationTime", j->created);
+	reply_time(out, "TrainingStartTime", j->started);
+	reply_time(out, "TrainingEndTime", j->ended);
+	reply_time(out, "LastModifiedTime", j->modified);
 	add_transitions(out, d);
 	if (add_metrics(api, j, out, e) < 0)
 		return -1;

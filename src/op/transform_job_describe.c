@@ -8,21 +8,6 @@
 
 /* ---- the echo ---- */
 
-/* Unset structures are left out, never {}. */
-static void echo_member(struct buf *out, const json_t *request, const char *name)
-{
-	const json_t *v = json_object_get(request, name);
-	_cleanup_free_ char *text = NULL;
-
-	if (!v || (json_is_object(v) && !json_object_size(v)))
-		return;
-	text = json_dumps(v, JSON_COMPACT | JSON_ENCODE_ANY);
-	must(text);
-	buf_f(out, "\"%s\":", name);
-	buf_z(out, text);
-	buf_c(out, ',');
-}
-
 char *transform_job_echo(const json_t *request)
 {
 	/* NULL: the next piece. In the order of DescribeTransformJobResponse. */
@@ -45,29 +30,13 @@ char *transform_job_echo(const json_t *request)
 
 	for (size_t i = 0; i < ARRAY_LEN(order); i++)
 		if (order[i])
-			echo_member(&out, request, order[i]);
+			reply_echo(&out, request, order[i]);
 		else
 			buf_c(&out, '\n');
 	return buf_take(&out);
 }
 
 /* ---- the reply ---- */
-
-static void add_text(struct buf *out, const char *name, const char *value)
-{
-	buf_f(out, "\"%s\":", name);
-	add_json_string(out, str_of(value));
-	buf_c(out, ',');
-}
-
-static void add_time(struct buf *out, const char *name, struct wall at)
-{
-	if (!at.ms)
-		return;
-	buf_f(out, "\"%s\":", name);
-	add_seconds(out, at);
-	buf_c(out, ',');
-}
 
 static void describe(const struct store_description *d, struct buf *out)
 {
@@ -76,15 +45,15 @@ static void describe(const struct store_description *d, struct buf *out)
 
 	buf_need(out, echo.n + 1024);
 	buf_c(out, '{');
-	add_text(out, "TransformJobName", j->name);
-	add_text(out, "TransformJobArn", j->arn);
-	add_text(out, "TransformJobStatus", job_state_info[j->state].status);
+	reply_text(out, "TransformJobName", j->name);
+	reply_text(out, "TransformJobArn", j->arn);
+	reply_text(out, "TransformJobStatus", job_state_info[j->state].status);
 	if (j->state == JOB_FAILED && j->failure_reason)
-		add_text(out, "FailureReason", j->failure_reason);
+		reply_text(out, "FailureReason", j->failure_reason);
 	buf_str(out, str_cut(&echo, '\n'));
-	add_time(out, "CreationTime", j->created);
-	add_time(out, "TransformStartTime", j->started);
-	add_time(out, "TransformEndTime", j->ended);
+	reply_time(out, "CreationTime", j->created);
+	reply_time(out, "TransformStartTime", j->started);
+	reply_time(out, "TransformEndTime", j->ended);
 	buf_str(out, echo);
 	out->p[out->n - 1] = '}'; /* every member ended with a comma */
 }
