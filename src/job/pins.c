@@ -48,11 +48,11 @@ int pins_add(struct jobs *js, const char *text, struct err *e)
 		_cleanup_free_ char *leaf = str_dup(hex);
 		_cleanup_close_ int pin = -EBADF;
 
-		if (fd < 0 && mkdir_all(AT_FDCWD, dir, 0755, e) < 0)
+		if (fd < 0 && mkdir_all(AT_FDCWD, dir, 0700, e) < 0)
 			return -1;
 		if (fd < 0)
 			fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-		pin = fd < 0 ? -1 : openat(fd, leaf, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0644);
+		pin = fd < 0 ? -1 : openat(fd, leaf, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
 		if (pin < 0)
 			return err_sys(e, "pinning the image sha256:%s in %s", leaf, dir);
 	}

@@ -191,12 +191,12 @@ static int doom_digest_locked(int images, const char *hex, struct doomed *out, s
 }
 
 /* Whether bloomeryd has algorithms or models that name the image by its digest. The file is in a directory of
- * bloomeryd's; all that it can do is to keep an image. */
+ * bloomeryd's; all that it can do is to keep an image. What cannot be looked at is kept. */
 static bool is_pinned(int images, const char *hex)
 {
 	_cleanup_free_ char *pin = strf("../pins/%s", hex);
 
-	return faccessat(images, pin, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
+	return faccessat(images, pin, F_OK, AT_SYMLINK_NOFOLLOW) == 0 || (errno != ENOENT && errno != ENOTDIR);
 }
 
 /* Images without a name that nobody holds. The store is locked. */

@@ -292,7 +292,7 @@ def test_what_an_algorithm_cannot_bring_along(server):
 
 def test_by_the_aws_cli(server, tmp_path):
     def aws(*args):
-        done = subprocess.run(["aws", "sagemaker", *args], env=server.env, capture_output=True, text=True, timeout=120)
+        done = server.aws("sagemaker", *args)
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout) if done.stdout.strip() else None
     file = tmp_path / "spec.json"
