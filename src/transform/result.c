@@ -4,11 +4,12 @@
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/sendfile.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "base/fd.h"
 
-enum { COPY = 1 << 30 };
+enum { COPY = 1 << 30, LOOK_EVERY = 1 << 20, RESERVE_MAX = 512 << 20, RESERVE_PART = 50 };
 
 void result_init(struct result *r, struct result_house *house)
 {
@@ -29,13 +30,30 @@ void result_fini(struct result *r)
 	r->size = 0;
 }
 
+static int need_room(struct result_house *h, uint64_t n, struct err *e)
+{
+	uint64_t before = atomic_fetch_add(&h->written, n), left, reserve;
+	struct statvfs st;
+
+	if (before / LOOK_EVERY == (before + n) / LOOK_EVERY || fstatvfs(h->dirfd, &st) < 0)
+		return 0;
+	left = (uint64_t)st.f_bavail * st.f_frsize;
+	reserve = (uint64_t)st.f_blocks * st.f_frsize / RESERVE_PART;
+	if (reserve > RESERVE_MAX)
+		reserve = RESERVE_MAX;
+	if (left >= reserve + n)
+		return 0;
+	return err_set(e, ERR_IO, "the disk where outputs wait has no room for more: %llu MB are left",
+	               (unsigned long long)(left >> 20));
+}
+
 static int move_to_file(struct result *r, struct err *e)
 {
 	_cleanup_close_ int fd = openat(r->house->dirfd, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
 
 	if (fd < 0)
 		return err_sys(e, "making a file for an answer");
-	if (fd_write_all(fd, r->memory.p, r->memory.n, e) < 0)
+	if (need_room(r->house, r->memory.n, e) < 0 || fd_write_all(fd, r->memory.p, r->memory.n, e) < 0)
 		return err_in(e, "keeping an answer");
 	drop_memory(r);
 	r->fd = take_fd(fd);
@@ -53,7 +71,7 @@ int result_add(struct result *r, struct str bytes, struct err *e)
 	}
 	if (r->fd < 0)
 		buf_str(&r->memory, bytes);
-	else if (fd_write_all(r->fd, bytes.p, bytes.n, e) < 0)
+	else if (need_room(r->house, bytes.n, e) < 0 || fd_write_all(r->fd, bytes.p, bytes.n, e) < 0)
 		return err_in(e, "keeping an answer");
 	r->size += bytes.n;
 	r->last = bytes.p[bytes.n - 1];
@@ -85,6 +103,8 @@ int result_write(struct result *r, int fd, struct err *e)
 {
 	off_t at = 0;
 
+	if (need_room(r->house, r->size, e) < 0)
+		return -1;
 	if (r->fd < 0)
 		return fd_write_all(fd, buf_view(&r->memory).p, r->memory.n, e);
 	while ((uint64_t)at < r->size) {

@@ -13,6 +13,7 @@ struct result_house {
 	int dirfd;
 	uint64_t most; /* bytes in memory, of all results together */
 	_Atomic uint64_t held;
+	_Atomic uint64_t written; /* to files of dirfd, results and outputs */
 };
 
 struct result {
@@ -29,5 +30,6 @@ int result_add(struct result *r, struct str bytes, struct err *e) must_check;
 /* All of it, to be looked at; until result_unview(). */
 int result_view(struct result *r, struct str *ret, struct err *e) must_check;
 void result_unview(struct result *r, struct str view);
-/* Appends it to a file. */
+/* Appends it to a file of the house's dirfd. Here as in result_add() the last of a disk is left to others: a container
+ * may answer without end. */
 int result_write(struct result *r, int fd, struct err *e) must_check;

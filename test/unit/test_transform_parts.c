@@ -1,6 +1,10 @@
 /* bloomery-transform's main() with requests of many lines, which are sent from the object's file.
  * SPDX-License-Identifier: Apache-2.0 */
+#include <sched.h>
+#include <sys/mount.h>
+
 #include "serving_house.h"
+#include "transform/result.h"
 
 #define REQUEST                                                                                              \
 	"{\"MaxPayloadInMB\": 1, \"MaxConcurrentTransforms\": 3, \"BatchStrategy\": \"MultiRecord\", "       \
@@ -142,4 +146,35 @@ TEST(a_line_that_is_too_large_is_named)
 	CHECK(!job_output(&h, 0));
 	CHECK_STR(job_output(&h, 1), alone.p);
 	CHECK(!job_has_parts(&h));
+}
+
+/* ---- answers without end ---- */
+
+TEST(the_last_of_a_disk_is_left_to_others)
+{
+	_cleanup_free_ char *dir = strf("%s/small", test_tmpdir()), *piece = xcalloc(1, 256 << 10);
+	struct result_house house = { .dirfd = -EBADF };
+	struct result r;
+	struct err why = { 0 };
+	int rc = 0;
+
+	CHECK(mkdir(dir, 0755) == 0);
+	if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
+	    mount("small", dir, "tmpfs", 0, "size=100m") < 0) {
+		test_skip("needs mounts");
+		return;
+	}
+	house.dirfd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	result_init(&r, &house);
+	for (int i = 0; rc == 0 && i < 1000; i++)
+		rc = result_add(&r, (struct str){ piece, 256 << 10 }, &why);
+	CHECK(rc < 0 && why.kind == ERR_IO);
+	CHECK(strstr(why.frame[0], "has no room for more"));
+	CHECK(r.size > 90 << 20 && r.size <= 99 << 20);
+	result_fini(&r);
+	result_init(&r, &house);
+	CHECK_OK(result_add(&r, STR("there is room again"), e));
+	result_fini(&r);
+	close(house.dirfd);
+	CHECK(umount2(dir, MNT_DETACH) == 0);
 }
