@@ -74,12 +74,14 @@ struct taking {
 		FILE *list;
 		char *text;
 		size_t room;
+		uint64_t lines; /* dealt */
 		struct err why; /* kind is ERR_NONE: all is well so far */
+		uint64_t where; /* the first line that fails, whichever is heard of first */
 	} shared;
 };
 
 /* The next line, or NULL: there is none, or one has failed. */
-static json_t *next_line(struct taking *t, bool *ret_more)
+static json_t *next_line(struct taking *t, uint64_t *ret_number, bool *ret_more)
 {
 	json_t *line = NULL;
 	ssize_t n = -1;
@@ -94,6 +96,7 @@ static json_t *next_line(struct taking *t, bool *ret_more)
 	else if (t->shared.why.kind == ERR_NONE && ferror(t->shared.list))
 		(void)err_sys(&t->shared.why, "reading the list of outputs");
 	*ret_more = n > 0;
+	*ret_number = t->shared.lines++;
 	pthread_mutex_unlock(&t->shared.mu);
 	return line;
 }
@@ -101,16 +104,19 @@ static json_t *next_line(struct taking *t, bool *ret_more)
 static void *take_some(void *arg)
 {
 	struct taking *t = arg;
+	uint64_t number;
 	json_t *line;
 	bool more;
 
-	for (line = next_line(t, &more); more; line = next_line(t, &more)) {
+	for (line = next_line(t, &number, &more); more; line = next_line(t, &number, &more)) {
 		struct err why = { 0 };
 
 		if (take_one(t->o, t->staged, line, &why) < 0) {
 			pthread_mutex_lock(&t->shared.mu);
-			if (t->shared.why.kind == ERR_NONE)
+			if (t->shared.why.kind == ERR_NONE || number < t->shared.where) {
 				t->shared.why = why;
+				t->shared.where = number;
+			}
 			pthread_mutex_unlock(&t->shared.mu);
 		}
 		json_decref(line);
