@@ -295,8 +295,8 @@ TEST(hostile_manifests)
 		"{\"format\":\"bloomery-product\",\"version\":1,\"about\":{\"algorithm\":\"../a\"},\"files\":[]}",
 		"{\"format\":\"bloomery-product\",\"version\":1,\"about\":{\"algorithm\":\"\"},\"files\":[]}",
 		"{\"format\":\"bloomery-product\",\"version\":1,\"about\":[],\"files\":[]}",
-		"{\"format\":\"bloomery-product\",\"version\":1,\"version\":1,\"about\":{\"algorithm\":\"a\"},"
-		"\"files\":[]}",
+		("{\"format\":\"bloomery-product\",\"version\":1,\"version\":1,\"about\":{\"algorithm\":\"a\"},"
+		 "\"files\":[]}"),
 	};
 	struct err why;
 
