@@ -223,7 +223,8 @@ static int check_structure(struct walk *w, const struct at *at, const struct sha
 {
 	size_t there = 0;
 
-	for (const struct member *m = s->members; m < s->members + s->member_count; m++) {
+	for (size_t i = 0; i < s->member_count; i++) {
+		const struct member *m = &s->members[i];
 		struct at here = { .up = at, .name = m->name };
 		json_t *v = json_object_get(x, m->name), *replaced = NULL;
 

@@ -280,7 +280,8 @@ static int list(struct reader *r, struct math_value *ret)
 			break;
 		}
 		all.lines = xrealloc(all.lines, (all.n + v[i].n + 1) * sizeof(*all.lines));
-		memcpy(all.lines + all.n, v[i].lines, v[i].n * sizeof(*all.lines));
+		if (v[i].n)
+			memcpy(all.lines + all.n, v[i].lines, v[i].n * sizeof(*all.lines));
 		all.n += v[i].n;
 		v[i].n = 0;
 	}

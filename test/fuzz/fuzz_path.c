@@ -7,12 +7,13 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-/* jansson has limits of its own: numbers that fit into its types, and names without NUL. */
+/* jansson has limits of its own: numbers that fit into its types, names without NUL; and a NUL behind a value it takes
+ * for the end. */
 static bool comparable(struct str s)
 {
 	for (size_t i = 0, run = 0; i < s.n; i++) {
 		run = s.p[i] >= '0' && s.p[i] <= '9' ? run + 1 : 0;
-		if (run > 15 || s.p[i] == 'e' || s.p[i] == 'E' || s.p[i] == '\\')
+		if (run > 15 || s.p[i] == 'e' || s.p[i] == 'E' || s.p[i] == '\\' || !s.p[i])
 			return false;
 	}
 	return true;
